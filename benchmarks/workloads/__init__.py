@@ -1,0 +1,11 @@
+"""The workloads by name, in the order of the table. Each is a function without arguments that returns a Result."""
+
+from .first_call import first_call
+from .gelu import gelu
+from .import_time import import_time
+from .memory import memory
+from .record import record
+from .small_ops import small_ops
+from .train_step import train_step
+
+WORKLOADS = {w.__name__: w for w in (record, small_ops, gelu, train_step, first_call, import_time, memory)}

@@ -1,0 +1,39 @@
+"""Memory over a long training run."""
+
+from .. import child
+from ..result import Result, number
+
+STEPS, EVERY, SETTLED = 10_000, 250, 1_000
+
+CODE = f"""
+import json, os
+import pydiff
+from benchmarks.workloads.train_step import torch_style_step
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+step = torch_style_step(pydiff)
+samples = []
+for n in range(1, {STEPS} + 1):
+    step()
+    if n % {EVERY} == 0:
+        samples.append([n, resident()])
+print(json.dumps(samples))
+"""
+
+
+def memory():
+    """Resident memory over 10,000 training steps: how far it rises above its level after 1,000."""
+    samples = child.run(CODE)
+    level = max(size for n, size in samples if n <= SETTLED)
+    top = max(size for n, size in samples if n > SETTLED)
+    last = samples[-1][1]
+    return Result(
+        name="memory",
+        what=f"resident memory of the training step above, {STEPS:,} times",
+        figure=max(0.0, (top - level) / 1e6), unit="MB", limit=1,
+        meaning=f"highest after step {SETTLED:,} less highest before it",
+        notes=[f"resident after {SETTLED:,} steps {number(level / 1e6)} MB, at the end {number(last / 1e6)} MB"],
+    )

@@ -1,0 +1,164 @@
+// The reverse walk: cotangents from outputs to leaves, newest tape node first.
+#include <algorithm>
+#include <queue>
+
+#include "autodiff/autodiff.h"
+#include "ops/api.h"
+
+namespace pd {
+
+namespace {
+
+struct Newest {
+  bool operator()(const TapeNode* a, const TapeNode* b) const { return a->seq < b->seq; }
+};
+
+// A walk's state on the nodes, undone however the walk ends.
+struct Reached {
+  std::vector<TapeRef> nodes;
+  uint32_t mark = next_mark();
+  bool enter(TapeNode* n) {
+    if (n->mark == mark) return false;
+    n->mark = mark;
+    n->wanted = false;
+    n->cotangents.resize(n->outs.size());
+    nodes.push_back(TapeRef(n));
+    return true;
+  }
+  ~Reached() {
+    for (TapeRef& n : nodes) n->cotangents.clear();
+  }
+};
+
+// All nodes below the outputs; with targets, marks as wanted those from which one can be reached.
+void reach(Reached& r, const std::vector<Var>& outputs, const std::vector<Edge>& targets) {
+  std::vector<TapeNode*> stack;
+  for (const Var& o : outputs)
+    if (o.m && o.m->node && r.enter(o.m->node.get())) stack.push_back(o.m->node.get());
+  while (!stack.empty()) {
+    TapeNode* n = stack.back();
+    stack.pop_back();
+    for (Edge& e : n->edges)
+      if (e.node && r.enter(e.node.get())) stack.push_back(e.node.get());
+  }
+  if (targets.empty()) {
+    for (TapeRef& n : r.nodes) n->wanted = true;
+    return;
+  }
+  for (const Edge& t : targets)
+    if (t.node && t.node->mark == r.mark) t.node->wanted = true;
+  // Operands are older than results, so one pass from the oldest settles it.
+  std::sort(r.nodes.begin(), r.nodes.end(), [](const TapeRef& a, const TapeRef& b) { return a->seq < b->seq; });
+  for (TapeRef& n : r.nodes)
+    for (Edge& e : n->edges)
+      if (e.node && e.node->wanted) n->wanted = true;
+}
+
+void give(const Edge& e, const Var& g) {
+  Var& slot = e.node->cotangents[e.out];
+  slot = slot ? apply(op::add, {slot, g}) : g;
+}
+
+void check_fresh(TapeNode* n) {
+  if (n->freed)
+    fail("backward", "a second time through a graph that was freed", n->custom ? n->custom->name() : traits(n->op).name,
+         "backward(retain_graph=True) the first time", ErrorKind::Runtime);
+}
+
+// The cotangents of a node's operands.
+void pull(TapeNode* n, bool create_graph) {
+  int nin = n->edges.size();
+  if (n->alias) {
+    give(n->edges[0], n->cotangents[0]);
+    return;
+  }
+  check_fresh(n);
+  Few<Var, 3> out;
+  out.resize(nin);
+  if (n->custom) {
+    std::vector<Var> gs;
+    for (int k = 0; k < n->outs.size(); ++k)
+      gs.push_back(n->cotangents[k] ? n->cotangents[k]
+                                    : zeros(n->outs[k].shape, n->outs[k].dtype, n->outs[k].device));
+    std::vector<Var> got = n->custom->vjp(gs);
+    for (int k = 0; k < nin && k < static_cast<int>(got.size()); ++k) out[k] = got[static_cast<size_t>(k)];
+  } else {
+    const OpTraits& t = traits(n->op);
+    SmallVec<bool, 8> need(nin, false);
+    for (int k = 0; k < nin; ++k) {
+      need[k] = n->edges[k].node && n->edges[k].node->wanted;
+      if (need[k] && (t.diff[std::min(k, 3)] == Diff::No || !t.vjp))
+        fail(t.name, "not differentiable with respect to operand " + std::to_string(k), "a backward pass",
+             "detach() on that operand", ErrorKind::NotDifferentiable);
+    }
+    Few<Var, 1> outs;
+    outs.resize(n->saved_out.size());
+    for (int k = 0; k < n->saved_out.size(); ++k) {
+      outs[k] = n->saved_out[k];
+      if (!create_graph) continue;
+      Meta* m = new Meta;
+      if (outs[k].m) m->tangents = outs[k].m->tangents;
+      m->node = TapeRef(n);
+      m->out = k;
+      outs[k].m = Ref<Meta>(m);
+    }
+    static const Ints none;
+    VjpArgs a{{n->op, nin, n->saved.data(), n->specs.data(), outs.data(), outs.size(), n->attrs ? n->attrs->v : none,
+               n->extra.get()},
+              n->cotangents.data(), need.data()};
+    t.vjp(a, out.data());
+  }
+  for (int k = 0; k < nin; ++k)
+    if (out[k] && n->edges[k].node && n->edges[k].node->wanted) give(n->edges[k], out[k]);
+}
+
+struct GradMode {
+  bool was;
+  explicit GradMode(bool on) : was(set_grad_enabled(on)) {}
+  ~GradMode() { set_grad_enabled(was); }
+};
+
+}  // namespace
+
+std::vector<Gradient> reverse(const std::vector<Var>& outputs, const std::vector<Var>& cotangents,
+                              const std::vector<Edge>& targets, bool retain_graph, bool create_graph) {
+  GradMode mode(create_graph);
+  Reached reached;
+  reach(reached, outputs, targets);
+  for (size_t i = 0; i < outputs.size(); ++i)
+    if (outputs[i].m && outputs[i].m->node) give(Edge{outputs[i].m->node, outputs[i].m->out}, cotangents[i]);
+
+  std::vector<TapeNode*> order;
+  for (TapeRef& n : reached.nodes)
+    if (n->wanted) order.push_back(n.get());
+  std::sort(order.begin(), order.end(), [](const TapeNode* a, const TapeNode* b) { return a->seq > b->seq; });
+
+  std::vector<Gradient> found;
+  std::vector<Var> at_target(targets.size());
+  for (TapeNode* n : order) {
+    bool any = false;
+    for (Var& c : n->cotangents) any |= static_cast<bool>(c);
+    if (!any) continue;
+    for (auto& [k, hook] : n->hooks)
+      if (n->cotangents[k]) {
+        Var g = hook(n->cotangents[k]);
+        if (g) n->cotangents[k] = g;
+      }
+    for (size_t i = 0; i < targets.size(); ++i)
+      if (targets[i].node.get() == n) at_target[i] = n->cotangents[targets[i].out];
+    if (n->leaf) {
+      if (targets.empty()) found.push_back({TapeRef(n), 0, n->cotangents[0]});
+    } else {
+      bool onward = false;
+      for (Edge& e : n->edges) onward |= e.node && e.node->wanted;
+      if (onward) pull(n, create_graph);
+      if (!retain_graph && !n->alias) free_saved(n);
+    }
+    n->cotangents.clear();
+    n->cotangents.resize(n->outs.size());
+  }
+  for (size_t i = 0; i < targets.size(); ++i) found.push_back({targets[i].node, targets[i].out, at_target[i]});
+  return found;
+}
+
+}  // namespace pd

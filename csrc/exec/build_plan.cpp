@@ -1,0 +1,426 @@
+// From a piece of graph to a plan.
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "exec/plan.h"
+
+namespace pd {
+
+namespace {
+
+bool reads_views(const PieceNode& n, int) { return traits(n.op).family == Family::Contraction; }
+
+constexpr int64_t kAlign = 64;
+int64_t aligned(int64_t bytes) { return (std::max<int64_t>(bytes, 1) + kAlign - 1) / kAlign * kAlign; }
+
+// Places temporaries in one arena: first fit among those alive at the same time, largest first within a step.
+class Arena {
+ public:
+  // alive in steps [from, to]
+  int64_t place(int64_t bytes, int from, int to) {
+    bytes = aligned(bytes);
+    std::vector<std::pair<int64_t, int64_t>> busy;
+    for (const Block& b : blocks_)
+      if (b.from <= to && from <= b.to) busy.push_back({b.offset, b.offset + b.bytes});
+    std::sort(busy.begin(), busy.end());
+    int64_t at = 0;
+    for (auto& [lo, hi] : busy) {
+      if (at + bytes <= lo) break;
+      at = std::max(at, hi);
+    }
+    blocks_.push_back({at, bytes, from, to});
+    size_ = std::max(size_, at + bytes);
+    return at;
+  }
+  int64_t size() const { return size_; }
+
+ private:
+  struct Block {
+    int64_t offset, bytes;
+    int from, to;
+  };
+  std::vector<Block> blocks_;
+  int64_t size_ = 0;
+};
+
+class Builder {
+ public:
+  Builder(const Piece& p, const std::vector<int>& outputs, int leaves, const std::vector<DType>& numbers)
+      : p_(p), outputs_(outputs), plan_(new Plan) {
+    plan_->leaves = leaves;
+    plan_->numbers = numbers;
+    plan_->slots = leaves + static_cast<int>(numbers.size());
+  }
+
+  std::unique_ptr<Plan> run() {
+    part_ = partition(p_, fuse_options(), reads_views);
+    assign_slots();
+    for (size_t g = 0; g < part_.groups.size(); ++g) {
+      const Group& group = part_.groups[g];
+      if (group.kind == GroupKind::Fused) fused(static_cast<int>(g));
+      else opaque(group.members[0]);
+    }
+    place_temporaries();
+    return std::move(plan_);
+  }
+
+ private:
+  const PieceNode& node(int v) const { return p_.nodes[static_cast<size_t>(v)]; }
+
+  // The node whose memory holds v's elements in v's order.
+  int holder(int v) const {
+    while (part_.alias[static_cast<size_t>(v)] >= 0 && !part_.stops[static_cast<size_t>(v)])
+      v = part_.alias[static_cast<size_t>(v)];
+    return v;
+  }
+
+  void assign_slots() {
+    slot_.assign(p_.nodes.size(), -1);
+    for (size_t v = 0; v < p_.nodes.size(); ++v) {
+      const PieceNode& n = p_.nodes[v];
+      if (n.kind == NodeKind::Leaf) slot_[v] = n.leaf;
+      else if (n.kind == NodeKind::Number) slot_[v] = plan_->leaves + n.leaf;
+      else if (n.kind == NodeKind::Opaque && !n.outs.empty()) continue;  // its parts have the memory
+      else if (part_.stored[v] && part_.group_of[v] >= 0) slot_[v] = plan_->slots++;
+      else if (n.kind == NodeKind::Opaque) slot_[v] = plan_->slots++;
+    }
+    std::vector<char> given(static_cast<size_t>(plan_->slots), 0);
+    for (int v : outputs_) {
+      int h = holder(v);
+      int s = slot(h);
+      bool fresh = s >= plan_->leaves && !given[static_cast<size_t>(s)];
+      given[static_cast<size_t>(s)] = 1;
+      plan_->outputs.push_back({s, node(v).shape.size() ? bytes_of(v) : bytes_of(v), fresh});
+    }
+    is_output_ = given;
+  }
+
+  int64_t bytes_of(int v) const { return numel(node(v).shape) * static_cast<int64_t>(size_of(node(v).dtype)); }
+
+  int slot(int v) const {
+    int s = slot_[static_cast<size_t>(v)];
+    if (s < 0) fail("plan", "a value has no memory", node(v).op ? traits(node(v).op).name : "leaf", "PYDIFF_FUSE=off", ErrorKind::Runtime);
+    return s;
+  }
+
+  // An operand that a kernel of its own reads whole and in order.
+  int contiguous_slot(int x) const {
+    Source s = resolve(p_, x, part_.stops);
+    return slot(holder(s.base));
+  }
+
+  static int64_t count(const Program& p) { return static_cast<int64_t>(p.code.size()); }
+
+  FusedStep* new_fused(const Program& program) {
+    auto step = std::make_unique<FusedStep>();
+    step->kernel = kernel_for(program);
+    step->interpreted = std::make_shared<Interpreted>(program);
+    step->instructions = count(program);
+    plan_->steps.emplace_back();
+    plan_->steps.back().fused = std::move(step);
+    return plan_->steps.back().fused.get();
+  }
+
+  void fused(int g) {
+    Lowered l = lower(p_, part_, g);
+    if (l.operands.empty()) return;  // all of it was computed elsewhere
+    FusedStep* step = new_fused(l.program);
+    std::vector<View> views;
+    FusedLaunch launch;
+    for (const Lowered::Operand& o : l.operands) {
+      views.push_back(o.view);
+      launch.slots.push_back(o.node < 0 ? -1 : slot(holder(o.node)));
+    }
+    launch.launch = prepare(l.program, l.major_dims, l.minor_dims, views);
+    step->elements = numel(l.major_dims) * numel(l.minor_dims);
+    step->launches.push_back(std::move(launch));
+  }
+
+  void opaque(int v) {
+    const PieceNode& n = node(v);
+    if (!n.outs.empty()) return;  // a node of several outputs: its parts below, or foreach here
+    if (n.body) return foreach_step(v);
+    if (traits(n.op).family == Family::Contraction) return matmul(v);
+    auto step = std::make_unique<NativeStep>();
+    step->op = n.op;
+    step->fn = native_for(n.op);
+    if (!step->fn) fail(traits(n.op).name, "no kernel", name_of(n.dtype), "another op", ErrorKind::Runtime);
+    for (int x : n.in) {
+      step->specs.push_back(Spec{node(x).shape, node(x).dtype, {}});
+      step->in.push_back(contiguous_slot(x));
+    }
+    step->out_spec = Spec{n.shape, n.dtype, {}};
+    step->attrs = n.attrs;
+    step->out = slot(v);
+    plan_->steps.emplace_back();
+    plan_->steps.back().native = std::move(step);
+  }
+
+  // A batch of strided matrices, if BLAS can read it so: one of the last two axes runs at stride 1, the
+  // axes before them are one run.
+  bool matrix(int x, bool* trans, int64_t* ld, int64_t* stride, int64_t* offset, int* base) const {
+    Source s = resolve(p_, x, part_.stops);
+    const Shape& d = s.shape;
+    const View& v = s.view;
+    int n = d.size();
+    int64_t rows = d[n - 2], cols = d[n - 1], rs = v.strides[n - 2], cs = v.strides[n - 1];
+    if (v.bounded || node(s.base).kind == NodeKind::Number) return false;
+    if (cols == 1) cs = 1;
+    if (rows == 1) rs = cs == 1 ? std::max<int64_t>(cols, 1) : 1;
+    if (cs == 1 && (rs >= cols || rows == 1)) *trans = false, *ld = std::max(rs, cols);
+    else if (rs == 1 && cs >= rows) *trans = true, *ld = cs;
+    else return false;
+    int64_t run = 0, count = 1;
+    for (int i = n - 3; i >= 0; --i) {
+      if (d[i] == 1) continue;
+      if (count == 1) run = v.strides[i];
+      else if (v.strides[i] != run * count) return false;
+      count *= d[i];
+    }
+    *stride = run;
+    *offset = v.offset;
+    *base = s.base;
+    return true;
+  }
+
+  // Where strides do not serve, the operand is copied first: a fused kernel of one load and one store.
+  int copied(int x) {
+    Source s = resolve(p_, x, part_.stops);
+    Program program;
+    DType t = node(x).dtype;
+    program.regs = {t};
+    program.levels = {Level::Elem};
+    program.args = {{t, ArgClass::Vec, false}, {t, ArgClass::Vec, true}};
+    program.code = {{InstrKind::Load, Level::Elem, kLeaf, t, 0, 0, -1, -1},
+                    {InstrKind::Store, Level::Elem, kLeaf, t, 1, 0, -1, -1}};
+    FusedStep* step = new_fused(program);
+    Ints major(s.shape.data(), s.shape.size() - 1), minor(s.shape.data() + s.shape.size() - 1, 1);
+    FusedLaunch launch;
+    launch.launch = prepare(program, major, minor, {s.view, identity_view(s.shape)});
+    step->elements = numel(s.shape);
+    int out = plan_->slots++;
+    extra_temps_.push_back({out, numel(s.shape) * static_cast<int64_t>(size_of(t))});
+    launch.slots = {slot(holder(s.base)), out};
+    step->launches.push_back(std::move(launch));
+    return out;
+  }
+
+  void matmul(int v) {
+    const PieceNode& n = node(v);
+    auto m = std::make_unique<MatmulStep>();
+    const Shape &sa = node(n.in[0]).shape, &sb = node(n.in[1]).shape;
+    int ra = sa.size(), rb = sb.size();
+    m->type = n.dtype;
+    m->m = sa[ra - 2];
+    m->k = sa[ra - 1];
+    m->n = sb[rb - 1];
+    m->batch = numel(n.shape) / std::max<int64_t>(1, m->m * m->n);
+    int base;
+    auto operand = [&](int x, bool* trans, int64_t* ld, int64_t* stride, int64_t* offset) {
+      if (matrix(x, trans, ld, stride, offset, &base)) return slot(holder(base));
+      const Shape& s = node(x).shape;
+      *trans = false;
+      *ld = std::max<int64_t>(1, s[s.size() - 1]);
+      *stride = s[s.size() - 2] * s[s.size() - 1];
+      *offset = 0;
+      return copied(x);
+    };
+    m->a = operand(n.in[0], &m->ta, &m->lda, &m->sa, &m->oa);
+    m->b = operand(n.in[1], &m->tb, &m->ldb, &m->sb, &m->ob);
+    m->out = slot(v);
+    plan_->steps.emplace_back();
+    plan_->steps.back().matmul = std::move(m);
+  }
+
+  // The body once as a loop program over a domain of one axis, then a launch a segment.
+  void foreach_step(int v) {
+    const PieceNode& n = node(v);
+    int np = static_cast<int>(n.attrs[0]), segments = static_cast<int>(n.attrs[1]), shared = static_cast<int>(n.attrs[2]);
+    const Graph& body = *n.body;
+    int nr = static_cast<int>(body.results.size());
+    Piece b;
+    std::vector<Value*> roots, order;
+    for (const ValueRef& r : body.results) roots.push_back(r.get());
+    postorder(roots, [](const Value*) { return true; }, order);
+    std::vector<std::pair<const Value*, int>> at;
+    auto find = [&](const Value* x) {
+      for (auto& [value, i] : at)
+        if (value == x) return i;
+      return -1;
+    };
+    const int64_t any_size = 1 << 20;  // the program does not depend on it
+    for (int k = 0; k < np + shared; ++k) {
+      PieceNode q;
+      q.kind = k < np ? NodeKind::Leaf : NodeKind::Number;
+      q.dtype = body.params[static_cast<size_t>(k)]->dtype;
+      if (k < np) q.shape = {any_size};
+      q.leaf = k < np ? k : k - np;
+      at.push_back({body.params[static_cast<size_t>(k)].get(), k});
+      b.nodes.push_back(q);
+    }
+    int constants = shared;
+    std::vector<int> constant_slots;
+    for (Value* x : order) {
+      if (find(x) >= 0) continue;
+      PieceNode q;
+      q.op = x->op;
+      q.dtype = x->dtype;
+      q.attrs = x->ints();
+      if (x->is_scalar()) {
+        q.kind = NodeKind::Number;
+        q.leaf = constants++;
+        constant_slots.push_back(body_number(v, x));
+      } else {
+        q.kind = NodeKind::Fusible;
+        bool wide = false;
+        for (int k = 0; k < x->nin; ++k) {
+          int i = find(x->in(k));
+          q.in.push_back(i);
+          wide |= b[i].shape.size() > 0;
+        }
+        if (wide) q.shape = {any_size};
+      }
+      at.push_back({x, static_cast<int>(b.nodes.size())});
+      b.nodes.push_back(q);
+    }
+    // Each result as a node of its own over the whole segment.
+    std::vector<int> results;
+    for (const ValueRef& r : body.results) {
+      int i = find(r.get());
+      bool own = b[i].kind == NodeKind::Fusible && b[i].shape.size() && !b[i].output;
+      if (!own) {
+        PieceNode q;
+        static const OpId cast = find_op("cast");
+        q.op = cast;
+        q.kind = NodeKind::Fusible;
+        q.dtype = b[i].dtype;
+        q.shape = {any_size};
+        q.attrs = {static_cast<int64_t>(q.dtype)};
+        q.in = {i};
+        b.nodes.push_back(q);
+        i = static_cast<int>(b.nodes.size()) - 1;
+      }
+      b.nodes[static_cast<size_t>(i)].output = true;
+      results.push_back(i);
+    }
+    FuseOptions all;
+    all.max_members = 1 << 20;
+    Partition bp = partition(b, all, reads_views);
+    for (size_t g = 0; g < bp.groups.size(); ++g) {
+      Lowered l = lower(b, bp, static_cast<int>(g));
+      if (l.operands.empty()) continue;
+      FusedStep* step = new_fused(l.program);
+      int64_t total = 0, largest = 0;
+      for (int s = 0; s < segments; ++s) {
+        int first = n.in[static_cast<size_t>(s * np)];
+        int64_t size = numel(node(first).shape);
+        total += size;
+        step->elements += size;
+        largest = std::max(largest, size);
+        FusedLaunch launch;
+        std::vector<View> views;
+        for (const Lowered::Operand& o : l.operands) {
+          views.push_back(o.view);
+          const PieceNode& q = b[o.node];
+          if (q.kind == NodeKind::Leaf) launch.slots.push_back(contiguous_slot(n.in[static_cast<size_t>(s * np + q.leaf)]));
+          else if (q.kind == NodeKind::Number && q.leaf < shared)
+            launch.slots.push_back(contiguous_slot(n.in[static_cast<size_t>(segments * np + q.leaf)]));
+          else if (q.kind == NodeKind::Number) launch.slots.push_back(constant_slots[static_cast<size_t>(q.leaf - shared)]);
+          else {
+            int r = static_cast<int>(std::find(results.begin(), results.end(), o.node) - results.begin());
+            launch.slots.push_back(part_slot(v, s * nr + r, size, b[o.node].dtype));
+          }
+        }
+        launch.launch = prepare(l.program, {}, {size}, views);
+        step->launches.push_back(std::move(launch));
+      }
+      step->parallel = segments > 1 && largest < 65536 && total > 32768;
+    }
+  }
+
+  // A number inside a body becomes a number of the plan: its value is part of the structure there.
+  int body_number(int, const Value* x) {
+    int64_t bits = 0;
+    if (x->dtype == DType::F32) {
+      float f = static_cast<float>(x->num.f);
+      std::memcpy(&bits, &f, sizeof f);
+    } else if (x->dtype == DType::F64) {
+      std::memcpy(&bits, &x->num.f, sizeof bits);
+    } else {
+      bits = x->num.i;
+    }
+    plan_->constants.push_back({plan_->slots, bits});
+    return plan_->slots++;
+  }
+
+  // The memory of output `part` of a node of several; one that nobody reads gets a temporary.
+  int part_slot(int v, int part, int64_t size, DType t) {
+    for (size_t u = static_cast<size_t>(v) + 1; u < p_.nodes.size(); ++u) {
+      const PieceNode& n = p_.nodes[u];
+      if (n.kind == NodeKind::Opaque && n.op == kOutput && n.in[0] == v && n.part == part) return slot(static_cast<int>(u));
+    }
+    int s = plan_->slots++;
+    extra_temps_.push_back({s, size * static_cast<int64_t>(size_of(t))});
+    return s;
+  }
+
+  void uses(const Step& s, std::vector<int>& out) const {
+    if (s.fused)
+      for (const FusedLaunch& l : s.fused->launches) out.insert(out.end(), l.slots.begin(), l.slots.end());
+    if (s.matmul) out.insert(out.end(), {s.matmul->a, s.matmul->b, s.matmul->out});
+    if (s.native) {
+      out.insert(out.end(), s.native->in.begin(), s.native->in.end());
+      out.push_back(s.native->out);
+    }
+  }
+
+  void place_temporaries() {
+    size_t n = static_cast<size_t>(plan_->slots);
+    std::vector<int> first(n, -1), last(n, -1);
+    for (size_t k = 0; k < plan_->steps.size(); ++k) {
+      std::vector<int> slots;
+      uses(plan_->steps[k], slots);
+      for (int s : slots) {
+        if (s < 0) continue;
+        if (first[static_cast<size_t>(s)] < 0) first[static_cast<size_t>(s)] = static_cast<int>(k);
+        last[static_cast<size_t>(s)] = static_cast<int>(k);
+      }
+    }
+    std::vector<int64_t> bytes(n, -1);
+    for (size_t v = 0; v < p_.nodes.size(); ++v)
+      if (slot_[v] >= plan_->leaves + static_cast<int>(plan_->numbers.size())) bytes[static_cast<size_t>(slot_[v])] = bytes_of(static_cast<int>(v));
+    for (auto& [s, b] : extra_temps_) bytes[static_cast<size_t>(s)] = b;
+    Arena arena;
+    for (size_t s = 0; s < n; ++s) {
+      bool output = s < is_output_.size() && is_output_[s];
+      if (bytes[s] < 0 || output || first[s] < 0) continue;
+      plan_->temps.push_back({static_cast<int>(s), arena.place(bytes[s], first[s], last[s])});
+    }
+    plan_->arena = arena.size();
+  }
+
+  const Piece& p_;
+  std::vector<int> outputs_;
+  std::unique_ptr<Plan> plan_;
+  Partition part_;
+  std::vector<int> slot_;
+  std::vector<char> is_output_;
+  std::vector<std::pair<int, int64_t>> extra_temps_;
+};
+
+}  // namespace
+
+FuseOptions fuse_options() {
+  FuseOptions o;
+  const char* e = std::getenv("PYDIFF_FUSE");
+  o.fuse = !(e && (std::strcmp(e, "off") == 0 || std::strcmp(e, "0") == 0));
+  return o;
+}
+
+std::unique_ptr<Plan> build_plan(const Piece& piece, const std::vector<int>& outputs, int leaves,
+                                 const std::vector<DType>& numbers) {
+  return Builder(piece, outputs, leaves, numbers).run();
+}
+
+}  // namespace pd

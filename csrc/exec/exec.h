@@ -1,0 +1,44 @@
+// Evaluation: from pending values to buffers, by plans that are cached by structure and replayed.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "graph/value.h"
+
+namespace pd {
+
+// Computes the values (and what else the contracts of "looking early" ask for). Called with the GIL;
+// releases it while kernels run. Throws what only the run could find.
+void evaluate(const std::vector<Value*>& roots);
+
+// Evaluates everything that a handle or the tape holds: called when pending work passes its bound.
+void flush();
+inline bool over_bound();
+
+// Giving up the GIL and taking it back; filled by python/.
+struct ExecHooks {
+  void* (*unlock)() = nullptr;
+  void (*lock)(void* state) = nullptr;
+};
+extern ExecHooks g_exec;
+
+struct ExecStats {
+  int64_t plans = 0;        // made
+  int64_t replays = 0;      // structure seen before
+  int64_t kernels = 0;      // fused kernels launched
+  int64_t natives = 0;      // other kernels launched
+  int64_t instructions = 0; // of the fused kernels launched
+};
+const ExecStats& exec_stats();
+void clear_plans();
+
+// The fused kernels that evaluating the roots would launch, printed; computes nothing.
+std::string explain(const std::vector<Value*>& roots);
+
+int64_t& pending_node_limit();
+int64_t& pending_byte_limit();
+inline bool over_bound() {
+  return g_pending.nodes > pending_node_limit() || g_pending.bytes > pending_byte_limit();
+}
+
+}  // namespace pd

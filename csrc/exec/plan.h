@@ -1,0 +1,92 @@
+// A plan: what to run for a piece of graph of one structure and shape, on numbered slots of memory.
+//
+//   slots   [0, leaves)                 operands that are ready
+//           [leaves, leaves + numbers)  cells of Python numbers
+//           then                        what the plan computes: outputs, and temporaries in one arena
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "fuse/kernel_cache.h"
+#include "fuse/piece.h"
+#include "fuse/runner.h"
+#include "kernels/native.h"
+
+namespace pd {
+
+struct FusedLaunch {
+  PreparedLaunch launch;
+  std::vector<int> slots;  // one an argument; -1: the index itself
+};
+
+// One kernel on one domain, or on several (the segments of a foreach).
+struct FusedStep {
+  KernelRef kernel;
+  std::shared_ptr<Interpreted> interpreted;
+  std::vector<FusedLaunch> launches;
+  bool parallel = false;   // the launches are small: they share the threads
+  int64_t instructions = 0;
+  int64_t elements = 0;    // over all launches
+};
+
+struct MatmulStep {
+  DType type;
+  bool ta, tb;
+  int64_t m, n, k, lda, ldb, batch, sa, sb;
+  int64_t oa, ob;          // offsets in elements
+  int a, b, out;
+};
+
+struct NativeStep {
+  OpId op;
+  NativeFn fn;
+  std::vector<Spec> specs;
+  Spec out_spec;
+  Ints attrs;
+  std::vector<int> in;
+  int out;
+  const void* code = nullptr;
+};
+
+struct Step {
+  std::unique_ptr<FusedStep> fused;
+  std::unique_ptr<MatmulStep> matmul;
+  std::unique_ptr<NativeStep> native;
+};
+
+struct Plan {
+  std::vector<Step> steps;
+  int leaves = 0;
+  std::vector<DType> numbers;
+  int slots = 0;
+  struct Temp {
+    int slot;
+    int64_t offset;
+  };
+  std::vector<Temp> temps;      // into the arena
+  int64_t arena = 0;            // bytes
+  struct Constant {
+    int slot;
+    int64_t bits;
+  };
+  std::vector<Constant> constants;  // numbers inside bodies
+  struct Output {
+    int slot;        // where its elements are computed, or of the leaf whose memory it shares
+    int64_t bytes;
+    bool fresh;      // memory of its own; otherwise another output's or a leaf's
+  };
+  std::vector<Output> outputs;  // in the order in which the walk met them
+};
+
+// Builds the plan of a piece: partition, lowering, memory. `outputs` are node numbers.
+std::unique_ptr<Plan> build_plan(const Piece& piece, const std::vector<int>& outputs, int leaves,
+                                 const std::vector<DType>& numbers);
+
+// Runs it. leaf_data has the leaves' memory, numbers the cells' bits, outputs the fresh outputs' memory
+// (null for the others). No Python object is touched.
+void run_plan(const Plan& plan, void* const* leaf_data, const int64_t* numbers, void* const* outputs,
+              NativeError& error);
+
+FuseOptions fuse_options();
+
+}  // namespace pd

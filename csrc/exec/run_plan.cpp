@@ -1,0 +1,104 @@
+// Running a plan: addresses into slots, then step after step.
+#include <algorithm>
+#include <cstring>
+
+#include "device/cpu/pool.h"
+#include "device/device.h"
+#include "exec/plan.h"
+#include "exec/stats.h"
+#include "kernels/cpu/gemm.h"
+
+namespace pd {
+
+namespace {
+
+// Memory of temporaries, kept from run to run and given back when far too large.
+class Arena {
+ public:
+  char* get(int64_t bytes) {
+    if (bytes > size_ || (size_ > (int64_t(64) << 20) && bytes < size_ / 8)) {
+      drop();
+      size_ = std::max<int64_t>(bytes, 4096);
+      data_ = static_cast<char*>(device(DeviceId{}).allocate(static_cast<size_t>(size_)));
+    }
+    return data_;
+  }
+  void drop() {
+    if (data_) device(DeviceId{}).free(data_, static_cast<size_t>(size_));
+    data_ = nullptr;
+    size_ = 0;
+  }
+
+ private:
+  char* data_ = nullptr;
+  int64_t size_ = 0;
+};
+
+void run_fused(const FusedStep& s, void* const* slots) {
+  KernelFn fn = s.kernel->compiled(s.elements);
+  size_t scratch = s.kernel->scratch_per_minor;
+  auto one = [&](const FusedLaunch& l) {
+    SmallVec<void*, 24> bases;
+    int n = static_cast<int>(l.slots.size());
+    bases.resize(n);
+    for (int k = 0; k < n; ++k) bases[k] = l.slots[static_cast<size_t>(k)] < 0 ? nullptr : slots[l.slots[static_cast<size_t>(k)]];
+    run(l.launch, *s.interpreted, fn, scratch, bases.data());
+  };
+  if (s.parallel) {
+    int64_t n = static_cast<int64_t>(s.launches.size());
+    parallel_for(n, [&](int64_t k, int) { one(s.launches[static_cast<size_t>(k)]); });
+  } else {
+    for (const FusedLaunch& l : s.launches) one(l);
+  }
+  Stats& st = stats();
+  st.kernels += static_cast<int64_t>(1);
+  st.instructions += s.instructions;
+}
+
+const void* at(void* const* slots, int slot, int64_t elements, DType t) {
+  return static_cast<const char*>(slots[slot]) + elements * static_cast<int64_t>(size_of(t));
+}
+
+void run_matmul(const MatmulStep& s, void* const* slots) {
+  const void *a = at(slots, s.a, s.oa, s.type), *b = at(slots, s.b, s.ob, s.type);
+  if (s.batch == 1) gemm(s.type, s.ta, s.tb, s.m, s.n, s.k, a, s.lda, b, s.ldb, slots[s.out], s.n, false);
+  else
+    batched_gemm(s.type, s.ta, s.tb, s.m, s.n, s.k, a, s.lda, b, s.ldb, slots[s.out], s.n, false, s.batch, s.sa, s.sb,
+                 s.m * s.n);
+  ++stats().natives;
+}
+
+void run_native(const NativeStep& s, void* const* slots, NativeError& error) {
+  SmallVec<const void*, 4> in;
+  int n = static_cast<int>(s.in.size());
+  in.resize(n);
+  for (int k = 0; k < n; ++k) in[k] = slots[s.in[static_cast<size_t>(k)]];
+  NativeArgs a{s.op, n, s.specs.data(), in.data(), &s.out_spec, slots[s.out], &s.attrs};
+  s.fn(a, error);
+  ++stats().natives;
+}
+
+}  // namespace
+
+void run_plan(const Plan& plan, void* const* leaf_data, const int64_t* numbers, void* const* outputs,
+              NativeError& error) {
+  static Arena arena;  // one plan runs at a time (evaluate.cpp)
+  SmallVec<void*, 64> slots;
+  slots.resize(plan.slots);
+  for (int k = 0; k < plan.leaves; ++k) slots[k] = leaf_data[k];
+  for (size_t k = 0; k < plan.numbers.size(); ++k)
+    slots[plan.leaves + static_cast<int>(k)] = const_cast<int64_t*>(&numbers[k]);
+  for (const Plan::Constant& c : plan.constants) slots[c.slot] = const_cast<int64_t*>(&c.bits);
+  char* base = plan.arena ? arena.get(plan.arena) : nullptr;
+  for (const Plan::Temp& t : plan.temps) slots[t.slot] = base + t.offset;
+  for (size_t k = 0; k < plan.outputs.size(); ++k)
+    if (plan.outputs[k].fresh) slots[plan.outputs[k].slot] = outputs[k];
+  for (const Step& s : plan.steps) {
+    if (s.fused) run_fused(*s.fused, slots.data());
+    else if (s.matmul) run_matmul(*s.matmul, slots.data());
+    else run_native(*s.native, slots.data(), error);
+    if (!error.text.empty()) return;
+  }
+}
+
+}  // namespace pd

@@ -1,0 +1,464 @@
+// Which nodes share a kernel.
+//
+// One pass in the order of dependence. An elementwise node joins the groups of its operands where they
+// share its domain (or its rows), and so unites them; a reduction joins the group of what it reduces and
+// gives it rows; anything that would close a cycle stays out and reads memory. Then what crosses from
+// one kernel to another is stored, or, where it is cheap, computed again.
+#include <algorithm>
+#include <cstdint>
+
+#include "fuse/piece.h"
+
+namespace pd {
+
+bool Group::split() const {
+  int64_t n = 1;
+  bool rows = red.empty() || red.back();
+  for (int i = 0; i < dims.size() && !red.empty(); ++i)
+    if (red[static_cast<size_t>(i)]) n *= dims[i];
+  return n > (rows ? kMaxRow : kMaxRow / 8);
+}
+
+namespace {
+
+constexpr int kRecomputeCost = 20;   // of an elementwise chain that is computed again rather than stored
+constexpr int kRecomputeLoads = 2;
+
+// Sets of groups, as bits.
+struct Bits {
+  std::vector<uint64_t> w;
+  void set(int i) {
+    size_t k = static_cast<size_t>(i) / 64;
+    if (w.size() <= k) w.resize(k + 1);
+    w[k] |= uint64_t(1) << (i % 64);
+  }
+  bool has(int i) const {
+    size_t k = static_cast<size_t>(i) / 64;
+    return k < w.size() && (w[k] >> (i % 64) & 1);
+  }
+  void join(const Bits& o) {
+    if (w.size() < o.w.size()) w.resize(o.w.size());
+    for (size_t k = 0; k < o.w.size(); ++k) w[k] |= o.w[k];
+  }
+};
+
+Shape squeezed(const Shape& s) {
+  Shape r;
+  for (int64_t d : s)
+    if (d != 1) r.push_back(d);
+  return r;
+}
+
+enum class Use : uint8_t { Memory, Elem, RedInElem, RedInRed };
+
+struct Draft {
+  Group g;
+  Bits before;  // groups that must run earlier, transitively
+  Bits through_memory;  // groups some element of which is read elsewhere than where it is made
+  int home = -1;  // united into
+};
+
+class Partitioner {
+ public:
+  Partitioner(const Piece& p, const FuseOptions& o, bool (*may_view)(const PieceNode&, int))
+      : p_(p), options_(o), may_view_(may_view), n_(static_cast<int>(p.nodes.size())) {
+    part_.stored.assign(p.nodes.size(), 0);
+    part_.as_elem.assign(p.nodes.size(), 1);
+    group_.assign(p.nodes.size(), -1);
+    stop_.assign(p.nodes.size(), 0);
+    wanted_.assign(p.nodes.size(), 0);
+    part_.alias.assign(p.nodes.size(), -1);
+  }
+
+  Partition run() {
+    find_stops();
+    for (int v = 0; v < n_; ++v) place(v);
+    settle_memory();
+    finish();
+    return std::move(part_);
+  }
+
+ private:
+  const PieceNode& node(int v) const { return p_.nodes[static_cast<size_t>(v)]; }
+  bool is_movement(int v) const { return node(v).kind == NodeKind::Move; }
+  // Readable by any kernel without having been stored by a fused one.
+  bool in_memory(int v) const {
+    NodeKind k = node(v).kind;
+    return k == NodeKind::Leaf || k == NodeKind::Number || k == NodeKind::Opaque || k == NodeKind::Index;
+  }
+  int find(int g) {
+    while (drafts_[static_cast<size_t>(g)].home >= 0) g = drafts_[static_cast<size_t>(g)].home;
+    return g;
+  }
+  Draft& draft(int g) { return drafts_[static_cast<size_t>(g)]; }
+  int group_of(int v) { return group_[static_cast<size_t>(v)] < 0 ? -1 : find(group_[static_cast<size_t>(v)]); }
+  bool elem(int v) const { return part_.as_elem[static_cast<size_t>(v)]; }
+
+  // Movement that ends in memory of its own: outputs, operands of opaque kernels, what strides cannot say.
+  void find_stops() {
+    for (int v = 0; v < n_; ++v) {
+      const PieceNode& n = node(v);
+      if (n.output && is_movement(v)) {
+        Source s = resolve_through(p_, v, stop_);
+        NodeKind k = node(s.base).kind;
+        if (is_identity(s.view, s.shape) && k != NodeKind::Number && k != NodeKind::Index && !is_movement(s.base)) {
+          part_.alias[static_cast<size_t>(v)] = s.base;
+          part_.stored[static_cast<size_t>(s.base)] = 1;
+        } else {
+          stop_[static_cast<size_t>(v)] = 1;
+        }
+      }
+      if (n.output && n.kind == NodeKind::Index) wanted_[static_cast<size_t>(v)] = 1;
+      if (n.kind == NodeKind::Opaque)
+        for (size_t k = 0; k < n.in.size(); ++k) {
+          int x = n.in[k];
+          if (node(x).kind == NodeKind::Index) wanted_[static_cast<size_t>(x)] = 1;
+          if (!is_movement(x)) continue;
+          Source s = resolve(p_, x, stop_);
+          NodeKind b = node(s.base).kind;
+          if (b == NodeKind::Number || b == NodeKind::Index || s.view.bounded ||
+              (!is_identity(s.view, s.shape) && !may_view_(n, static_cast<int>(k))))
+            stop_[static_cast<size_t>(x)] = 1;
+        }
+    }
+    // A base that is movement is where a map restarted.
+    for (int v = 0; v < n_; ++v)
+      for (int x : node(v).in) {
+        if (!is_movement(x)) continue;
+        for (int y = x; is_movement(y);) {
+          int b = stop_[static_cast<size_t>(y)] ? resolve_through(p_, y, stop_).base : resolve(p_, y, stop_).base;
+          if (is_movement(b)) stop_[static_cast<size_t>(b)] = 1;
+          y = b;
+        }
+      }
+    for (int v = 0; v < n_; ++v)
+      if (is_movement(v) && stop_[static_cast<size_t>(v)]) {
+        int b = resolve_through(p_, v, stop_).base;
+        if (is_movement(b)) stop_[static_cast<size_t>(b)] = 1;
+      }
+  }
+
+  int new_group(GroupKind kind, const Shape& dims) {
+    drafts_.push_back({});
+    Draft& d = drafts_.back();
+    d.g.kind = kind;
+    d.g.dims = dims;
+    return static_cast<int>(drafts_.size()) - 1;
+  }
+
+  void add_member(int g, int v, bool as_elem) {
+    draft(g).g.members.push_back(v);
+    group_[static_cast<size_t>(v)] = g;
+    part_.as_elem[static_cast<size_t>(v)] = as_elem;
+  }
+
+  // How a node over `shape` may use base b of group g without memory.
+  Use use_of(int g, const Source& s, const Shape& shape) {
+    const Group& k = draft(g).g;
+    if (k.kind == GroupKind::Opaque || s.view.bounded || s.view.offset) return Use::Memory;
+    Shape d = squeezed(shape);
+    View v = broadcast_view(s.view, s.shape, shape);
+    if (elem(s.base)) return d == k.dims && is_identity(v, shape) ? Use::Elem : Use::Memory;
+    if (k.split()) return Use::Memory;
+    Shape outer;
+    for (int i = 0; i < k.dims.size(); ++i)
+      if (!k.red[static_cast<size_t>(i)]) outer.push_back(k.dims[i]);
+    if (d == outer && is_identity(v, shape)) return Use::RedInRed;
+    if (d != k.dims) return Use::Memory;
+    int64_t stride = 1;
+    for (int i = k.dims.size() - 1, j = shape.size() - 1; i >= 0; --i, --j) {
+      while (shape[j] == 1) --j;
+      bool red = k.red[static_cast<size_t>(i)];
+      if (v.strides[j] != (red ? 0 : stride)) return Use::Memory;
+      if (!red) stride *= k.dims[i];
+    }
+    return Use::RedInElem;
+  }
+
+  // g and h may become one: no third group lies between them.
+  bool can_unite(int g, int h) {
+    const Draft &a = draft(g), &b = draft(h);
+    if (a.through_memory.has(h) || b.through_memory.has(g)) return false;
+    if (static_cast<int>(a.g.members.size() + b.g.members.size()) > options_.max_members) return false;
+    for (size_t i = 0; i < drafts_.size(); ++i) {
+      int m = static_cast<int>(i);
+      if (drafts_[i].home >= 0 || m == g || m == h) continue;
+      const Bits& mid = drafts_[i].before;
+      if ((b.before.has(m) && mid.has(g)) || (a.before.has(m) && mid.has(h))) return false;
+    }
+    return true;
+  }
+
+  // h becomes part of g; `lower`: its members live on the rows of g.
+  void unite(int g, int h, bool lower) {
+    Draft &a = draft(g), &b = draft(h);
+    if (lower)
+      for (int m : b.g.members) part_.as_elem[static_cast<size_t>(m)] = 0;
+    if (a.g.red.empty() && !lower) a.g.red = b.g.red;
+    std::vector<int> merged;
+    std::merge(a.g.members.begin(), a.g.members.end(), b.g.members.begin(), b.g.members.end(),
+               std::back_inserter(merged));
+    a.g.members = merged;
+    b.g.members.clear();
+    a.before.join(b.before);
+    a.through_memory.join(b.through_memory);
+    b.home = g;
+    for (Draft& d : drafts_)
+      if (d.through_memory.has(h)) d.through_memory.set(g);
+    for (Draft& d : drafts_)
+      if (d.home < 0 && (d.before.has(h) || d.before.has(g))) {
+        d.before.join(a.before);
+        d.before.set(g);
+      }
+  }
+
+  void runs_after(int g, int h) {
+    if (g == h || h < 0) return;
+    Draft& d = draft(g);
+    d.before.set(h);
+    d.before.join(draft(h).before);
+    for (Draft& o : drafts_)
+      if (o.home < 0 && o.before.has(g)) o.before.join(d.before);
+  }
+
+  // May v, which reads these groups, be part of g?
+  bool can_join(int g, const std::vector<int>& reads) {
+    if (static_cast<int>(draft(g).g.members.size()) >= options_.max_members) return false;
+    for (int r : reads)
+      if (r >= 0 && r != g && draft(r).before.has(g)) return false;
+    return true;
+  }
+
+  void place(int v) {
+    const PieceNode& n = node(v);
+    if (n.kind == NodeKind::Leaf || n.kind == NodeKind::Number) return;
+    if (n.kind == NodeKind::Index && !wanted_[static_cast<size_t>(v)]) return;
+    if (is_movement(v) && !stop_[static_cast<size_t>(v)]) return;
+    std::vector<Source> sources;
+    if (is_movement(v)) {
+      sources.push_back(resolve_through(p_, v, stop_));
+      sources[0].shape = n.shape;
+    } else {
+      for (int x : n.in) sources.push_back(resolve(p_, x, stop_));
+    }
+    if (n.kind == NodeKind::Opaque) return place_opaque(v, sources);
+    if (n.kind == NodeKind::Reduce) return place_reduce(v, sources[0]);
+    place_elementwise(v, sources);
+  }
+
+  std::vector<int> groups_read(const std::vector<Source>& sources) {
+    std::vector<int> r;
+    for (const Source& s : sources) r.push_back(node(s.base).kind == NodeKind::Index ? -1 : group_of(s.base));
+    return r;
+  }
+
+  void settle(int g, int v, bool as_elem, const std::vector<Source>& sources) {
+    add_member(g, v, as_elem);
+    std::vector<int> reads = groups_read(sources);
+    for (size_t k = 0; k < reads.size(); ++k) {
+      if (reads[k] < 0) continue;
+      int r = find(reads[k]);
+      if (r != g && use_by(v, r, sources[k]) == Use::Memory) draft(g).through_memory.set(r);
+      runs_after(g, r);
+    }
+  }
+
+  // How node v may use a source of group g.
+  Use use_by(int v, int g, const Source& s) {
+    if (is_movement(v) || node(v).kind == NodeKind::Opaque) return Use::Memory;
+    return use_of(g, s, node(v).kind == NodeKind::Reduce ? s.shape : node(v).shape);
+  }
+
+  void place_opaque(int v, const std::vector<Source>& sources) {
+    int g = new_group(GroupKind::Opaque, node(v).shape);
+    settle(g, v, true, sources);
+    for (const Source& s : sources)
+      if (node(s.base).kind == NodeKind::Index) runs_after(g, group_of(s.base));
+  }
+
+  void place_reduce(int v, const Source& s) {
+    const PieceNode& n = node(v);
+    const Shape& full = s.shape;
+    std::vector<char> red;
+    Shape dims;
+    for (int i = 0; i < full.size(); ++i) {
+      bool r = std::find(n.attrs.begin(), n.attrs.end(), i) != n.attrs.end();
+      if (full[i] == 1) continue;
+      dims.push_back(full[i]);
+      red.push_back(r);
+    }
+    bool any = std::find(red.begin(), red.end(), 1) != red.end();
+    std::vector<int> reads = groups_read({s});
+    int g = reads[0];
+    if (options_.fuse && any && g >= 0 && use_of(g, s, full) == Use::Elem && can_join(g, reads)) {
+      Group& k = draft(g).g;
+      if (k.red.empty() || k.red == red) {
+        std::vector<char> before = k.red;
+        k.red = red;
+        // Becoming split would take the rows away from nobody: there were none.
+        return settle(g, v, false, {s});
+      }
+    }
+    if (!any) {  // over axes of size 1 alone: an axis to run along, so that the tree says the bits
+      dims.push_back(1);
+      red.push_back(1);
+    }
+    g = new_group(GroupKind::Fused, dims);
+    draft(g).g.red = red;
+    settle(g, v, false, {s});
+  }
+
+  void place_elementwise(int v, const std::vector<Source>& sources) {
+    const PieceNode& n = node(v);
+    Shape dims = squeezed(n.shape);
+    std::vector<int> reads = groups_read(sources);
+    int host = -1;
+    bool host_elem = true;
+    if (options_.fuse && !is_movement(v)) {
+      // Elementwise company first: rows of a reduction may then be used by it, or it moves onto the rows.
+      for (int pass = 0; pass < 2; ++pass)
+        for (size_t k = 0; k < sources.size(); ++k) {
+          int g = reads[k] < 0 ? -1 : find(reads[k]);
+          if (g < 0 || g == host) continue;
+          Use u = use_of(g, sources[k], n.shape);
+          if (u == Use::Memory || (u == Use::Elem) != (pass == 0)) continue;
+          bool elsewhere = false;  // v also reads g at other places
+          for (size_t j = 0; j < sources.size(); ++j)
+            elsewhere |= reads[j] >= 0 && find(reads[j]) == g && use_of(g, sources[j], n.shape) == Use::Memory;
+          if (!elsewhere) meet(g, u, reads, &host, &host_elem);
+        }
+    }
+    if (host < 0) host = new_group(GroupKind::Fused, dims);
+    settle(host, v, host_elem, sources);
+  }
+
+  void meet(int g, Use u, const std::vector<int>& reads, int* host, bool* host_elem) {
+    bool as_elem = u != Use::RedInRed;
+    if (*host < 0) {
+      if (!can_join(g, reads)) return;
+      *host = g;
+      *host_elem = as_elem;
+      return;
+    }
+    Group &h = draft(*host).g, &k = draft(g).g;
+    if (!can_unite(*host, g)) return;
+    bool level = as_elem == *host_elem;
+    if (level && h.dims == k.dims && (h.red.empty() || k.red.empty() || h.red == k.red)) {
+      if (!as_elem && h.red != k.red) return;
+      unite(*host, g, false);
+    } else if (*host_elem && !as_elem && h.red.empty()) {
+      unite(g, *host, true);
+      *host = g;
+      *host_elem = false;
+    }
+  }
+
+  // ---- memory between kernels
+
+  int chain_cost(int v, int g, int* loads, int depth) {
+    const PieceNode& n = node(v);
+    if (depth > 6 || n.kind != NodeKind::Fusible || !elem(v) || n.in.empty()) return 10000;
+    int cost = traits(n.op).cost;
+    for (int x : n.in) {
+      Source s = resolve(p_, x, stop_);
+      if (node(s.base).kind == NodeKind::Number) continue;
+      if (in_memory(s.base) || part_.stored[static_cast<size_t>(s.base)] || node(s.base).output) {
+        ++*loads;
+        continue;
+      }
+      if (group_of(s.base) != g || use_of(g, s, n.shape) != Use::Elem) return 10000;
+      cost += chain_cost(s.base, g, loads, depth + 1);
+    }
+    return cost;
+  }
+
+  bool cheap_again(int v) {
+    if (!options_.fuse) return false;
+    int loads = 0;
+    return chain_cost(v, group_of(v), &loads, 0) <= kRecomputeCost && loads <= kRecomputeLoads;
+  }
+
+  void settle_memory() {
+    for (int v = 0; v < n_; ++v)
+      if ((node(v).output && part_.alias[static_cast<size_t>(v)] < 0) || in_memory(v) ||
+          (is_movement(v) && stop_[static_cast<size_t>(v)]))
+        part_.stored[static_cast<size_t>(v)] = 1;
+    // First what memory alone can give; then what is cheap enough to be made twice.
+    for (int pass = 0; pass < 2; ++pass)
+      for (int v = 0; v < n_; ++v) {
+        if (group_of(v) < 0) continue;
+        const PieceNode& n = node(v);
+        for (size_t k = 0; k < n.in.size(); ++k) {
+          Source s = is_movement(v) ? resolve_through(p_, v, stop_) : resolve(p_, n.in[k], stop_);
+          if (part_.stored[static_cast<size_t>(s.base)]) continue;
+          int g = group_of(s.base);
+          Use use = g < 0 ? Use::Memory : use_by(v, g, s);
+          if (g == group_of(v) && use != Use::Memory) continue;
+          // an element of the other kernel's domain, read as an element of this one's
+          bool same_domain = use == Use::Elem && (n.kind == NodeKind::Reduce || elem(v));
+          if (pass == 0 ? !same_domain : !cheap_again(s.base)) part_.stored[static_cast<size_t>(s.base)] = 1;
+        }
+      }
+    if (!options_.fuse)
+      for (int v = 0; v < n_; ++v)
+        if (group_of(v) >= 0) part_.stored[static_cast<size_t>(v)] = 1;
+  }
+
+  void finish() {
+    std::vector<int> alive;
+    for (size_t i = 0; i < drafts_.size(); ++i)
+      if (drafts_[i].home < 0 && !drafts_[i].g.members.empty()) alive.push_back(static_cast<int>(i));
+    // An order that respects `before`: the group whose newest member is oldest first among the ready.
+    std::sort(alive.begin(), alive.end(), [&](int a, int b) { return draft(a).g.members[0] < draft(b).g.members[0]; });
+    std::vector<char> done(drafts_.size(), 0);
+    std::vector<int> order;
+    while (order.size() < alive.size()) {
+      size_t was = order.size();
+      for (int g : alive) {
+        if (done[static_cast<size_t>(g)]) continue;
+        bool ready = true;
+        for (int h : alive)
+          if (h != g && !done[static_cast<size_t>(h)] && draft(g).before.has(h)) {
+            ready = false;
+            break;
+          }
+        if (!ready) continue;
+        done[static_cast<size_t>(g)] = 1;
+        order.push_back(g);
+      }
+      if (order.size() == was) fail("fuse", "a cycle among kernels", "", "PYDIFF_FUSE=off", ErrorKind::Runtime);
+    }
+    std::vector<int> number(drafts_.size(), -1);
+    for (int g : order) {
+      number[static_cast<size_t>(g)] = static_cast<int>(part_.groups.size());
+      part_.groups.push_back(std::move(draft(g).g));
+    }
+    part_.group_of.assign(p_.nodes.size(), -1);
+    for (int v = 0; v < n_; ++v)
+      if (group_[static_cast<size_t>(v)] >= 0) part_.group_of[static_cast<size_t>(v)] = number[static_cast<size_t>(find(group_[static_cast<size_t>(v)]))];
+  }
+
+  const Piece& p_;
+  FuseOptions options_;
+  bool (*may_view_)(const PieceNode&, int);
+  int n_;
+  Partition part_;
+  std::vector<Draft> drafts_;
+  std::vector<int> group_;
+  std::vector<char> stop_;
+  std::vector<char> wanted_;  // Index nodes that somebody needs in memory
+
+ public:
+  const std::vector<char>& stops() const { return stop_; }
+};
+
+}  // namespace
+
+Partition partition(const Piece& p, const FuseOptions& options, bool (*may_view)(const PieceNode& n, int operand)) {
+  Partitioner t(p, options, may_view);
+  Partition part = t.run();
+  part.stops = t.stops();
+  return part;
+}
+
+}  // namespace pd

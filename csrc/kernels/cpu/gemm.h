@@ -1,0 +1,26 @@
+// Matrix products on the CPU: BLAS or pydiff's own loop on panels, spread over the pool.
+#pragma once
+#include <cstdint>
+
+#include "base/dtype.h"
+
+namespace pd {
+
+// Row-major C (m, n) = op(A) op(B), plus C where `accumulate`. op(A) is (m, k): A is stored (m, k) with row stride lda, or
+// (k, m) where trans_a; likewise B, (k, n) or (n, k). k = 0 gives zeros. Float32, float64; int32, int64 (wrapping);
+// bool (any of and). The bits depend on the shape alone, not on the number of threads.
+void gemm(DType dt, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const void* a, int64_t lda,
+          const void* b, int64_t ldb, void* c, int64_t ldc, bool accumulate);
+
+// For every i in [0, batch), at strides in items, 0 where A or B is shared; the bits are those of `gemm` on each.
+void batched_gemm(DType dt, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const void* a, int64_t lda,
+                  const void* b, int64_t ldb, void* c, int64_t ldc, bool accumulate, int64_t batch, int64_t stride_a,
+                  int64_t stride_b, int64_t stride_c);
+
+// How (m, n, k) is cut: panels of rows x cols, the last ones ragged.
+struct GemmPanels {
+  int64_t rows, cols;
+};
+GemmPanels gemm_panels(int64_t m, int64_t n, int64_t k);
+
+}  // namespace pd

@@ -1,0 +1,25 @@
+#include "kernels/native.h"
+
+#include "kernels/cpu/native_kernels.h"
+#include "ops/op_ids.h"
+
+namespace pd {
+
+NativeFn native_for(OpId op) {
+  switch (op) {
+    case op::argmax: return cpu::argmax;
+    case op::argmin: return cpu::argmin;
+    case op::concatenate: return cpu::concatenate;
+    case op::slice_update: return cpu::slice_update;
+    case op::index: return cpu::index;
+    case op::index_put: return cpu::index_put;
+    case op::gather: return cpu::gather;
+    case op::scatter: return cpu::scatter;
+    case op::cumsum: return cpu::cumsum;
+    default: return nullptr;
+  }
+}
+
+bool may_donate(OpId op) { return op == op::index_put || op == op::scatter || op == op::slice_update; }
+
+}  // namespace pd

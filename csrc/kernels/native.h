@@ -1,0 +1,30 @@
+// Kernels that the fuser cannot make, by op: what the executor calls between fused kernels.
+//
+// Operands and results are contiguous, row-major, in host memory. A kernel is the same bits for any
+// number of threads.
+#pragma once
+#include "graph/op_traits.h"
+
+namespace pd {
+
+struct NativeArgs {
+  OpId op;
+  int nin;
+  const Spec* specs;       // of the operands
+  const void* const* in;
+  const Spec* out_spec;
+  void* out;               // may be in[0]'s memory where the executor donates it (index_put, slice_update)
+  const Ints* attrs;
+};
+
+// What only the run can know went wrong; empty text: nothing. Reported at the next synchronisation.
+struct NativeError {
+  std::string text;  // "[gather] index out of range; got 7 for an axis of size 5; try …"
+};
+
+using NativeFn = void (*)(const NativeArgs& a, NativeError& error);
+
+NativeFn native_for(OpId op);   // null: the op has none
+bool may_donate(OpId op);       // out may take the memory of operand 0
+
+}  // namespace pd

@@ -1,0 +1,215 @@
+// Elementwise ops as users mean them: numbers, promotion, selection, powers, creation.
+#include <cmath>
+
+#include "ops/api.h"
+#include "graph/op_traits.h"
+#include "ops/rows.h"
+
+namespace pd {
+
+namespace {
+
+Var weak(DType t, double f, int64_t i, DeviceId device) {
+  ValueRef v = make_scalar(t, device, f, i);
+  v->flags |= kWeak;
+  return Var(std::move(v));
+}
+
+bool is_weak(const Var& x) { return x.v->is_scalar() && (x.v->flags & kWeak); }
+
+// A weak float counts as the default dtype, a weak integer as int64.
+DType weak_type(const Var& x) { return is_floating(x.dtype()) ? default_dtype() : x.dtype(); }
+
+// torch.result_type: a higher priority yields only to a lower one of a higher category.
+struct Category {
+  bool set = false;
+  DType t = DType::Bool;
+  void join(DType o) {
+    t = set ? promote(t, o) : o;
+    set = true;
+  }
+};
+Category combine(Category high, Category low) {
+  if (!high.set) return low;
+  if (!low.set || info(high.t).category >= info(low.t).category) return high;
+  if (is_floating(high.t) && is_complex(low.t)) {
+    high.t = high.t == DType::F64 ? DType::C128 : DType::C64;
+    return high;
+  }
+  if (is_bool(high.t) || !is_integer(low.t)) high.t = promote(high.t, low.t);
+  return high;
+}
+
+bool in_types(const OpTraits& t, DType d) {
+  switch (d) {
+    case DType::Bool: return t.types & kB;
+    case DType::I32: return t.types & kI32;
+    case DType::I64: return t.types & kI64;
+    case DType::F32: return t.types & kF32;
+    case DType::F64: return t.types & kF64;
+    default: return false;
+  }
+}
+
+// The type in which a row computes on operands of type d.
+DType row_type(const OpTraits& t, DType d) {
+  if (!has_kernels(d))
+    fail(t.name, std::string("no kernel for ") + name_of(d), "", "a cast to float32, float64, int32, int64 or bool",
+         ErrorKind::Type);
+  if (in_types(t, d)) return d;
+  if ((t.types & kFloats) && !(t.types & (kI32 | kI64)) && !is_floating(d)) return default_dtype();
+  fail(t.name, "not defined for this type", name_of(d),
+       is_bool(d) ? "a cast to an integer, or a logical op" : "an integer or bool tensor", ErrorKind::Type);
+}
+
+}  // namespace
+
+Var number(double v, DeviceId device) { return weak(DType::F64, v, 0, device); }
+Var number(int64_t v, DeviceId device) { return weak(DType::I64, 0, v, device); }
+Var number(bool v, DeviceId device) { return weak(DType::Bool, 0, v ? 1 : 0, device); }
+Var typed_number(DType dtype, double f, int64_t i, DeviceId device) {
+  return Var(make_scalar(dtype, device, f, i));
+}
+Var number_like(const Var& x, double c) {
+  return Var(make_scalar(x.dtype(), x.device(), c, static_cast<int64_t>(c)));
+}
+
+DType result_type(const Var* in, int nin) {
+  Category dimensioned, zero, wrapped;
+  for (int k = 0; k < nin; ++k) {
+    if (is_weak(in[k])) wrapped.join(weak_type(in[k]));
+    else (in[k].shape().empty() ? zero : dimensioned).join(in[k].dtype());
+  }
+  return combine(dimensioned, combine(zero, wrapped)).t;
+}
+
+Var cast(const Var& x, DType dtype) {
+  if (x.v->is_scalar()) {
+    const Value& v = *x.v;
+    if (x.dtype() == dtype && !is_weak(x)) return x;
+    double f = is_floating(v.dtype) ? v.num.f : static_cast<double>(v.num.i);
+    int64_t i;
+    if (is_floating(v.dtype))
+      i = std::isnan(v.num.f) ? 0 : v.num.f >= 9.2233720368547758e18 ? INT64_MAX
+        : v.num.f < -9.2233720368547758e18 ? INT64_MIN : static_cast<int64_t>(v.num.f);
+    else
+      i = v.num.i;
+    if (is_bool(dtype)) i = is_floating(v.dtype) ? v.num.f != 0 : v.num.i != 0;
+    if (dtype == DType::I32) i = static_cast<int32_t>(i);
+    return Var(make_scalar(dtype, v.device, f, i));
+  }
+  if (x.dtype() == dtype) return x;
+  if (!has_kernels(dtype) || !has_kernels(x.dtype()))
+    fail("cast", "no kernel for this type yet", std::string(name_of(x.dtype())) + " to " + name_of(dtype),
+         "float32, float64, int32, int64 or bool", ErrorKind::Type);
+  return apply(op::cast, {x}, attrs({static_cast<int64_t>(dtype)}));
+}
+
+Var unary(OpId op, const Var& x) {
+  const OpTraits& t = traits(op);
+  DType d = row_type(t, is_weak(x) ? weak_type(x) : x.dtype());
+  Var c = cast(x, d);
+  return apply(op, &c, 1);
+}
+
+Var binary(OpId op, const Var& a, const Var& b) {
+  // Both of one type, and it has a loop: nothing to decide.
+  if (a.dtype() == b.dtype() && !((a.v->flags | b.v->flags) & kWeak) && in_types(traits(op), a.dtype())) {
+    Var in[2] = {a, b};
+    return apply(op, in, 2);
+  }
+  Var in[2] = {a, b};
+  const OpTraits& t = traits(op);
+  DType d = row_type(t, result_type(in, 2));
+  in[0] = cast(a, d);
+  in[1] = cast(b, d);
+  return apply(op, in, 2);
+}
+
+Var true_divide(const Var& a, const Var& b) { return binary(op::div, a, b); }
+
+Var select_where(const Var& cond, const Var& a, const Var& b) {
+  if (!is_bool(cond.dtype()))
+    fail("where", "the condition is not bool", name_of(cond.dtype()), "a comparison, or .bool()", ErrorKind::Type);
+  Var two[2] = {a, b};
+  DType d = row_type(traits(op::where), result_type(two, 2));
+  Var in[3] = {cond, cast(a, d), cast(b, d)};
+  return apply(op::where, in, 3);
+}
+
+namespace {
+// x to a whole power by squaring, in the type of x.
+Var whole_power(const Var& x, int64_t n) {
+  Var result, base = x;
+  for (; n; n >>= 1) {
+    if (n & 1) result = result ? binary(op::mul, result, base) : base;
+    if (n > 1) base = unary(op::square, base);
+  }
+  return result;
+}
+}  // namespace
+
+Var power(const Var& a, const Var& b) {
+  if (b.v->is_scalar() && !a.v->is_scalar()) {
+    const Value& e = *b.v;
+    double n = is_floating(e.dtype) ? e.num.f : static_cast<double>(e.num.i);
+    Var in[2] = {a, b};
+    DType d = result_type(in, 2);
+    if (is_floating(d)) {
+      Var x = cast(a, d);
+      if (n == 0) return ones(a.shape(), d, a.device());
+      if (n == 1) return x;
+      if (n == 2) return unary(op::square, x);
+      if (n == 3) return binary(op::mul, unary(op::square, x), x);
+      if (n == 0.5) return unary(op::sqrt, x);
+      if (n == -0.5) return unary(op::rsqrt, x);
+      if (n == -1) return unary(op::reciprocal, x);
+    } else {
+      int64_t k = e.num.i;
+      if (k < 0)
+        fail("pow", "an integer to a negative power", std::to_string(k), "a floating tensor, x.float() ** -1");
+      Var x = cast(a, is_bool(d) ? DType::I64 : d);
+      return k == 0 ? ones(a.shape(), x.dtype(), a.device()) : whole_power(x, k);
+    }
+  }
+  Var in[2] = {a, b};
+  DType d = result_type(in, 2);
+  if (!is_floating(d))
+    fail("pow", "a tensor of integer exponents", name_of(d), "a floating base, x.double() ** n", ErrorKind::Type);
+  return binary(op::pow, a, b);
+}
+
+Var clamp(const Var& x, const Var* lo, const Var* hi) {
+  if (!lo && !hi) fail("clamp", "neither bound is given", "None and None", "clamp(min=…) or clamp(max=…)");
+  // The bound passes no gradient and at the bound x keeps all of it, as in PyTorch: select, not maximum.
+  Var r = x;
+  auto bound = [&](const Var& b, OpId beyond) {
+    Var in[2] = {r, b};
+    DType d = result_type(in, 2);
+    Var c = cast(b, d), v = cast(r, d);
+    r = select_where(binary(beyond, v, c), c, v);
+  };
+  if (lo) bound(*lo, op::lt);
+  if (hi) bound(*hi, op::gt);
+  return r;
+}
+
+Var full(const Shape& shape, const Var& value, DType dtype) {
+  Var v = cast(value, dtype);
+  return shape.empty() && !v.v->is_scalar() ? v : apply(op::expand, {v}, attrs(shape));
+}
+Var zeros(const Shape& shape, DType dtype, DeviceId device) {
+  return full(shape, typed_number(dtype, 0, 0, device), dtype);
+}
+Var ones(const Shape& shape, DType dtype, DeviceId device) {
+  return full(shape, typed_number(dtype, 1, 1, device), dtype);
+}
+
+Var iota(const Shape& shape, DeviceId device) {
+  Ints a = shape;
+  a.push_back(static_cast<int64_t>(device.kind));
+  a.push_back(device.index);
+  return apply(op::iota, nullptr, 0, attrs(a));
+}
+
+}  // namespace pd

@@ -1,0 +1,62 @@
+// The op families: what their files share, and where table.cpp takes their rows from.
+//
+// Attributes of each op (the executor reads the same):
+//   reduce_*       the reduced axes, ascending; the result drops them
+//   argmax argmin  axis
+//   reshape expand the new shape          permute  output axis k is input axis attrs[k]
+//   slice          start…, stop…, step…   flip     axes
+//   pad            lo…, hi…, the bits of the fill value (a double)
+//   concatenate    axis                   slice_update(dst, src)  as slice
+//   index          n                      index_put(x, values, i0…)  n, accumulate
+//   gather         axis                   scatter(x, idx, src)  axis, accumulate
+//   cumsum         axis, reverse
+//   foreach        operands a segment, segments, shared operands
+#pragma once
+#include "graph/op_traits.h"
+#include "ops/api.h"
+#include "ops/rows.h"
+
+namespace pd {
+
+// The row of an op of PD_FAMILY_OPS, but cast and iota.
+OpTraits family_op(OpId id);
+
+OpTraits reduce_row(OpId id);
+OpTraits movement_row(OpId id);
+OpTraits slicing_row(OpId id);
+OpTraits concatenate_row();
+OpTraits contraction_row();
+OpTraits index_row(OpId id);
+OpTraits scan_row();
+OpTraits control_row(OpId id);
+
+// ---- shapes and axes
+
+Ints normalize_axes(const char* op, const Axes& axes, int ndim);  // ascending, none twice
+void check_axes(const char* op, const Ints& axes, int ndim);      // of attributes
+Shape drop_axes(const Shape& s, const Ints& axes);
+int64_t count_along(const Shape& s, const Ints& axes);
+// A reduction's result with the axes back, each of size 1.
+Var keep_axes(const Var& y, const Shape& before, const Ints& axes);
+Ints join(const Ints& a, const Ints& b);
+inline Ints part(const Ints& v, int from, int n) { return Ints(v.data() + from, n); }
+inline Ints shifted(const Ints& axes) {
+  Ints out = axes;
+  for (int64_t& k : out) ++k;
+  return out;
+}
+
+// ---- types
+
+inline Spec with_shape(const Spec& s, const Shape& shape) { return Spec{shape, s.dtype, s.device}; }
+inline Spec spec_of(const Var& x) { return x.v->spec(); }
+inline Var zeros_of(const Spec& s) { return zeros(s.shape, s.dtype, s.device); }
+inline Var or_zeros(const Var& x, const Spec& s) { return x ? x : zeros_of(s); }
+void require_kernel(const char* op, DType t, uint32_t types);
+void require_floating(const char* op, const Var& x);
+void require_equal_types(const OpTraits& op, const Spec& a, const Spec& b);
+
+// Operand k with the batch axis, repeated along it where it has none.
+Var with_batch(const BatchArgs& a, int k);
+
+}  // namespace pd

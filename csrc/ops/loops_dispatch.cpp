@@ -1,0 +1,94 @@
+// Which instruction set's loops this process runs, and the small facts about rows that running them needs.
+#include "ops/loops.h"
+
+#include <cstdlib>
+#include <cstring>
+
+#include "base/error.h"
+#include "ops/op_ids.h"
+
+namespace pd {
+namespace {
+
+constexpr const char* kNames[] = {"baseline", "avx2", "avx512"};
+
+Isa widest() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_cpu_init();
+  bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+  if (!avx2) return Isa::Baseline;
+  bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
+  return avx512 ? Isa::Avx512 : Isa::Avx2;
+#else
+  return Isa::Baseline;
+#endif
+}
+
+Isa choose() {
+  Isa best = widest();
+  const char* asked = std::getenv("PYDIFF_ISA");
+  if (!asked || !*asked) return best;
+  for (int i = 0; i <= static_cast<int>(best); ++i)
+    if (!std::strcmp(asked, kNames[i])) return static_cast<Isa>(i);
+  std::string have = kNames[0];
+  for (int i = 1; i <= static_cast<int>(best); ++i) have += std::string(", ") + kNames[i];
+  fail("PYDIFF_ISA", "no instruction set of this name on this CPU", std::string("'") + asked + "'", have);
+}
+
+}  // namespace
+
+Isa host_isa_level() {
+  static const Isa isa = choose();
+  return isa;
+}
+const char* host_isa() { return kNames[static_cast<int>(host_isa_level())]; }
+
+LoopFn loop_for(OpId op, DType in, DType out, LoopShape shape) {
+#if defined(__x86_64__) || defined(__i386__)
+  if (host_isa_level() == Isa::Avx512) return loop_avx512(op, in, out, shape);
+  if (host_isa_level() == Isa::Avx2) return loop_avx2(op, in, out, shape);
+#endif
+  return loop_baseline(op, in, out, shape);
+}
+
+int loop_cost(OpId op) {
+  switch (op) {
+#define ROW1(name, TYPES, OUT, FWD, DERIVATIVES, COST, ...) \
+  case op::name: return COST;
+#define ROW2(name, TYPES, OUT, FWD, DERIVATIVES, COST, ...) \
+  case op::name: return COST;
+#define ROW3(name, TYPES, OUT, FWD, DERIVATIVES, COST, ...) \
+  case op::name: return COST;
+#define DRAW(name, TYPES, FWD, COST, ...) \
+  case op::name: return COST;
+#include "ops/all_rows.inc"
+    default: return 1;
+  }
+}
+
+ReduceKind reduce_kind(OpId op) {
+  switch (op) {
+    case op::reduce_sum: return ReduceKind::Sum;
+    case op::reduce_prod: return ReduceKind::Prod;
+    case op::reduce_max: return ReduceKind::Max;
+    case op::reduce_min: return ReduceKind::Min;
+    case op::reduce_any: return ReduceKind::Any;
+    case op::reduce_all: return ReduceKind::All;
+    default: return ReduceKind::None;
+  }
+}
+
+LoopFn combine_loop(ReduceKind kind, DType type) {
+  switch (kind) {
+    case ReduceKind::Sum: return loop_for(op::add, type, type);
+    case ReduceKind::Prod: return loop_for(op::mul, type, type);
+    case ReduceKind::Max: return loop_for(op::maximum, type, type);
+    case ReduceKind::Min: return loop_for(op::minimum, type, type);
+    case ReduceKind::Any: return loop_for(op::bitwise_or, type, type);
+    case ReduceKind::All: return loop_for(op::bitwise_and, type, type);
+    default: return nullptr;
+  }
+}
+
+}  // namespace pd

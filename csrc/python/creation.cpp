@@ -1,0 +1,227 @@
+// Making tensors, and moving them between dtypes and devices.
+#include "device/device.h"
+#include "python/args.h"
+#include "python/convert.h"
+
+namespace pd {
+namespace binding {
+
+namespace {
+
+// ---- between dtypes and devices
+
+// Between devices: the cotangent goes the way back.
+Var moved(const Var& x, DeviceId to);
+struct Move : CustomRule {
+  DeviceId back;
+  explicit Move(DeviceId d) : back(d) {}
+  std::vector<Var> vjp(const std::vector<Var>& g) override { return {moved(g[0], back)}; }
+  const char* name() const override { return "to"; }
+};
+Var moved(const Var& x, DeviceId to) {
+  if (x.device() == to) return x;
+  Var there = from_data("to", wrapped(Var(x.v)).ptr(), nullptr, to);
+  return requires_grad(x) ? attach_custom({x}, {there}, new Move(x.device()))[0] : there;
+}
+
+// Types without kernels convert through NumPy, at once.
+Var converted(const Var& x, DType to) {
+  if (x.dtype() == to) return x;
+  if ((has_kernels(to) && has_kernels(x.dtype())) || x.v->abstract || requires_grad(x)) return cast(x, to);
+  return from_array(to_numpy("to", x).ptr(), &to, x.device());
+}
+
+// A constant in any dtype: those without kernels are filled in one that has them.
+template <class F>
+Var filled(DType d, F&& make) {
+  return has_kernels(d) ? make(d) : converted(make(DType::F64), d);
+}
+
+PyObject* finished(Var v, PyObject* want_grad) {
+  PyObject* o = wrap(std::move(v));
+  if (!bool_arg(want_grad, false)) return o;
+  py::object hold = py::reinterpret_steal<py::object>(o);
+  set_requires_grad(as_tensor_object(o), true);
+  return hold.release().ptr();
+}
+
+PyObject* tensor_body(PyObject** a) {
+  DeviceId dev = given(a[2]) || !is_tensor(a[0]) ? device_arg(a[2]) : value_of(a[0]).device();
+  DType d = DType::F32;
+  if (given(a[1])) d = dtype_arg(a[1]);
+  return finished(from_data("tensor", a[0], given(a[1]) ? &d : nullptr, dev), a[3]);
+}
+
+PyObject* zeros_body(PyObject** a) {
+  Shape s = ints_arg("zeros", a[0], "a size");
+  DeviceId dev = device_arg(a[2]);
+  return finished(filled(dtype_arg(a[1], default_dtype()), [&](DType d) { return zeros(s, d, dev); }), a[3]);
+}
+PyObject* ones_body(PyObject** a) {
+  Shape s = ints_arg("ones", a[0], "a size");
+  DeviceId dev = device_arg(a[2]);
+  return finished(filled(dtype_arg(a[1], default_dtype()), [&](DType d) { return ones(s, d, dev); }), a[3]);
+}
+PyObject* empty_body(PyObject** a) {
+  Shape s = ints_arg("empty", a[0], "a size");
+  DeviceId dev = device_arg(a[2]);
+  return finished(filled(dtype_arg(a[1], default_dtype()), [&](DType d) { return zeros(s, d, dev); }), a[3]);
+}
+
+DType natural_type(const Var& v) {
+  return is_bool(v.dtype()) ? DType::Bool : is_integer(v.dtype()) ? DType::I64 : default_dtype();
+}
+PyObject* full_body(PyObject** a) {
+  DeviceId dev = device_arg(a[3]);
+  Var v = operand("full", a[1], dev);
+  if (v.v->size() != 1) fail("full", "the value is one number", to_string(v.shape()), "expand(…)", ErrorKind::Type);
+  v = reshape(v, Shape());
+  DType d = given(a[2]) ? dtype_arg(a[2]) : is_tensor(a[1]) ? v.dtype() : natural_type(v);
+  Shape s = ints_arg("full", a[0], "a size");
+  return finished(filled(d, [&](DType t) { return full(s, v, t); }), a[4]);
+}
+
+// zeros_like, ones_like, full_like: (input, dtype, device, requires_grad), full_like with the value second
+PyObject* zeros_like_body(PyObject** a) {
+  Var x = tensor_arg("zeros_like", a[0]);
+  DeviceId dev = given(a[2]) ? device_arg(a[2]) : x.device();
+  return finished(filled(dtype_arg(a[1], x.dtype()), [&](DType d) { return zeros(x.shape(), d, dev); }), a[3]);
+}
+PyObject* ones_like_body(PyObject** a) {
+  Var x = tensor_arg("ones_like", a[0]);
+  DeviceId dev = given(a[2]) ? device_arg(a[2]) : x.device();
+  return finished(filled(dtype_arg(a[1], x.dtype()), [&](DType d) { return ones(x.shape(), d, dev); }), a[3]);
+}
+PyObject* full_like_body(PyObject** a) {
+  Var x = tensor_arg("full_like", a[0]);
+  DeviceId dev = given(a[3]) ? device_arg(a[3]) : x.device();
+  Var v = operand("full_like", a[1], dev);
+  return finished(filled(dtype_arg(a[2], x.dtype()), [&](DType d) { return full(x.shape(), v, d); }), a[4]);
+}
+
+PyObject* iota_body(PyObject** a) { return wrap(iota(ints_arg("iota", a[0], "a size"), device_arg(a[1]))); }
+
+// A draw of the random rows: (name, shape, stream, key, dtype, device)
+PyObject* draw_body(PyObject** a) {
+  const char* name = PyUnicode_AsUTF8(a[0]);
+  if (!name) throw PythonError();
+  OpId id = find_op(name);
+  DeviceId dev = device_arg(a[5]);
+  Var in[3] = {iota(ints_arg("draw", a[1], "a size"), dev),
+               typed_number(DType::I64, 0, int_arg("draw", a[2], "stream"), dev),
+               typed_number(DType::I64, 0, int_arg("draw", a[3], "key"), dev)};
+  DType d = dtype_arg(a[4]);
+  if (!has_kernels(d))
+    fail(name, "the dtype has no kernels yet", name_of(d), "float32 or float64", ErrorKind::Type);
+  return wrap(apply(id, in, 3, attrs({static_cast<int64_t>(d)})));
+}
+
+// ---- to
+
+PyObject* to(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject* kwnames) {
+  return guarded([&] {
+    const Var x = value_of(self);
+    DType d = x.dtype();
+    DeviceId dev = x.device();
+    bool copy = false;
+    auto take = [&](PyObject* o) {
+      if (!given(o) || PyBool_Check(o)) return;
+      if (is_tensor(o)) {
+        d = value_of(o).dtype();
+        dev = value_of(o).device();
+        return;
+      }
+      DType named;
+      if (PyUnicode_Check(o) && dtype_from_name(PyUnicode_AsUTF8(o), named)) d = named;
+      else if (PyUnicode_Check(o) || PyLong_Check(o) || PyObject_HasAttrString(o, "index")) dev = device_arg(o);
+      else d = dtype_arg(o);
+    };
+    for (Py_ssize_t i = 0; i < n; ++i) take(args[i]);
+    Py_ssize_t words = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
+    for (Py_ssize_t w = 0; w < words; ++w) {
+      PyObject *kw = PyTuple_GET_ITEM(kwnames, w), *o = args[n + w];
+      if (spells(kw, "dtype")) d = dtype_arg(o, d);
+      else if (spells(kw, "device")) dev = given(o) ? device_arg(o) : dev;
+      else if (spells(kw, "copy")) copy = bool_arg(o, false);
+      else if (spells(kw, "other")) take(o);
+      else if (!spells(kw, "non_blocking"))
+        fail("to", "unknown argument", PyUnicode_AsUTF8(kw), "dtype, device, copy", ErrorKind::Type);
+    }
+    Var y = moved(converted(x, d), dev);
+    if (y.v == x.v && !copy) return same(self);
+    if (y.v == x.v && requires_grad(x)) y = carry_tangents(grad_enabled() ? make_leaf_var(x) : detach(x), x);
+    return wrap(y);
+  });
+}
+
+template <DType D>
+PyObject* as_type(PyObject* self, PyObject*) {
+  return guarded([&] {
+    const Var& x = value_of(self);
+    return x.dtype() == D ? same(self) : wrap(converted(x, D));
+  });
+}
+
+#define PD_EXAMPLE(call, result) ">>> import pydiff as pd\n>>> " call "\n" result "\n"
+#define PD_DEF(id, name, body, req, var, doc, ...) constexpr Def id = {name, body, req, var, doc, {__VA_ARGS__}};
+
+PD_DEF(kTensor, "tensor", tensor_body, 1, -1,
+       "tensor(data, dtype=None, device=None, requires_grad=False)\n--\n\nA new tensor with a copy of the data: numbers, nested "
+       "lists, arrays, tensors.\n\nPython floats get the default dtype, integers int64, booleans bool; arrays keep theirs. "
+       "Raises ValueError for ragged lists.\n\n" PD_EXAMPLE("pd.tensor([[1., 2.], [3., 4.]]).sum().item()", "10.0"),
+       "data", "dtype", "device", "requires_grad")
+PD_DEF(kZeros, "zeros", zeros_body, 1, 0,
+       "zeros(*shape, dtype=None, device=None, requires_grad=False)\n--\n\nA tensor of zeros.\n\n" PD_EXAMPLE(
+           "pd.zeros(2).tolist()", "[0.0, 0.0]"), "shape", "dtype", "device", "requires_grad")
+PD_DEF(kOnes, "ones", ones_body, 1, 0,
+       "ones(*shape, dtype=None, device=None, requires_grad=False)\n--\n\nA tensor of ones.\n\n" PD_EXAMPLE(
+           "pd.ones(2, dtype=pd.int64).tolist()", "[1, 1]"), "shape", "dtype", "device", "requires_grad")
+PD_DEF(kEmpty, "empty", empty_body, 1, 0,
+       "empty(*shape, dtype=None, device=None, requires_grad=False)\n--\n\nA tensor whose elements mean nothing yet.\n\n" PD_EXAMPLE(
+           "tuple(pd.empty(2, 3).shape)", "(2, 3)"), "shape", "dtype", "device", "requires_grad")
+PD_DEF(kFull, "full", full_body, 2, -1,
+       "full(shape, fill_value, dtype=None, device=None, requires_grad=False)\n--\n\nA tensor of one number.\n\n" PD_EXAMPLE(
+           "pd.full((2,), 7).tolist()", "[7, 7]"), "shape", "value", "dtype", "device", "requires_grad")
+PD_DEF(kZerosLike, "zeros_like", zeros_like_body, 1, -1,
+       "zeros_like(input, dtype=None, device=None, requires_grad=False)\n--\n\nZeros of the shape, dtype and device of "
+       "`input`.\n\n" PD_EXAMPLE("pd.zeros_like(pd.tensor([3, 4])).tolist()", "[0, 0]"), "input", "dtype", "device", "requires_grad")
+PD_DEF(kOnesLike, "ones_like", ones_like_body, 1, -1,
+       "ones_like(input, dtype=None, device=None, requires_grad=False)\n--\n\nOnes of the shape, dtype and device of "
+       "`input`.\n\n" PD_EXAMPLE("pd.ones_like(pd.tensor([3, 4])).tolist()", "[1, 1]"), "input", "dtype", "device", "requires_grad")
+PD_DEF(kFullLike, "full_like", full_like_body, 2, -1,
+       "full_like(input, fill_value, dtype=None, device=None, requires_grad=False)\n--\n\nOne number, in the shape, dtype and "
+       "device of `input`.\n\n" PD_EXAMPLE("pd.full_like(pd.tensor([3, 4]), 9).tolist()", "[9, 9]"),
+       "input", "value", "dtype", "device", "requires_grad")
+PD_DEF(kIota, "_iota", iota_body, 1, -1, "_iota(shape, device=None)\n--\n\nEach element's row-major index, int64.", "shape", "device")
+PD_DEF(kDraw, "_draw", draw_body, 5, -1,
+       "_draw(name, shape, stream, key, dtype, device=None)\n--\n\nNumbers of the random row `name`.", "name", "shape",
+       "stream", "key", "dtype", "device")
+
+}  // namespace
+
+void add_creation_methods(Methods& type, Methods& module) {
+  function<kTensor>(module);
+  function<kZeros>(module);
+  function<kOnes>(module);
+  function<kEmpty>(module);
+  function<kFull>(module);
+  function<kZerosLike>(module);
+  function<kOnesLike>(module);
+  function<kFullLike>(module);
+  function<kIota>(module);
+  function<kDraw>(module);
+  type.push_back(entry("to", to,
+                       "to(*args, dtype=None, device=None, copy=False)\n--\n\nThe value in another dtype, on another device, or "
+                       "both, or like another tensor; self where nothing changes.\n\n" PD_EXAMPLE(
+                           "pd.tensor([1, 2]).to(pd.float32).tolist()", "[1.0, 2.0]")));
+  type.push_back({"float", as_type<DType::F32>, METH_NOARGS, "The value as float32."});
+  type.push_back({"double", as_type<DType::F64>, METH_NOARGS, "The value as float64."});
+  type.push_back({"int", as_type<DType::I32>, METH_NOARGS, "The value as int32."});
+  type.push_back({"long", as_type<DType::I64>, METH_NOARGS, "The value as int64."});
+  type.push_back({"bool", as_type<DType::Bool>, METH_NOARGS, "Whether each element differs from 0."});
+  type.push_back({"half", as_type<DType::F16>, METH_NOARGS, "The value as float16."});
+  type.push_back({"bfloat16", as_type<DType::BF16>, METH_NOARGS, "The value as bfloat16."});
+}
+
+}  // namespace binding
+}  // namespace pd

@@ -1,0 +1,160 @@
+// DLPack in both directions, CPU memory, versioned and legacy capsules.
+// The structs are the ABI of https://dmlc.github.io/dlpack (version 1).
+#include <cstring>
+
+#include "python/args.h"
+#include "python/convert.h"
+#include "python/dlpack.h"
+
+namespace pd {
+namespace binding {
+
+namespace {
+
+struct DlDevice {
+  int32_t type, id;
+};
+struct DlType {
+  uint8_t code, bits;
+  uint16_t lanes;
+};
+struct DlTensor {
+  void* data;
+  DlDevice device;
+  int32_t ndim;
+  DlType dtype;
+  int64_t *shape, *strides;
+  uint64_t byte_offset;
+};
+struct Legacy {
+  DlTensor t;
+  void* context;
+  void (*deleter)(Legacy*);
+};
+struct Versioned {
+  uint32_t major, minor;
+  void* context;
+  void (*deleter)(Versioned*);
+  uint64_t flags;
+  DlTensor t;
+};
+constexpr uint64_t kReadOnly = 1, kCopied = 2;
+enum Code : uint8_t { kInt = 0, kUInt = 1, kFloat = 2, kBfloat = 4, kComplex = 5, kBoolean = 6 };
+
+DlType type_of(DType t) {
+  const DTypeInfo& d = info(t);
+  uint8_t code = t == DType::BF16 ? kBfloat
+                 : is_bool(t)     ? kBoolean
+                 : is_floating(t) ? kFloat
+                 : is_complex(t)  ? kComplex
+                 : d.kind == 'u'  ? kUInt
+                                  : kInt;
+  return {code, static_cast<uint8_t>(d.size * 8), 1};
+}
+
+DType dtype_from(DlType t) {
+  for (int i = 0; i < kNumDTypes; ++i) {
+    DlType o = type_of(static_cast<DType>(i));
+    if (o.code == t.code && o.bits == t.bits && t.lanes == 1) return static_cast<DType>(i);
+  }
+  fail("from_dlpack", "the element type has no counterpart", std::to_string(t.code) + " of " + std::to_string(t.bits) + " bits",
+       "a real number type", ErrorKind::Type);
+}
+
+// What a capsule keeps: the memory, the shape, and its own struct.
+template <class M>
+struct Exported {
+  M managed;
+  BufferRef buffer;
+  std::vector<int64_t> shape, strides;
+};
+
+template <class M>
+Exported<M>* exported(const Var& v, BufferRef b) {
+  auto* e = new Exported<M>{{}, std::move(b), {}, {}};
+  e->shape.assign(v.shape().begin(), v.shape().end());
+  Ints st = contiguous_strides(v.shape());
+  e->strides.assign(st.begin(), st.end());
+  e->managed.context = e;
+  e->managed.deleter = [](M* m) { delete static_cast<Exported<M>*>(m->context); };
+  e->managed.t = {e->buffer->data, {1, 0}, v.shape().size(), type_of(v.dtype()), e->shape.data(), e->strides.data(), 0};
+  return e;
+}
+
+constexpr const char* kLegacyName = "dltensor";
+constexpr const char* kVersionedName = "dltensor_versioned";
+
+template <class M>
+void drop_unused(PyObject* capsule) {
+  const char* name = std::is_same<M, Legacy>::value ? kLegacyName : kVersionedName;
+  if (!PyCapsule_IsValid(capsule, name)) return;  // consumed: its consumer calls the deleter
+  auto* m = static_cast<M*>(PyCapsule_GetPointer(capsule, name));
+  m->deleter(m);
+}
+
+BufferRef copy_of(const BufferRef& b) {
+  BufferRef c = BufferRef::adopt(new_buffer(DeviceId{}, b->bytes));
+  std::memcpy(c->data, b->data, b->bytes);
+  return c;
+}
+
+template <class M>
+void release_managed(void* owner) {
+  auto* m = static_cast<M*>(owner);
+  if (!m->deleter || !Py_IsInitialized()) return;
+  PyGILState_STATE gil = PyGILState_Ensure();  // the producer may be Python's
+  m->deleter(m);
+  PyGILState_Release(gil);
+}
+
+template <class M>
+Var imported(PyObject* capsule, const char* name, const char* used) {
+  auto* m = static_cast<M*>(PyCapsule_GetPointer(capsule, name));
+  if (!m) throw PythonError();
+  const DlTensor& t = m->t;
+  if (t.device.type != 1)
+    fail("from_dlpack", "the memory is not the CPU's", "device type " + std::to_string(t.device.type), "moving it to the CPU first",
+         ErrorKind::Runtime);
+  Spec s;
+  s.dtype = dtype_from(t.dtype);
+  for (int i = 0; i < t.ndim; ++i) s.shape.push_back(t.shape[i]);
+  if (t.strides && numel(s.shape) > 1) {
+    Ints want = contiguous_strides(s.shape);
+    for (int i = 0; i < t.ndim; ++i)
+      if (s.shape[i] != 1 && t.strides[i] != want[i])
+        fail("from_dlpack", "the memory is not in order of the axes", to_string(s.shape), "a contiguous tensor, or tensor(…), which copies");
+  }
+  size_t bytes = static_cast<size_t>(numel(s.shape)) * size_of(s.dtype);
+  BufferRef b = BufferRef::adopt(
+      wrap_external(static_cast<char*>(t.data) + t.byte_offset, bytes, DeviceId{}, m, release_managed<M>));
+  checked(PyCapsule_SetName(capsule, used));
+  return Var(make_leaf(s, b.get()));
+}
+
+}  // namespace
+
+py::object to_dlpack(const Var& v, bool versioned, bool copy) {
+  if (v.device().kind != DeviceKind::Cpu)
+    fail("__dlpack__", "only CPU memory is shared yet", to_string(v.device()), ".cpu()", ErrorKind::Runtime);
+  BufferRef b = host_buffer("__dlpack__", v);
+  if (!versioned) {
+    // A legacy capsule cannot say that it must not be written to: it gets memory of its own.
+    auto* e = exported<Legacy>(v, copy_of(b));
+    return py::reinterpret_steal<py::object>(checked(PyCapsule_New(&e->managed, kLegacyName, drop_unused<Legacy>)));
+  }
+  auto* e = exported<Versioned>(v, copy ? copy_of(b) : b);
+  e->managed.major = 1;
+  e->managed.minor = 0;
+  e->managed.flags = copy ? kCopied : kReadOnly;
+  return py::reinterpret_steal<py::object>(checked(PyCapsule_New(&e->managed, kVersionedName, drop_unused<Versioned>)));
+}
+
+Var from_dlpack(PyObject* capsule) {
+  if (PyCapsule_IsValid(capsule, kVersionedName))
+    return imported<Versioned>(capsule, kVersionedName, "used_dltensor_versioned");
+  if (PyCapsule_IsValid(capsule, kLegacyName)) return imported<Legacy>(capsule, kLegacyName, "used_dltensor");
+  fail("from_dlpack", "not a capsule that can be taken", Py_TYPE(capsule)->tp_name, "an object with __dlpack__", ErrorKind::Type);
+}
+
+}  // namespace binding
+}  // namespace pd

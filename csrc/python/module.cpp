@@ -1,0 +1,28 @@
+// The extension module pydiff._C.
+#include "python/args.h"
+#include "python/errors.h"
+
+PYBIND11_MODULE(_C, m) {
+  using namespace pd;
+  using namespace pd::binding;
+  m.doc() = "The core of pydiff: graph, tape, executor.";
+  register_all_ops();
+  install_autodiff();
+  bind_errors(m);
+
+  auto* methods = new Methods;  // the type and the module point into them for good
+  auto* functions = new Methods;
+  for (auto add : {add_row_methods, add_reduction_methods, add_movement_methods, add_index_methods,
+                   add_creation_methods, add_convert_methods, add_autograd_methods})
+    add(*methods, *functions);
+  make_tensor_type(m, *methods);
+  functions->push_back({nullptr, nullptr, 0, nullptr});
+  if (PyModule_AddFunctions(m.ptr(), functions->data()) < 0) throw py::error_already_set();
+
+  bind_args(m);
+  bind_convert(m);
+  bind_autograd(m);
+  bind_services(m);
+  bind_op_table(m);
+  bind_jit(m);
+}

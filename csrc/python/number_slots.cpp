@@ -1,0 +1,158 @@
+// The number protocol: a + b, a += b, abs(a), bool(a), a < b.
+#include "python/args.h"
+#include "python/convert.h"
+#include "python/views.h"
+
+namespace pd {
+namespace binding {
+
+namespace {
+
+// Both operands, one of which is a tensor; false where the other is of a foreign type.
+bool operands(PyObject* a, PyObject* b, Var& x, Var& y) {
+  if (is_tensor(a)) {
+    x = value_of(a);
+    return to_operand(b, x.device(), y);
+  }
+  y = value_of(b);
+  return to_operand(a, y.device(), x);
+}
+
+template <Var (*F)(const Var&, const Var&)>
+PyObject* slot2(PyObject* a, PyObject* b) {
+  return guarded([&]() -> PyObject* {
+    if (Py_TYPE(a) == g_tensor_type && Py_TYPE(b) == g_tensor_type) return wrap(F(value_of(a), value_of(b)));
+    Var x, y;
+    if (!operands(a, b, x, y)) return same(Py_NotImplemented);
+    return wrap(F(x, y));
+  });
+}
+
+template <Var (*F)(const Var&, const Var&), const char* const& Name>
+PyObject* slot_inplace(PyObject* a, PyObject* b) {
+  return guarded([&]() -> PyObject* {
+    Var y;
+    if (!to_operand(b, value_of(a).device(), y)) return same(Py_NotImplemented);
+    check_writable(Name, as_tensor_object(a));
+    assign(Name, as_tensor_object(a), F(value_of(a), y));
+    if (over_bound()) flush();
+    return same(a);
+  });
+}
+
+template <OpId id>
+Var row2(const Var& a, const Var& b) {
+  return binary(id, a, b);
+}
+template <OpId id>
+Var row1(const Var& a) {
+  return unary(id, a);
+}
+
+template <Var (*F)(const Var&)>
+PyObject* slot1(PyObject* a) {
+  return guarded([&] { return wrap(F(value_of(a))); });
+}
+
+PyObject* positive(PyObject* a) { return same(a); }
+
+PyObject* pow_slot(PyObject* a, PyObject* b, PyObject* mod) {
+  if (mod != Py_None) return same(Py_NotImplemented);
+  return slot2<power>(a, b);
+}
+
+#define PD_INPLACE_NAMES(X) X(add) X(sub) X(mul) X(div) X(floor_divide) X(remainder) X(pow) X(bitwise_and) \
+  X(bitwise_or) X(bitwise_xor) X(matmul)
+#define X(n) const char* const n##_name = #n "_";
+PD_INPLACE_NAMES(X)
+#undef X
+
+PyObject* pow_inplace(PyObject* a, PyObject* b, PyObject*) { return slot_inplace<power, pow_name>(a, b); }
+
+// ---- one element as a Python number
+
+int to_bool(PyObject* self) {
+  int r = -1;
+  int rc = guarded_int([&] {
+    const Var& v = value_of(self);
+    if (v.v->size() != 1)
+      fail("bool", "the truth of a tensor is that of its one element", to_string(v.shape()), ".any() or .all()",
+           ErrorKind::Runtime);
+    r = PyObject_IsTrue(item("bool", v).ptr());
+  });
+  return rc ? -1 : r;
+}
+
+template <PyObject* (*F)(PyObject*)>
+PyObject* to_number(PyObject* self) {
+  return guarded([&] {
+    const Var& v = value_of(self);
+    if (v.v->size() != 1)
+      fail("item", "only a tensor of one element is a Python number", to_string(v.shape()), ".tolist()",
+           ErrorKind::Runtime);
+    return checked(F(item("item", v).ptr()));
+  });
+}
+
+PyObject* to_index(PyObject* self) {
+  return guarded([&] {
+    const Var& v = value_of(self);
+    if (v.v->size() != 1 || is_floating(v.dtype()) || is_complex(v.dtype()))
+      fail("index", "only a tensor of one integer is an index", to_string(v.v->spec()), "int(tensor)",
+           ErrorKind::Type);
+    return checked(PyNumber_Index(item("index", v).ptr()));
+  });
+}
+
+// ---- comparisons, element by element
+
+PyObject* compare(PyObject* a, PyObject* b, int what) {
+  switch (what) {
+    case Py_LT: return slot2<row2<op::lt>>(a, b);
+    case Py_LE: return slot2<row2<op::le>>(a, b);
+    case Py_EQ: return slot2<row2<op::eq>>(a, b);
+    case Py_NE: return slot2<row2<op::ne>>(a, b);
+    case Py_GT: return slot2<row2<op::gt>>(a, b);
+    default: return slot2<row2<op::ge>>(a, b);
+  }
+}
+
+}  // namespace
+
+void add_number_slots(std::vector<PyType_Slot>& slots) {
+  auto put = [&](int slot, auto f) { slots.push_back({slot, reinterpret_cast<void*>(f)}); };
+  put(Py_nb_add, slot2<row2<op::add>>);
+  put(Py_nb_subtract, slot2<row2<op::sub>>);
+  put(Py_nb_multiply, slot2<row2<op::mul>>);
+  put(Py_nb_true_divide, slot2<true_divide>);
+  put(Py_nb_floor_divide, slot2<row2<op::floor_divide>>);
+  put(Py_nb_remainder, slot2<row2<op::remainder>>);
+  put(Py_nb_matrix_multiply, slot2<matmul>);
+  put(Py_nb_power, pow_slot);
+  put(Py_nb_and, slot2<row2<op::bitwise_and>>);
+  put(Py_nb_or, slot2<row2<op::bitwise_or>>);
+  put(Py_nb_xor, slot2<row2<op::bitwise_xor>>);
+  put(Py_nb_negative, slot1<row1<op::neg>>);
+  put(Py_nb_absolute, slot1<row1<op::abs>>);
+  put(Py_nb_invert, slot1<row1<op::bitwise_not>>);
+  put(Py_nb_positive, positive);
+  put(Py_nb_inplace_add, slot_inplace<row2<op::add>, add_name>);
+  put(Py_nb_inplace_subtract, slot_inplace<row2<op::sub>, sub_name>);
+  put(Py_nb_inplace_multiply, slot_inplace<row2<op::mul>, mul_name>);
+  put(Py_nb_inplace_true_divide, slot_inplace<true_divide, div_name>);
+  put(Py_nb_inplace_floor_divide, slot_inplace<row2<op::floor_divide>, floor_divide_name>);
+  put(Py_nb_inplace_remainder, slot_inplace<row2<op::remainder>, remainder_name>);
+  put(Py_nb_inplace_and, slot_inplace<row2<op::bitwise_and>, bitwise_and_name>);
+  put(Py_nb_inplace_or, slot_inplace<row2<op::bitwise_or>, bitwise_or_name>);
+  put(Py_nb_inplace_xor, slot_inplace<row2<op::bitwise_xor>, bitwise_xor_name>);
+  put(Py_nb_inplace_matrix_multiply, slot_inplace<matmul, matmul_name>);
+  put(Py_nb_inplace_power, pow_inplace);
+  put(Py_nb_bool, to_bool);
+  put(Py_nb_int, to_number<PyNumber_Long>);
+  put(Py_nb_float, to_number<PyNumber_Float>);
+  put(Py_nb_index, to_index);
+  put(Py_tp_richcompare, compare);
+}
+
+}  // namespace binding
+}  // namespace pd

@@ -1,0 +1,214 @@
+// Every elementwise row as a method, a function and an in-place method, made from the op table's ids.
+#include <string>
+
+#include "python/args.h"
+#include "python/views.h"
+
+namespace pd {
+namespace binding {
+
+namespace {
+
+template <OpId id>
+Var compute1(const Var& x) {
+  return unary(id, x);
+}
+
+template <OpId id>
+Var compute2(const Var& a, const Var& b) {
+  if constexpr (id == op::pow) return power(a, b);
+  else if constexpr (id == op::div) return true_divide(a, b);
+  else return binary(id, a, b);
+}
+
+// What PyTorch gives some of the rows beside the operands.
+template <OpId id>
+Var compute2(const char* name, const Var& a, const Var& b, PyObject* option) {
+  if constexpr (id == op::add || id == op::sub) {
+    if (given(option)) return binary(id, a, binary(op::mul, b, operand(name, option, b.device())));
+  } else if constexpr (id == op::div) {
+    if (given(option)) {
+      const char* mode = PyUnicode_Check(option) ? PyUnicode_AsUTF8(option) : "";
+      if (mode && std::string(mode) == "floor") return binary(op::floor_divide, a, b);
+      if (mode && std::string(mode) == "trunc") {
+        Var q = true_divide(a, b);
+        Var in[2] = {a, b};
+        return cast(unary(op::trunc, q), result_type(in, 2));
+      }
+      fail(name, "unknown rounding_mode", mode ? mode : "?", "None, 'floor' or 'trunc'");
+    }
+  }
+  (void)option;
+  return compute2<id>(a, b);
+}
+
+constexpr const char* option_of(OpId id) {
+  return id == op::add || id == op::sub ? "alpha" : id == op::div ? "rounding_mode" : nullptr;
+}
+
+// The options of rows are keywords only, the operands may be named.
+struct Operands {
+  PyObject* a[2] = {};
+  PyObject* option = nullptr;
+};
+void take(const char* name, int arity, const char* option, PyObject* self, PyObject* const* args, Py_ssize_t nargs,
+          PyObject* kwnames, Operands& out) {
+  int at = 0;
+  if (self) out.a[at++] = self;
+  for (Py_ssize_t i = 0; i < nargs; ++i) {
+    if (at == arity)
+      fail(name, "too many arguments", std::to_string(nargs + (self ? 1 : 0)), std::to_string(arity), ErrorKind::Type);
+    out.a[at++] = args[i];
+  }
+  Py_ssize_t words = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
+  for (Py_ssize_t w = 0; w < words; ++w) {
+    PyObject* kw = PyTuple_GET_ITEM(kwnames, w);
+    PyObject** slot = spells(kw, "input")                            ? &out.a[0]
+                      : arity == 2 && spells(kw, "other")            ? &out.a[1]
+                      : option && spells(kw, option)                 ? &out.option
+                                                                     : nullptr;
+    if (!slot || *slot) {
+      const char* text = PyUnicode_AsUTF8(kw);
+      fail(name, slot ? "an argument is given twice" : "unknown argument", text ? text : "?",
+           option ? std::string("input, other, ") + option : arity == 2 ? "input, other" : "input", ErrorKind::Type);
+    }
+    *slot = args[nargs + w];
+  }
+  for (int k = 0; k < arity; ++k)
+    if (!out.a[k])
+      fail(name, std::string("argument '") + (k ? "other" : "input") + "' is missing", "", "giving it", ErrorKind::Type);
+}
+
+template <OpId id>
+PyObject* method1(PyObject* self, PyObject*) {
+  return guarded([&] { return wrap(compute1<id>(value_of(self))); });
+}
+
+template <OpId id>
+PyObject* function1(PyObject*, PyObject* const* args, Py_ssize_t n, PyObject* kwnames) {
+  return guarded([&] {
+    if (n == 1 && !kwnames && is_tensor(args[0])) return wrap(compute1<id>(value_of(args[0])));
+    Operands o;
+    const char* name = traits(id).name;
+    take(name, 1, nullptr, nullptr, args, n, kwnames, o);
+    return wrap(compute1<id>(operand(name, o.a[0])));
+  });
+}
+
+template <OpId id>
+PyObject* inplace1(PyObject* self, PyObject*) {
+  return guarded([&] {
+    const char* name = traits(id).name;
+    check_writable(name, as_tensor_object(self));
+    assign(name, as_tensor_object(self), compute1<id>(value_of(self)));
+    if (over_bound()) flush();
+    return same(self);
+  });
+}
+
+template <OpId id>
+PyObject* call2(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject* kwnames) {
+  const char* name = traits(id).name;
+  Operands o;
+  take(name, 2, option_of(id), self, args, n, kwnames, o);
+  DeviceId dev = is_tensor(o.a[0])   ? value_of(o.a[0]).device()
+                 : is_tensor(o.a[1]) ? value_of(o.a[1]).device()
+                                     : default_device();
+  Var x = operand(name, o.a[0], dev), y = operand(name, o.a[1], dev);
+  return wrap(compute2<id>(name, x, y, o.option));
+}
+
+template <OpId id>
+PyObject* method2(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject* kwnames) {
+  return guarded([&] { return call2<id>(self, args, n, kwnames); });
+}
+
+template <OpId id>
+PyObject* function2(PyObject*, PyObject* const* args, Py_ssize_t n, PyObject* kwnames) {
+  return guarded([&] { return call2<id>(nullptr, args, n, kwnames); });
+}
+
+template <OpId id>
+PyObject* inplace2(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject* kwnames) {
+  return guarded([&] {
+    const char* name = traits(id).name;
+    Operands o;
+    take(name, 2, option_of(id), self, args, n, kwnames, o);
+    check_writable(name, as_tensor_object(self));
+    const Var& x = value_of(self);
+    assign(name, as_tensor_object(self), compute2<id>(name, x, operand(name, o.a[1], x.device()), o.option));
+    if (over_bound()) flush();
+    return same(self);
+  });
+}
+
+// ---- documentation: the row's line, how to call it, and an example that runs
+
+const char* kept(std::string s) {
+  auto* p = new std::string(std::move(s));  // Python keeps the pointer until it ends
+  return p->c_str();
+}
+
+const char* doc_of(const OpTraits& t, bool is_method) {
+  bool two = t.arity == 2, whole = !(t.types & 24u);  // no float loops: bits and logic
+  std::string name = t.name, x = whole ? "pd.tensor([6, 3])" : "pd.tensor([0.5, 0.25])";
+  std::string s = name + (is_method ? "(self" : "(input") + (two ? ", other" : "") + ")\n--\n\n" + t.doc + "\n\n";
+  s += "Element by element" + std::string(two ? ", with broadcasting and promotion" : "") + ".\n\n";
+  s += ">>> import pydiff as pd\n>>> tuple(";
+  if (is_method) s += x + "." + name + "(" + (two ? "2" : "") + ").shape)\n";
+  else s += "pd." + name + "(" + x + (two ? ", 2" : "") + ").shape)\n";
+  return kept(s + "(2,)\n");
+}
+
+template <OpId id>
+void add1(Methods& type, Methods& module) {
+  const OpTraits& t = traits(id);
+  type.push_back({t.name, method1<id>, METH_NOARGS, doc_of(t, true)});
+  type.push_back({kept(std::string(t.name) + "_"), inplace1<id>, METH_NOARGS,
+                  kept(std::string("`") + t.name + "` in place; returns self.")});
+  module.push_back(entry(t.name, function1<id>, doc_of(t, false)));
+}
+
+template <OpId id>
+void add2(Methods& type, Methods& module) {
+  const OpTraits& t = traits(id);
+  type.push_back(entry(t.name, method2<id>, doc_of(t, true)));
+  type.push_back(entry(kept(std::string(t.name) + "_"), inplace2<id>,
+                       kept(std::string("`") + t.name + "` in place; returns self.")));
+  module.push_back(entry(t.name, function2<id>, doc_of(t, false)));
+}
+
+// ---- where: the condition comes first as a function, second as a method
+
+PyObject* where_body(PyObject** a) {
+  Var cond = tensor_arg("where", a[0]);
+  return wrap(select_where(cond, operand("where", a[1], cond.device()), operand("where", a[2], cond.device())));
+}
+constexpr Def kWhere = {"_where", where_body, 3, -1,
+                        "where(condition, input, other)\n--\n\n`input` where the condition is true, else `other`.",
+                        {"condition", "input", "other"}};
+
+PyObject* where_method_body(PyObject** a) {
+  PyObject* turned[3] = {a[1], a[0], a[2]};
+  return where_body(turned);
+}
+constexpr Def kWhereMethod = {"where", where_method_body, 3, -1,
+                              "where(self, condition, other)\n--\n\nself where the condition is true, else `other`.\n\n"
+                              ">>> import pydiff as pd\n>>> x = pd.tensor([1., -1.])\n>>> x.where(x > 0, 0).tolist()\n"
+                              "[1.0, 0.0]\n",
+                              {"input", "condition", "other"}};
+
+}  // namespace
+
+void add_row_methods(Methods& type, Methods& module) {
+#define ROW1(name, ...) add1<op::name>(type, module);
+#define ROW2(name, ...) add2<op::name>(type, module);
+#define ROW3(name, ...)
+#define DRAW(name, ...)
+#include "ops/all_rows.inc"
+  function<kWhere>(module);
+  method<kWhereMethod>(type);
+}
+
+}  // namespace binding
+}  // namespace pd

@@ -1,0 +1,203 @@
+// Graphs, evaluation, machines: what pydiff's own Python asks of the core.
+#include "device/cpu/allocator.h"
+#include "device/cpu/pool.h"
+#include "device/device.h"
+#include "kernels/cpu/blas.h"
+#include "python/args.h"
+#include "python/convert.h"
+#include "python/views.h"
+
+namespace pd {
+namespace binding {
+
+namespace {
+
+struct GraphHandle {
+  GraphRef g;
+};
+
+std::vector<Var> vars_of(const py::handle& seq) {
+  std::vector<Var> out;
+  for (const auto& o : seq) out.push_back(value_of(o.ptr()));
+  return out;
+}
+
+std::vector<Value*> values_of(const std::vector<Var>& vars) {
+  std::vector<Value*> out;
+  for (const Var& v : vars) out.push_back(v.v.get());
+  return out;
+}
+
+py::list tensors(const std::vector<Var>& vars) {
+  py::list out;
+  for (const Var& v : vars) out.append(wrapped(v));
+  return out;
+}
+
+void evaluate_all(const py::object& seq) {
+  std::vector<Var> vars;
+  for (const auto& o : seq) {
+    const Var& v = value_of(o.ptr());
+    if (v.v->pending() && !v.v->abstract) vars.push_back(v);
+  }
+  if (!vars.empty()) evaluate(values_of(vars));
+}
+
+// Values into handles, without tape and without a look at leaves.
+void rebind(const py::sequence& handles, const py::sequence& values) {
+  if (handles.size() != values.size())
+    fail("rebind", "one value for each tensor is needed", std::to_string(values.size()) + " for " + std::to_string(handles.size()),
+         "lists of equal length");
+  bool was = set_grad_enabled(false);
+  try {
+    for (size_t i = 0; i < handles.size(); ++i) {
+      py::object h = handles[i], v = values[i];
+      assign("rebind", as_tensor_object(h.ptr()), Var(value_of(v.ptr()).v));
+    }
+  } catch (...) {
+    set_grad_enabled(was);
+    throw;
+  }
+  set_grad_enabled(was);
+}
+
+// lists[j][k]: operand j of segment k; the results likewise.
+py::tuple foreach_all(const GraphHandle& body, const py::sequence& lists, const py::sequence& scalars) {
+  size_t np = lists.size();
+  std::vector<std::vector<Var>> segments;
+  for (size_t j = 0; j < np; ++j) {
+    py::object list = lists[j];
+    size_t k = 0;
+    for (const auto& o : list) {
+      if (j == 0) segments.emplace_back(np);
+      if (k >= segments.size())
+        fail("foreach", "the lists differ in length", std::to_string(k + 1) + " and " + std::to_string(segments.size()),
+             "lists of equal length");
+      // An update is never differentiated: values only.
+      segments[k++][j] = Var(value_of(o.ptr()).v);
+    }
+    if (k != segments.size())
+      fail("foreach", "the lists differ in length", std::to_string(k) + " and " + std::to_string(segments.size()),
+           "lists of equal length");
+  }
+  std::vector<Var> shared;
+  DeviceId dev = segments.empty() ? DeviceId{} : segments[0][0].device();
+  for (const auto& s : scalars) shared.push_back(Var(operand("foreach", s.ptr(), dev).v));
+  std::vector<std::vector<Var>> results = foreach(body.g, segments, shared);
+  size_t nr = body.g->results.size();
+  py::tuple out(nr);
+  for (size_t r = 0; r < nr; ++r) {
+    py::list one(results.size());
+    for (size_t k = 0; k < results.size(); ++k)
+      PyList_SET_ITEM(one.ptr(), static_cast<Py_ssize_t>(k), wrap_quietly(results[k][r]));
+    out[r] = std::move(one);
+  }
+  return out;
+}
+
+void bind_graphs(py::module_& m) {
+  py::class_<GraphHandle>(m, "Graph", "A recorded function of placeholders.")
+      .def("__repr__", [](const GraphHandle& g) { return print(*g.g); })
+      .def_property_readonly("n_params", [](const GraphHandle& g) { return g.g->params.size(); })
+      .def_property_readonly("n_results", [](const GraphHandle& g) { return g.g->results.size(); });
+
+  m.def("make_param", [](const py::object& shape, const py::object& dtype, const py::object& device) {
+    return Var(make_param(Spec{ints_arg("make_param", shape.ptr(), "a size"), dtype_arg(dtype.ptr()), device_arg(device.ptr())}));
+  }, "A placeholder that stands for a value.");
+  m.def("close_graph", [](const py::sequence& outputs, const py::sequence& params) {
+    std::vector<Var> outs;
+    for (const auto& o : outputs) outs.push_back(operand("graph", o.ptr()));
+    return GraphHandle{close_graph(outs, vars_of(params))};
+  });
+  m.def("call", [](const GraphHandle& g, const py::sequence& args) { return tensors(call(g.g, vars_of(args))); });
+  m.def("foreach", foreach_all);
+  m.def("batch", [](const py::sequence& outputs, const py::sequence& params, const py::sequence& args,
+                    const std::vector<bool>& batched, int64_t size) {
+    std::vector<bool> out_batched;
+    std::vector<Var> outs = batch(vars_of(outputs), vars_of(params), vars_of(args), batched, size, out_batched);
+    return py::make_tuple(tensors(outs), out_batched);
+  });
+  m.def("substitute", [](const py::sequence& outputs, const py::sequence& params, const py::sequence& args) {
+    return tensors(substitute(vars_of(outputs), vars_of(params), vars_of(args)));
+  });
+}
+
+void bind_evaluation(py::module_& m) {
+  m.def("evaluate", evaluate_all, "Computes what is pending of the tensors.");
+  m.def("flush", flush, "Computes all that a tensor or the tape holds.");
+  m.def("rebind", rebind, "Gives tensors new values, off the tape.");
+  m.def("print_graph", [](const py::sequence& t) { return print(values_of(vars_of(t))); });
+  m.def("dot", [](const py::sequence& t) { return dot(values_of(vars_of(t))); });
+  m.def("explain", [](const py::sequence& t) { return explain(values_of(vars_of(t))); });
+  m.def("verify", [](const py::sequence& t) { verify(values_of(vars_of(t))); });
+  m.def("state_of", [](const Var& v) {
+    return v.v->abstract ? "abstract" : v.v->is_scalar() ? "scalar" : v.v->ready() ? "ready" : "pending";
+  });
+  m.def("counts_of", [](const Var& v) { return py::make_tuple(v.v->refs - 1, v.v->handles, v.v->taped); });
+  m.def("pending", [] {
+    py::dict d;
+    d["nodes"] = g_pending.nodes;
+    d["bytes"] = g_pending.bytes;
+    return d;
+  });
+  m.def("set_pending_limits", [](int64_t nodes, int64_t bytes) {
+    auto old = py::make_tuple(pending_node_limit(), pending_byte_limit());
+    pending_node_limit() = nodes;
+    pending_byte_limit() = bytes;
+    return old;
+  });
+  m.def("exec_stats", [] {
+    const ExecStats& s = exec_stats();
+    py::dict d;
+    d["plans"] = s.plans;
+    d["replays"] = s.replays;
+    d["kernels"] = s.kernels;
+    d["natives"] = s.natives;
+    d["instructions"] = s.instructions;
+    return d;
+  });
+  m.def("clear_plans", clear_plans);
+}
+
+void bind_machine(py::module_& m) {
+  m.def("num_threads", [] { return num_threads(); });
+  m.def("set_num_threads", [](int n) {
+    if (n < 1) fail("set_num_threads", "there is one thread at least", std::to_string(n), "1");
+    set_num_threads(n);
+  });
+  m.def("num_cpus", num_cpus);
+  m.def("shutdown_pool", shutdown_pool);
+  m.def("blas_open", [](const std::string& path) { return blas_open(path.c_str()); });
+  m.def("blas_available", blas_available);
+  m.def("blas_name", blas_name);
+  m.def("device_count", [](const std::string& kind) {
+    return device_count(kind == "cuda" ? DeviceKind::Cuda : DeviceKind::Cpu);
+  });
+  m.def("memory_stats", [](const py::object& dev) {
+    MemoryStats s = device(device_arg(dev.ptr())).memory_stats();
+    py::dict d;
+    d["live"] = s.live;
+    d["peak"] = s.peak;
+    d["cached"] = s.cached;
+    d["allocations"] = s.allocations;
+    d["live_blocks"] = s.live_blocks;
+    return d;
+  }, py::arg("device") = py::none());
+  m.def("reset_peak", [](const py::object& dev) { device(device_arg(dev.ptr())).reset_peak(); }, py::arg("device") = py::none());
+  m.def("empty_cache", [](const py::object& dev) { device(device_arg(dev.ptr())).empty_cache(); }, py::arg("device") = py::none());
+  m.def("synchronize", [](const py::object& dev) {
+    flush();
+    device(device_arg(dev.ptr())).synchronize();
+  }, py::arg("device") = py::none());
+}
+
+}  // namespace
+
+void bind_services(py::module_& m) {
+  bind_graphs(m);
+  bind_evaluation(m);
+  bind_machine(m);
+}
+
+}  // namespace binding
+}  // namespace pd

@@ -1,0 +1,144 @@
+// Tensor: the handle in the user's hands, a hand-written heap type.
+//
+// Not a py::class_, because recording an op must cost a fraction of a microsecond: the object holds
+// its Var in place, comes from a freelist, and its number slots are plain function pointers.
+#pragma once
+#include <pybind11/pybind11.h>
+
+#include "autodiff/autodiff.h"
+#include "exec/exec.h"
+#include "ops/api.h"
+
+namespace pd {
+namespace binding {
+
+namespace py = pybind11;
+
+struct Alias;  // views.h
+
+struct TensorObject {
+  PyObject_HEAD
+  Var var;            // what it holds; perhaps old where `alias` says so
+  Alias* alias;       // null: no other tensor shares its memory
+  PyObject* grad;     // null: None
+  PyObject* weakrefs;
+  bool retains_grad;
+};
+
+extern PyTypeObject* g_tensor_type;
+
+inline bool is_tensor(PyObject* o) {
+  return Py_TYPE(o) == g_tensor_type || PyType_IsSubtype(Py_TYPE(o), g_tensor_type);
+}
+inline TensorObject* as_tensor_object(PyObject* o) { return reinterpret_cast<TensorObject*>(o); }
+
+void refresh(TensorObject* t);  // re-derives a view whose base was written
+
+// The Var of an object known to be a tensor.
+inline const Var& value_of(PyObject* o) {
+  TensorObject* t = as_tensor_object(o);
+  if (t->alias) refresh(t);
+  return t->var;
+}
+
+// Puts another value into the handle, and nothing else: neither views nor checks.
+inline void store(TensorObject* t, Var v) {
+  if (v.v) ++v.v->handles;
+  if (t->var.v) --t->var.v->handles;
+  t->var = std::move(v);
+}
+
+// A new Tensor; flushes pending work that has passed its bound.
+PyObject* wrap(Var v);
+// The same, without looking at pending work: for values already computed.
+PyObject* wrap_quietly(Var v);
+inline py::object wrapped(Var v) { return py::reinterpret_steal<py::object>(wrap(std::move(v))); }
+// A tensor of another class than Tensor itself.
+PyObject* wrap_as(PyTypeObject* type, Var v);
+
+// A leaf belongs to the handle that gradients are put into.
+void own_leaf(TensorObject* t);
+void disown_leaf(TensorObject* t);
+bool is_leaf(TensorObject* t);
+void set_requires_grad(TensorObject* t, bool on);
+// The same value with x's edge into the tape, and the value's own tangents.
+Var with_edge_of(Var value, const Var& x);
+// What `to` lacks of `from`'s tangents.
+Var carry_tangents(Var to, const Var& from);
+
+// ---- errors
+
+// The error indicator of Python is set already.
+struct PythonError {};
+void set_python_error() noexcept;  // from the C++ exception in flight
+inline PyObject* checked(PyObject* o) {
+  if (!o) throw PythonError();
+  return o;
+}
+inline void checked(int rc) {
+  if (rc < 0) throw PythonError();
+}
+template <class F>
+PyObject* guarded(F&& f) noexcept {
+  try {
+    return f();
+  } catch (...) {
+    set_python_error();
+    return nullptr;
+  }
+}
+template <class F>
+int guarded_int(F&& f) noexcept {
+  try {
+    f();
+    return 0;
+  } catch (...) {
+    set_python_error();
+    return -1;
+  }
+}
+inline PyObject* none() { Py_RETURN_NONE; }
+inline PyObject* same(PyObject* o) {
+  Py_INCREF(o);
+  return o;
+}
+
+// ---- what the parts contribute to the type and the module
+
+using Methods = std::vector<PyMethodDef>;
+void add_row_methods(Methods& type, Methods& module);
+void add_reduction_methods(Methods& type, Methods& module);
+void add_movement_methods(Methods& type, Methods& module);
+void add_index_methods(Methods& type, Methods& module);
+void add_creation_methods(Methods& type, Methods& module);
+void add_convert_methods(Methods& type, Methods& module);
+void add_autograd_methods(Methods& type, Methods& module);
+void add_number_slots(std::vector<PyType_Slot>& slots);
+void add_index_slots(std::vector<PyType_Slot>& slots);
+void add_convert_slots(std::vector<PyType_Slot>& slots);
+
+void make_tensor_type(py::module_& m, Methods& type);
+void bind_autograd(py::module_& m);
+void bind_services(py::module_& m);
+void bind_op_table(py::module_& m);
+void bind_jit(py::module_& m);
+void bind_convert(py::module_& m);
+
+}  // namespace binding
+}  // namespace pd
+
+// pybind11 functions take and return Vars as tensors.
+namespace pybind11 {
+namespace detail {
+template <>
+struct type_caster<pd::Var> {
+  PYBIND11_TYPE_CASTER(pd::Var, const_name("Tensor"));
+  bool load(handle src, bool) {
+    if (!src || !pd::binding::is_tensor(src.ptr())) return false;
+    value = pd::binding::value_of(src.ptr());
+    return true;
+  }
+  static handle cast(const pd::Var& v, return_value_policy, handle) { return pd::binding::wrap(v); }
+};
+}  // namespace detail
+}  // namespace pybind11

@@ -1,0 +1,93 @@
+"""pydiff: lazy, fused tensors with gradients of any order.
+
+Tensors are written as in PyTorch and NumPy. Operations are recorded and run when a value is needed,
+as fused kernels whose bits do not depend on how they were fused. See `docs/` for the guide.
+
+>>> import pydiff as pd
+>>> x = pd.tensor([1.0, 2.0, 3.0], requires_grad=True)
+>>> ((x * 2).sin() ** 2).sum().backward()
+>>> tuple(x.grad.shape)
+(3,)
+"""
+
+import importlib
+
+from . import _core  # noqa: F401  the extension gets what it needs before anything else
+from . import _C, autograd, contraction, elementwise, fallback, ops, random, transforms, tree
+from ._C import (
+    NotDifferentiableError,
+    Tensor,
+    get_default_device,
+    get_default_dtype,
+    promote_types,
+    result_type,
+    set_default_device,
+    set_default_dtype,
+)
+from ._dtypes import DTYPES, device, dtype
+from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from .contraction import *
+from .elementwise import *
+from .fallback import argsort, kthvalue, median, searchsorted, sort, topk, unique
+from .ops import *
+from .random import (
+    Generator, bernoulli, get_rng_state, initial_seed, manual_seed, multinomial, normal, rand, rand_like, randint,
+    randint_like, randn, randn_like, randperm, seed, set_rng_state, uniform,
+)  # fmt: skip
+from .tensor import set_printoptions
+from .transforms import grad, hessian, hvp, jacfwd, jacrev, jvp, value_and_grad, vjp, vmap
+
+__version__ = "0.1.0"
+
+globals().update(DTYPES)
+half, float, double, int, long = (
+    DTYPES["float16"], DTYPES["float32"], DTYPES["float64"], DTYPES["int32"], DTYPES["int64"],
+)  # fmt: skip
+
+#: Loaded when first asked for.
+_LAZY = ("linalg", "nn", "optim", "testing")
+
+inf = __builtins__["float"]("inf") if isinstance(__builtins__, dict) else __builtins__.float("inf")
+nan = inf - inf
+pi = 3.141592653589793
+e = 2.718281828459045
+newaxis = None
+
+
+def get_num_threads():
+    """Threads that share the work of one kernel.
+
+    >>> import pydiff as pd
+    >>> pd.get_num_threads() >= 1
+    True
+    """
+    return _C.num_threads()
+
+
+def set_num_threads(n):
+    """Set how many threads share the work of one kernel; the results stay the same bits."""
+    _C.set_num_threads(n)
+
+
+def __getattr__(name):
+    if name in _LAZY:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module 'pydiff' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *_LAZY})
+
+
+__all__ = [
+    "DTYPES", "Generator", "NotDifferentiableError", "Tensor", "autograd", "device", "dtype", "enable_grad", "fallback",
+    "get_default_device", "get_default_dtype", "get_num_threads", "get_rng_state", "grad", "hessian", "hvp",
+    "inference_mode", "initial_seed", "is_grad_enabled", "jacfwd", "jacrev", "jvp", "manual_seed", "no_grad",
+    "promote_types", "random", "result_type", "set_default_device", "set_default_dtype", "set_grad_enabled",
+    "set_num_threads", "set_printoptions", "set_rng_state", "tree", "value_and_grad", "vjp", "vmap",
+    "argsort", "kthvalue", "median", "searchsorted", "sort", "topk", "unique",
+    "bernoulli", "multinomial", "normal", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like",
+    "randperm", "seed", "uniform",
+    "e", "inf", "nan", "newaxis", "pi", "linalg", "nn", "optim", "testing",
+    *DTYPES, *contraction.__all__, *elementwise.__all__, *ops.__all__,
+]  # fmt: skip

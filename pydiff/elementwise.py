@@ -1,0 +1,473 @@
+"""Elementwise functions and small reductions composed of the core's rows."""
+
+import math
+
+from ._C import Tensor, _where, atan2, exp, get_default_dtype, log, log1p, maximum, minimum, tensor
+from .ops import _as
+
+__all__ = []
+
+
+def _public(function):
+    __all__.append(function.__name__)
+    return function
+
+
+def _floating(x):
+    x = _as(x)
+    return x if x.dtype.is_floating_point else x.to(get_default_dtype())
+
+
+def _truth(x):
+    x = _as(x)
+    return x if x.dtype.category == "bool" else x != 0
+
+
+@_public
+def logical_and(input, other):
+    """Whether both are true (not zero).
+
+    >>> import pydiff as pd
+    >>> pd.logical_and(pd.tensor([1, 0]), pd.tensor([2, 2])).tolist()
+    [True, False]
+    """
+    return _truth(input) & _truth(other)
+
+
+@_public
+def logical_or(input, other):
+    """Whether one or both are true (not zero).
+
+    >>> import pydiff as pd
+    >>> pd.logical_or(pd.tensor([1, 0]), pd.tensor([0, 0])).tolist()
+    [True, False]
+    """
+    return _truth(input) | _truth(other)
+
+
+@_public
+def logical_xor(input, other):
+    """Whether exactly one is true (not zero).
+
+    >>> import pydiff as pd
+    >>> pd.logical_xor(pd.tensor([1, 0]), pd.tensor([1, 1])).tolist()
+    [False, True]
+    """
+    return _truth(input) ^ _truth(other)
+
+
+@_public
+def logical_not(input):
+    """Whether it is false (zero).
+
+    >>> import pydiff as pd
+    >>> pd.logical_not(pd.tensor([1, 0])).tolist()
+    [False, True]
+    """
+    return ~_truth(input)
+
+
+@_public
+def fmod(input, other):
+    """The remainder of truncated division; the sign is that of `input`.
+
+    >>> import pydiff as pd
+    >>> pd.fmod(pd.tensor([-3., 3.]), 2).tolist()
+    [-1.0, 1.0]
+    """
+    input = _as(input)
+    size = abs(other) if not isinstance(other, Tensor) else other.abs()
+    left = input.abs().remainder(size)
+    return _where(input < 0, -left, left)
+
+
+@_public
+def frac(input):
+    """What is left of x without trunc(x).
+
+    >>> import pydiff as pd
+    >>> pd.frac(pd.tensor([1.5, -1.5])).tolist()
+    [0.5, -0.5]
+    """
+    return input - input.trunc()
+
+
+@_public
+def asinh(input):
+    """Inverse hyperbolic sine.
+
+    >>> import pydiff as pd
+    >>> pd.asinh(pd.tensor([0.])).tolist()
+    [0.0]
+    """
+    # log(x + sqrt(x² + 1)) with the cancellation near 0 taken out (Abramowitz and Stegun 4.6.20).
+    x = _floating(input)
+    a = x.abs()
+    small = a < 1e10
+    b = _where(small, a, 1.0)
+    y = log1p(b + b * b / (1 + (b * b + 1).sqrt()))
+    y = _where(small, y, log(_where(small, 1.0, a)) + math.log(2))
+    return _where(x < 0, -y, y)
+
+
+@_public
+def acosh(input):
+    """Inverse hyperbolic cosine, for x >= 1.
+
+    >>> import pydiff as pd
+    >>> pd.acosh(pd.tensor([1.])).tolist()
+    [0.0]
+    """
+    x = _floating(input)
+    large = x > 1e10
+    t = _where(large, 1.0, x) - 1
+    return _where(large, log(_where(large, x, 1.0)) + math.log(2), log1p(t + (t * (t + 2)).sqrt()))
+
+
+@_public
+def atanh(input):
+    """Inverse hyperbolic tangent, for |x| < 1.
+
+    >>> import pydiff as pd
+    >>> pd.atanh(pd.tensor([0.])).tolist()
+    [0.0]
+    """
+    x = _floating(input)
+    return 0.5 * log1p(2 * x / (1 - x))
+
+
+arcsinh, arccosh, arctanh = asinh, acosh, atanh
+__all__ += ["arcsinh", "arccosh", "arctanh"]
+
+
+@_public
+def logaddexp(input, other):
+    """log(exp(a) + exp(b)) without overflow.
+
+    >>> import pydiff as pd
+    >>> pd.logaddexp(pd.tensor(1000.), pd.tensor(0.)).item()
+    1000.0
+    """
+    top, low = maximum(input, other), minimum(input, other)
+    same = top == low  # infinities of one sign among them
+    gap = _where(same, 0.0, low - top)
+    return top + log1p(exp(gap))
+
+
+@_public
+def hypot(input, other):
+    """sqrt(a² + b²) without overflow.
+
+    >>> import pydiff as pd
+    >>> pd.hypot(pd.tensor(3.), pd.tensor(4.)).item()
+    5.0
+    """
+    a, b = _floating(input).abs(), _floating(other).abs()
+    top, low = maximum(a, b), minimum(a, b)
+    ratio = low / _where(top == 0, 1.0, top)
+    return top * (1 + ratio * ratio).sqrt()
+
+
+@_public
+def logit(input, eps=None):
+    """log(p / (1 - p)), with p clamped to [eps, 1 - eps] where eps is given.
+
+    >>> import pydiff as pd
+    >>> pd.logit(pd.tensor([0.5])).tolist()
+    [0.0]
+    """
+    p = _floating(input)
+    if eps is not None:
+        p = p.clamp(eps, 1 - eps)
+    return log(p) - log1p(-p)
+
+
+@_public
+def lerp(input, end, weight):
+    """input + weight * (end - input).
+
+    >>> import pydiff as pd
+    >>> pd.lerp(pd.tensor([0.]), pd.tensor([10.]), 0.5).tolist()
+    [5.0]
+    """
+    return input + weight * (end - input)
+
+
+@_public
+def addcmul(input, tensor1, tensor2, value=1):
+    """input + value * tensor1 * tensor2.
+
+    >>> import pydiff as pd
+    >>> pd.addcmul(pd.ones(1), pd.ones(1), pd.ones(1), value=2).tolist()
+    [3.0]
+    """
+    return input + value * tensor1 * tensor2
+
+
+@_public
+def addcdiv(input, tensor1, tensor2, value=1):
+    """input + value * tensor1 / tensor2.
+
+    >>> import pydiff as pd
+    >>> pd.addcdiv(pd.ones(1), pd.ones(1), pd.full((1,), 2.), value=4).tolist()
+    [3.0]
+    """
+    return input + value * tensor1 / tensor2
+
+
+@_public
+def deg2rad(input):
+    """Degrees as radians.
+
+    >>> import pydiff as pd
+    >>> round(pd.deg2rad(pd.tensor(180.)).item(), 5)
+    3.14159
+    """
+    return _floating(input) * (math.pi / 180)
+
+
+@_public
+def rad2deg(input):
+    """Radians as degrees.
+
+    >>> import pydiff as pd
+    >>> round(pd.rad2deg(pd.tensor(3.14159265)).item(), 3)
+    180.0
+    """
+    return _floating(input) * (180 / math.pi)
+
+
+@_public
+def nan_to_num(input, nan=0.0, posinf=None, neginf=None):
+    """NaN and infinities replaced, by default with 0 and the largest finite numbers.
+
+    >>> import pydiff as pd
+    >>> pd.nan_to_num(pd.tensor([float("nan"), 1.])).tolist()
+    [0.0, 1.0]
+    """
+    if not input.dtype.is_floating_point:
+        return input.clone()
+    largest = 3.4028234663852886e38 if input.dtype.itemsize == 4 else 1.7976931348623157e308
+    result = _where(input.isnan(), nan, input)
+    result = _where(input == math.inf, largest if posinf is None else posinf, result)
+    return _where(input == -math.inf, -largest if neginf is None else neginf, result)
+
+
+@_public
+def fmax(input, other):
+    """The larger of two; a NaN loses.
+
+    >>> import pydiff as pd
+    >>> pd.fmax(pd.tensor([float("nan")]), pd.tensor([1.])).tolist()
+    [1.0]
+    """
+    input, other = _floating(input), _floating(other)
+    return _where(input.isnan(), other, _where(other.isnan(), input, maximum(input, other)))
+
+
+@_public
+def fmin(input, other):
+    """The smaller of two; a NaN loses.
+
+    >>> import pydiff as pd
+    >>> pd.fmin(pd.tensor([float("nan")]), pd.tensor([1.])).tolist()
+    [1.0]
+    """
+    input, other = _floating(input), _floating(other)
+    return _where(input.isnan(), other, _where(other.isnan(), input, minimum(input, other)))
+
+
+@_public
+def signbit(input):
+    """Whether the sign bit is set, that of -0.0 too.
+
+    >>> import pydiff as pd
+    >>> pd.signbit(pd.tensor([-0.0, 1.])).tolist()
+    [True, False]
+    """
+    # The angle of (x, -1) is -π exactly where x is negative or -0.
+    return atan2(_floating(input), -1.0) < 0
+
+
+@_public
+def copysign(input, other):
+    """|input| with the sign of `other`.
+
+    >>> import pydiff as pd
+    >>> pd.copysign(pd.tensor([1.]), pd.tensor([-2.])).tolist()
+    [-1.0]
+    """
+    size = _floating(input).abs()
+    return _where(signbit(other), -size, size)
+
+
+# ---- comparing
+
+
+@_public
+def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
+    """|a - b| <= atol + rtol * |b|, element by element.
+
+    >>> import pydiff as pd
+    >>> pd.isclose(pd.tensor([1., 2.]), pd.tensor([1., 2.1])).tolist()
+    [True, False]
+    """
+    same = input == other
+    if not (input.dtype.is_floating_point or other.dtype.is_floating_point):
+        input, other = input.double(), other.double()
+    near = (input - other).abs() <= atol + rtol * other.abs()
+    # An infinity is close to nothing but itself, however large the tolerance.
+    result = same | (near & other.isfinite() & input.isfinite())
+    return result | (input.isnan() & other.isnan()) if equal_nan else result
+
+
+@_public
+def allclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
+    """Whether all elements are close; a Python bool.
+
+    >>> import pydiff as pd
+    >>> pd.allclose(pd.ones(2), pd.ones(2) + 1e-9)
+    True
+    """
+    return isclose(_as(input), _as(other), rtol, atol, equal_nan).all().item()
+
+
+@_public
+def equal(input, other):
+    """Whether shapes and all elements are equal; a Python bool.
+
+    >>> import pydiff as pd
+    >>> pd.equal(pd.ones(2), pd.ones(2)), pd.equal(pd.ones(2), pd.ones(3))
+    (True, False)
+    """
+    return input.shape == other.shape and (input == other).all().item()
+
+
+# ---- small reductions
+
+
+@_public
+def count_nonzero(input, dim=None):
+    """How many elements are not zero.
+
+    >>> import pydiff as pd
+    >>> pd.count_nonzero(pd.tensor([0, 5, 6])).item()
+    2
+    """
+    return _truth(input).sum(dim)
+
+
+@_public
+def std_mean(input, dim=None, unbiased=True, keepdim=False, *, correction=None):
+    """(standard deviation, mean).
+
+    >>> import pydiff as pd
+    >>> [t.item() for t in pd.std_mean(pd.tensor([1., 3.]), correction=0)]
+    [1.0, 2.0]
+    """
+    return input.std(dim, unbiased, keepdim, correction=correction), input.mean(dim, keepdim)
+
+
+@_public
+def var_mean(input, dim=None, unbiased=True, keepdim=False, *, correction=None):
+    """(variance, mean).
+
+    >>> import pydiff as pd
+    >>> [t.item() for t in pd.var_mean(pd.tensor([1., 3.]), correction=0)]
+    [1.0, 2.0]
+    """
+    return input.var(dim, unbiased, keepdim, correction=correction), input.mean(dim, keepdim)
+
+
+@_public
+def aminmax(input, dim=None, keepdim=False):
+    """(smallest, largest).
+
+    >>> import pydiff as pd
+    >>> [t.item() for t in pd.aminmax(pd.tensor([3, 1]))]
+    [1, 3]
+    """
+    return input.amin(dim, keepdim), input.amax(dim, keepdim)
+
+
+@_public
+def nansum(input, dim=None, keepdim=False):
+    """Sum in which NaN counts as zero.
+
+    >>> import pydiff as pd
+    >>> pd.nansum(pd.tensor([1., float("nan")])).item()
+    1.0
+    """
+    return _where(input.isnan(), 0.0, input).sum(dim, keepdim)
+
+
+@_public
+def nanmean(input, dim=None, keepdim=False):
+    """Mean of the elements that are not NaN.
+
+    >>> import pydiff as pd
+    >>> pd.nanmean(pd.tensor([1., float("nan")])).item()
+    1.0
+    """
+    bad = input.isnan()
+    return _where(bad, 0.0, input).sum(dim, keepdim) / (~bad).sum(dim, keepdim)
+
+
+@_public
+def norm(input, p="fro", dim=None, keepdim=False):
+    """The p-norm over axes: (sum |x|^p)^(1/p); 'fro' is p = 2; inf, -inf and 0 as usual.
+
+    At the zero vector the gradient of the 2-norm is 0.
+
+    >>> import pydiff as pd
+    >>> pd.norm(pd.tensor([3., 4.])).item()
+    5.0
+    """
+    x = _floating(input)
+    if p in ("fro", 2, 2.0, None):
+        total = (x * x).sum(dim, keepdim)
+        zero = total == 0
+        return _where(zero, 0.0, _where(zero, 1.0, total).sqrt())
+    a = x.abs()
+    if p == math.inf:
+        return a.amax(dim, keepdim)
+    if p == -math.inf:
+        return a.amin(dim, keepdim)
+    if p == 0:
+        return (a != 0).to(a.dtype).sum(dim, keepdim)
+    if p == 1:
+        return a.sum(dim, keepdim)
+    if not isinstance(p, (int, float)):
+        raise ValueError(f"[norm] unknown norm; got {p!r}; try 'fro' or a number")
+    return (a**p).sum(dim, keepdim) ** (1.0 / p)
+
+
+@_public
+def diff(input, n=1, dim=-1):
+    """Differences of neighbours along an axis, n times.
+
+    >>> import pydiff as pd
+    >>> pd.diff(pd.tensor([1, 4, 9])).tolist()
+    [3, 5]
+    """
+    for _ in range(n):
+        size = input.shape[dim]
+        if size == 0:
+            return input
+        input = input.narrow(dim, 1, size - 1) - input.narrow(dim, 0, size - 1)
+    return input
+
+
+@_public
+def bincount(input, weights=None, minlength=0):
+    """How often each number comes, or the sum of its weights; computes the largest at once.
+
+    >>> import pydiff as pd
+    >>> pd.bincount(pd.tensor([0, 2, 2])).tolist()
+    [1, 0, 2]
+    """
+    size = max(minlength, int(input.max().item()) + 1 if input.numel() else 0)
+    values = weights if weights is not None else tensor(1).expand(input.shape)
+    from ._C import zeros
+
+    return zeros((size,), dtype=values.dtype).scatter_add(0, input, values)

@@ -1,0 +1,13 @@
+"""Operations that NumPy computes: what the fuser cannot make and no kernel is written for yet.
+
+A row is one function `f(xp, *arrays, **options)`, written against `xp` (NumPy's interface), and its
+derivative rules in public operations. Rows are computed when recorded, so they are an error on
+tensors that stand for values (inside `vmap` and `jit`), and their bits are those of NumPy.
+"""
+
+from ._rows import fallback, rows
+from .linear_algebra import *
+from .sorting import *
+from . import linear_algebra, sorting
+
+__all__ = ["fallback", "rows", *linear_algebra.__all__, *sorting.__all__]

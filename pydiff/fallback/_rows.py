@@ -1,0 +1,128 @@
+"""The table of fallback rows, and how one is called."""
+
+import functools
+
+import numpy as np
+
+from .._C import (
+    NotDifferentiableError,
+    attach_custom,
+    is_grad_enabled,
+    strip_level,
+    tangent_levels,
+    tangent_of,
+    with_tangent,
+)
+from ..ops import as_tensor, from_numpy, zeros_like
+
+_ROWS = {}
+
+
+class Row:
+    """One row: name, function of arrays, derivative rules, doc line, example operands for tests."""
+
+    __slots__ = ("name", "forward", "vjp", "jvp", "doc", "example")
+
+    def __init__(self, name, forward, vjp, jvp, example):
+        self.name, self.forward, self.vjp, self.jvp, self.example = name, forward, vjp, jvp, example
+        self.doc = (forward.__doc__ or "").partition("\n")[0]
+
+
+def rows():
+    """All fallback rows, by name."""
+    return dict(_ROWS)
+
+
+def fallback(name, *, vjp=None, jvp=None, example=None):
+    """Make a function of arrays an operation on tensors.
+
+    Arguments:
+        name: of the operation.
+        vjp: `vjp(operands, results, cotangents, **options)`, a gradient or None for each operand.
+            Composed of public operations, it is differentiable itself.
+        jvp: `jvp(operands, results, tangents, **options)`, a tangent for each result; missing
+            tangents are zeros.
+        example: operands on which the row's derivative can be tested.
+
+    The decorated function takes `xp` and arrays and returns an array or a tuple of them. Without rules
+    the operation is not differentiable: asking is an error that names it.
+
+    >>> import pydiff as pd
+    >>> @pd.fallback.fallback("sum_of_digits")
+    ... def sum_of_digits(xp, x):
+    ...     return xp.array([sum(map(int, str(v))) for v in x])
+    >>> sum_of_digits(pd.tensor([12, 345])).tolist()
+    [3, 12]
+    """
+
+    def register(forward):
+        row = _ROWS[name] = Row(name, forward, vjp, jvp, example)
+
+        @functools.wraps(forward)
+        def operation(*operands, **options):
+            return _call(row, operands, options)
+
+        operation.row = row
+        return operation
+
+    return register
+
+
+def _call(row, operands, options):
+    operands = [as_tensor(o) for o in operands]
+    levels = sorted({level for o in operands for level in tangent_levels(o)})
+    plain = [_stripped(o, levels) for o in operands]
+    results = _compute(row, plain, options)
+    if levels:
+        results = _push(row, operands, results, options, levels)
+    if is_grad_enabled() and any(o.requires_grad for o in operands):
+        if any(r.dtype.is_floating_point for r in results):
+            results = _attach(row, operands, results, options)
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+def _compute(row, operands, options):
+    for operand in operands:
+        if operand.is_abstract:
+            raise RuntimeError(
+                f"[{row.name}] NumPy computes it, and inside vmap or jit there is no value yet; got "
+                f"{operand.dtype.name} {operand.shape}; try calling it outside, or a loop in place of vmap"
+            )
+    results = row.forward(np, *[o.detach().numpy() for o in operands], **options)
+    if not isinstance(results, tuple):
+        results = (results,)
+    device = operands[0].device if operands else None
+    return [from_numpy(np.array(r, order="C", copy=None)).to(device=device) for r in results]
+
+
+def _attach(row, operands, results, options):
+    def rule(cotangents, kept):
+        if row.vjp is None:
+            raise NotDifferentiableError(f"[{row.name}] not differentiable; got a backward pass; try detach() on its operands")
+        return row.vjp(operands, kept, cotangents, **options)
+
+    attached = attach_custom(operands, results, rule, row.name, [row.vjp is not None] * len(results))
+    return [new if new.dtype.is_floating_point else old for new, old in zip(attached, results)]
+
+
+def _push(row, operands, results, options, levels):
+    """Tangents level by level, lowest first: the primals of a level carry those of the levels below."""
+    for place, level in enumerate(levels):
+        tangents = [tangent_of(o, level) for o in operands]
+        if all(t is None for t in tangents):
+            continue
+        if row.jvp is None:
+            raise NotDifferentiableError(f"[{row.name}] has no forward-mode derivative; got a tangent; try reverse mode (grad, vjp)")
+        primals = [_stripped(o, levels[place:]) for o in operands]
+        tangents = [zeros_like(o) if t is None else t for o, t in zip(operands, tangents)]
+        pushed = row.jvp(primals, results, tangents, **options)
+        if not isinstance(pushed, tuple):
+            pushed = (pushed,)
+        results = [r if t is None else with_tangent(r, t, level) for r, t in zip(results, pushed)]
+    return results
+
+
+def _stripped(tensor, levels):
+    for level in reversed(levels):
+        tensor = strip_level(tensor, level)
+    return tensor

@@ -1,0 +1,146 @@
+"""Sorting and searching: NumPy finds the indices, `gather` takes the values, so all differentiate."""
+
+from collections import namedtuple
+
+from .._C import Tensor
+from ._rows import fallback
+
+__all__ = ["argsort", "cummax_indices", "kthvalue", "median", "searchsorted", "sort", "topk", "unique"]
+
+SortResult = namedtuple("sort", ["values", "indices"], module="pydiff")
+TopkResult = namedtuple("topk", ["values", "indices"], module="pydiff")
+MedianResult = namedtuple("median", ["values", "indices"], module="pydiff")
+KthResult = namedtuple("kthvalue", ["values", "indices"], module="pydiff")
+
+
+@fallback("argsort")
+def _argsort(xp, x, dim, descending):
+    """Positions that sort an axis; equal elements keep their order."""
+    if not x.ndim:
+        return xp.zeros((), xp.int64)
+    if not descending:
+        return xp.argsort(x, axis=dim, kind="stable")
+    # Stable in descending order too: the flipped axis is sorted and the positions counted from its end.
+    last = x.shape[dim] - 1
+    return xp.flip(last - xp.argsort(xp.flip(x, dim), axis=dim, kind="stable"), dim)
+
+
+@fallback("unique")
+def _unique(xp, x, axis):
+    """Distinct elements in ascending order, where each element went, how often each comes."""
+    values, inverse, counts = xp.unique(x, return_inverse=True, return_counts=True, axis=axis)
+    return values, inverse.reshape(x.shape if axis is None else -1), counts
+
+
+@fallback("searchsorted")
+def _searchsorted(xp, edges, values, right):
+    """Where values go in a sorted vector."""
+    return xp.searchsorted(edges, values, side="right" if right else "left")
+
+
+@fallback("cummax_indices")
+def _cummax_indices(xp, x, dim):
+    """Position of the largest element so far, along an axis."""
+    top = xp.maximum.accumulate(x, axis=dim)
+    shape = [1] * x.ndim
+    shape[dim] = -1
+    index = xp.broadcast_to(xp.arange(x.shape[dim]).reshape(shape), x.shape)
+    return xp.maximum.accumulate(xp.where(x == top, index, 0), axis=dim)
+
+
+def cummax_indices(input, dim):
+    """Position of the largest element so far, along an axis.
+
+    >>> import pydiff as pd
+    >>> pd.fallback.cummax_indices(pd.tensor([1, 3, 2]), 0).tolist()
+    [0, 1, 1]
+    """
+    return _cummax_indices(input, dim=dim)
+
+
+def argsort(input, dim=-1, descending=False, stable=True):
+    """Positions that sort an axis; equal elements keep their order.
+
+    >>> import pydiff as pd
+    >>> pd.argsort(pd.tensor([3, 1, 2])).tolist()
+    [1, 2, 0]
+    """
+    return _argsort(input, dim=dim, descending=bool(descending))
+
+
+def sort(input, dim=-1, descending=False, stable=True):
+    """(values, indices) of an axis in ascending, or descending, order.
+
+    >>> import pydiff as pd
+    >>> pd.sort(pd.tensor([3., 1., 2.])).values.tolist()
+    [1.0, 2.0, 3.0]
+    """
+    index = argsort(input, dim, descending)
+    return SortResult(input.gather(dim, index) if input.ndim else input, index)
+
+
+def topk(input, k, dim=-1, largest=True, sorted=True):
+    """(values, indices) of the k largest, or smallest, elements of an axis, in order.
+
+    >>> import pydiff as pd
+    >>> pd.topk(pd.tensor([3, 1, 2]), 2).indices.tolist()
+    [0, 2]
+    """
+    if input.ndim and not 0 <= k <= input.shape[dim]:
+        raise RuntimeError(f"[topk] k is at most the size of the axis; got {k} for {input.shape}; try less")
+    index = argsort(input, dim, largest)
+    if input.ndim:
+        index = index.narrow(dim, 0, k)
+    return TopkResult(input.gather(dim, index) if input.ndim else input, index)
+
+
+def kthvalue(input, k, dim=-1, keepdim=False):
+    """(value, index) of the k-th smallest element of an axis, counted from 1.
+
+    >>> import pydiff as pd
+    >>> pd.kthvalue(pd.tensor([3, 1, 2]), 2).values.item()
+    2
+    """
+    if not 1 <= k <= input.shape[dim]:
+        raise RuntimeError(f"[kthvalue] k counts from 1; got {k} for {input.shape}; try 1 to {input.shape[dim]}")
+    index = argsort(input, dim).narrow(dim, k - 1, 1)
+    values = input.gather(dim, index)
+    return KthResult(*((values, index) if keepdim else (values.squeeze(dim), index.squeeze(dim))))
+
+
+def median(input, dim=None, keepdim=False):
+    """The lower of the two middle elements; with `dim` (values, indices).
+
+    >>> import pydiff as pd
+    >>> pd.median(pd.tensor([4, 1, 3, 2])).item()
+    2
+    """
+    if dim is None:
+        return median(input.reshape(-1), 0).values
+    return MedianResult(*kthvalue(input, (input.shape[dim] + 1) // 2, dim, keepdim))
+
+
+def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
+    """Distinct elements in ascending order, or distinct parts along `dim`; not differentiable.
+
+    >>> import pydiff as pd
+    >>> pd.unique(pd.tensor([3, 1, 3])).tolist()
+    [1, 3]
+    """
+    values, inverse, counts = _unique(input, axis=dim)
+    result = [values, *([inverse] if return_inverse else []), *([counts] if return_counts else [])]
+    return result[0] if len(result) == 1 else tuple(result)
+
+
+def searchsorted(sorted_sequence, values, *, right=False):
+    """Where values go in a sorted vector: before equal elements, or after them with `right`.
+
+    >>> import pydiff as pd
+    >>> pd.searchsorted(pd.tensor([1, 3, 5]), pd.tensor([3, 4])).tolist()
+    [1, 2]
+    """
+    return _searchsorted(sorted_sequence, values, right=right)
+
+
+for _function in (argsort, sort, topk, kthvalue, median, unique):
+    setattr(Tensor, _function.__name__, _function)

@@ -1,0 +1,318 @@
+"""Layers, activations and losses as functions of tensors.
+
+Each is a tensor operation or a composition of them, from which the fuser makes one kernel; so
+each differentiates any number of times without a rule of its own.
+"""
+
+import math
+
+import pydiff
+
+from ._loss_functions import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    huber_loss,
+    l1_loss,
+    mse_loss,
+    nll_loss,
+    smooth_l1_loss,
+)
+
+__all__ = [
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "dropout",
+    "flatten",
+    "gelu",
+    "huber_loss",
+    "l1_loss",
+    "layer_norm",
+    "leaky_relu",
+    "linear",
+    "log_softmax",
+    "mse_loss",
+    "nll_loss",
+    "one_hot",
+    "relu",
+    "sigmoid",
+    "silu",
+    "smooth_l1_loss",
+    "softmax",
+    "softplus",
+    "tanh",
+]
+
+_SQRT_2_OVER_PI = math.sqrt(2.0 / math.pi)
+
+
+def linear(input, weight, bias=None):
+    """`input @ weight.T + bias`.
+
+    Arguments:
+        input: `(*, in_features)`.
+        weight: `(out_features, in_features)`.
+        bias: `(out_features,)` or None.
+
+    Returns `(*, out_features)`. Raises ValueError where the sizes do not match.
+
+    >>> import pydiff as pd
+    >>> tuple(pd.nn.functional.linear(pd.ones(5, 3), pd.ones(2, 3), pd.zeros(2)).shape)
+    (5, 2)
+    """
+    try:
+        result = input @ weight.T
+        return result if bias is None else result + bias
+    except Exception as error:
+        # Diagnosed after the fact, so that a call that is right pays for no check.
+        text = _linear_error(input, weight, bias)
+        if text is None:
+            raise
+        raise ValueError(text) from error
+
+
+def _linear_error(input, weight, bias):
+    """What is wrong with the shapes, or None where it is not the shapes."""
+    given, shape = tuple(input.shape), tuple(weight.shape)
+    got = f"input {given}, weight {shape}"
+    if len(shape) != 2:
+        return (
+            f"[linear] the weight is (out_features, in_features); got {got}; "
+            "try a weight with two axes"
+        )
+    if not given or given[-1] != shape[1]:
+        return (
+            f"[linear] the input's last axis is not in_features; got {got}; "
+            f"try in_features={given[-1] if given else 1}, or an input of shape (*, {shape[1]})"
+        )
+    if bias is not None and tuple(bias.shape) not in ((), (1,), shape[:1]):
+        return (
+            f"[linear] the bias is (out_features,); got {got}, bias {tuple(bias.shape)}; "
+            f"try a bias of shape {shape[:1]}"
+        )
+    return None
+
+
+def _into(input, result, inplace):
+    return input.copy_(result) if inplace else result
+
+
+def relu(input, inplace=False):
+    """max(x, 0), with derivative 0 at 0.
+
+    >>> import pydiff as pd
+    >>> pd.nn.functional.relu(pd.tensor([-1.0, 2.0])).sum().item()
+    2.0
+    """
+    return _into(input, input.relu(), inplace)
+
+
+def leaky_relu(input, negative_slope=0.01, inplace=False):
+    """x where x > 0, else `negative_slope * x`.
+
+    >>> import pydiff as pd
+    >>> pd.nn.functional.leaky_relu(pd.tensor(-4.0), 0.5).item()
+    -2.0
+    """
+    return _into(input, pydiff.where(input > 0, input, input * negative_slope), inplace)
+
+
+def silu(input, inplace=False):
+    """x * sigmoid(x) (Elfwing et al., arXiv:1702.03118).
+
+    >>> import pydiff as pd
+    >>> pd.nn.functional.silu(pd.tensor(0.0)).item()
+    0.0
+    """
+    return _into(input, input * input.sigmoid(), inplace)
+
+
+def gelu(input, approximate="none"):
+    """x * Φ(x), Φ the standard normal distribution function.
+
+    Arguments:
+        approximate: 'none' for Φ through erf, 'tanh' for
+            `0.5 x (1 + tanh(sqrt(2/π) (x + 0.044715 x³)))`.
+
+    Hendrycks and Gimpel, arXiv:1606.08415. Raises ValueError for another `approximate`.
+
+    >>> import pydiff as pd
+    >>> pd.nn.functional.gelu(pd.tensor(0.0), approximate="tanh").item()
+    0.0
+    """
+    if approximate == "none":
+        return input.gelu()
+    if approximate == "tanh":
+        inner = _SQRT_2_OVER_PI * (input + 0.044715 * (input * input * input))
+        return (0.5 * input) * (1 + inner.tanh())
+    raise ValueError(f"[gelu] unknown approximation; got {approximate!r}; try 'none' or 'tanh'")
+
+
+def softplus(input, beta=1.0, threshold=20.0):
+    """log(1 + exp(beta x)) / beta, and x itself where beta x > threshold.
+
+    >>> import pydiff as pd
+    >>> pd.nn.functional.softplus(pd.tensor(50.0)).item()
+    50.0
+    """
+    if beta == 1:
+        return pydiff.where(input > threshold, input, input.exp().log1p())
+    scaled = input * beta
+    return pydiff.where(scaled > threshold, input, scaled.exp().log1p() / beta)
+
+
+def sigmoid(input):
+    """1 / (1 + exp(-x)).
+
+    >>> import pydiff as pd
+    >>> pd.nn.functional.sigmoid(pd.tensor(0.0)).item()
+    0.5
+    """
+    return input.sigmoid()
+
+
+def tanh(input):
+    """tanh(x).
+
+    >>> import pydiff as pd
+    >>> pd.nn.functional.tanh(pd.tensor(0.0)).item()
+    0.0
+    """
+    return input.tanh()
+
+
+def softmax(input, dim, dtype=None):
+    """exp(x) / sum(exp(x)) along `dim`, in `dtype` where one is given.
+
+    >>> import pydiff as pd
+    >>> pd.nn.functional.softmax(pd.zeros(4), dim=0).sum().item()
+    1.0
+    """
+    return input.softmax(dim, dtype)
+
+
+def log_softmax(input, dim, dtype=None):
+    """x - log(sum(exp(x))) along `dim`, in `dtype` where one is given.
+
+    >>> import pydiff as pd
+    >>> pd.nn.functional.log_softmax(pd.zeros(1), dim=0).item()
+    0.0
+    """
+    return input.log_softmax(dim, dtype)
+
+
+def check_probability(name, p):
+    """Raise ValueError unless 0 <= p <= 1."""
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"[{name}] p is a probability; got {p}; try 0.5")
+
+
+def dropout(input, p=0.5, training=True, inplace=False):
+    """Zero each element with probability `p` and scale the others by 1/(1-p).
+
+    Without `training` the input comes back as it is. Raises ValueError unless 0 <= p <= 1.
+
+    >>> import pydiff as pd
+    >>> pd.nn.functional.dropout(pd.ones(8), p=1.0).sum().item()
+    0.0
+    """
+    check_probability("dropout", p)
+    if not training or p == 0:
+        return input
+    if p == 1:
+        return _into(input, input * 0, inplace)
+    keep = pydiff.rand(input.shape, device=input.device) >= p
+    return _into(input, pydiff.where(keep, input * (1 / (1 - p)), 0), inplace)
+
+
+def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
+    """(x - mean) / sqrt(var + eps) over the last axes, then `* weight + bias`.
+
+    Arguments:
+        input: `(*, *normalized_shape)`.
+        normalized_shape: sizes of the last axes; an int for one.
+        weight, bias: `normalized_shape`, or None.
+
+    `var` divides by the count. Raises ValueError where the input does not end in
+    `normalized_shape`. Ba, Kiros, Hinton, arXiv:1607.06450.
+
+    >>> import pydiff as pd
+    >>> pd.nn.functional.layer_norm(pd.ones(2, 3), (3,)).abs().sum().item()
+    0.0
+    """
+    if type(normalized_shape) is not tuple:
+        normalized_shape = (
+            (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        )
+    axes = len(normalized_shape)
+    if not axes or input.shape[-axes:] != normalized_shape:
+        raise ValueError(
+            f"[layer_norm] the input does not end in normalized_shape; got input "
+            f"{tuple(input.shape)}, normalized_shape {normalized_shape}; "
+            f"try normalized_shape={tuple(input.shape[-max(axes, 1):])}"
+        )
+    dims = -1 if axes == 1 else tuple(range(-axes, 0))
+    centred = input - input.mean(dims, keepdim=True)
+    variance = (centred * centred).mean(dims, keepdim=True)
+    result = centred * (variance + eps).rsqrt()
+    if weight is not None:
+        result = result * weight
+    return result if bias is None else result + bias
+
+
+def flatten(input, start_dim=0, end_dim=-1):
+    """Join the axes from `start_dim` to `end_dim` (inclusive) into one.
+
+    Raises IndexError for an axis that the input lacks, ValueError where start is after end.
+
+    >>> import pydiff as pd
+    >>> tuple(pd.nn.functional.flatten(pd.zeros(2, 3, 4), 1).shape)
+    (2, 12)
+    """
+    shape = tuple(input.shape)
+    axes = max(len(shape), 1)
+    for dim in (start_dim, end_dim):
+        if not -axes <= dim < axes:
+            raise IndexError(
+                f"[flatten] no such axis; got {dim} for shape {shape}; try -{axes} to {axes - 1}"
+            )
+    start, end = start_dim % axes, end_dim % axes
+    if start > end:
+        raise ValueError(
+            f"[flatten] start_dim comes after end_dim; got {start_dim} and {end_dim} "
+            f"for shape {shape}; try flatten(input, {end_dim}, {start_dim})"
+        )
+    joined = math.prod(shape[start : end + 1])
+    return input.reshape(shape[:start] + (joined,) + shape[end + 1 :])
+
+
+def one_hot(tensor, num_classes=-1):
+    """Rows of the identity matrix, chosen by `tensor`.
+
+    Arguments:
+        tensor: integer classes, `(*)`.
+        num_classes: length of a row; -1 for one more than the largest class, which computes it.
+
+    Returns int64, `(*, num_classes)`. A class outside 0 … num_classes-1 gives a row of zeros.
+    Raises TypeError for classes that are not integers.
+
+    >>> import pydiff as pd
+    >>> pd.nn.functional.one_hot(pd.tensor([2, 0]), 3).tolist()
+    [[0, 0, 1], [1, 0, 0]]
+    """
+    if tensor.dtype.is_floating_point:
+        raise TypeError(
+            f"[one_hot] classes are integers; got {tensor.dtype}; try tensor.to(pydiff.int64)"
+        )
+    if num_classes == -1:
+        if not tensor.numel():
+            raise ValueError(
+                f"[one_hot] no classes to count; got shape {tuple(tensor.shape)}; "
+                "try num_classes=10"
+            )
+        num_classes = int(tensor.max().item()) + 1
+    elif num_classes < 1:
+        raise ValueError(f"[one_hot] num_classes is positive; got {num_classes}; try -1")
+    classes = pydiff.arange(num_classes, device=tensor.device)
+    return (tensor.unsqueeze(-1) == classes).to(pydiff.int64)

@@ -1,0 +1,546 @@
+"""The base of every layer: a tree of parameters, buffers and modules.
+
+`_parameters`, `_buffers` and `_modules` hold what is registered. Each item is stored a second
+time as an ordinary instance attribute, so reading `layer.weight` is a plain attribute read.
+A `__getattr__` on the class would more than double the cost of every attribute read, also of
+those that never reach it, and would hide an AttributeError raised inside a property. The price:
+registered items change only through attributes and the `register_…` methods.
+"""
+
+from collections import OrderedDict, namedtuple
+
+import pydiff
+from pydiff import Tensor
+
+from ._grads import clear_grads
+from ._hooks import Hook, RemovableHandle, call_with_hooks
+from .parameter import Parameter
+
+IncompatibleKeys = namedtuple("IncompatibleKeys", ["missing_keys", "unexpected_keys"])
+
+_set = object.__setattr__
+
+
+class Module:
+    """Base class of all layers and models.
+
+    A subclass creates its layers in `__init__`, after `super().__init__()`, and computes in
+    `forward`. Assigned parameters and modules register themselves.
+
+    >>> import pydiff as pd
+    >>> class Twice(pd.nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.linear = pd.nn.Linear(3, 3)
+    ...     def forward(self, x):
+    ...         return self.linear(self.linear(x))
+    >>> model = Twice()
+    >>> [name for name, _ in model.named_parameters()]
+    ['linear.weight', 'linear.bias']
+    >>> tuple(model(pd.zeros(2, 3)).shape)
+    (2, 3)
+    """
+
+    def __init__(self):
+        # Not through self.__dict__: touching it would turn CPython's inline attribute slots
+        # into a dict, and attribute reads would be slower from then on.
+        _set(self, "training", True)
+        _set(self, "_parameters", {})
+        _set(self, "_buffers", {})
+        _set(self, "_modules", {})
+        _set(self, "_non_persistent_buffers", set())
+        _set(self, "_hooks", OrderedDict())
+
+    def __call__(self, *args, **kwargs):
+        if self._hooks:
+            return call_with_hooks(self, args, kwargs)
+        return self.forward(*args, **kwargs)
+
+    def forward(self, *args, **kwargs):
+        """The computation of the module; every subclass that is called defines it."""
+        raise NotImplementedError(
+            f"[{type(self).__name__}] forward is not defined; try def forward(self, input): ..."
+        )
+
+    # Attributes
+
+    def __setattr__(self, name, value):
+        if isinstance(value, Parameter):
+            self._adopt("_parameters", name, value)
+        elif isinstance(value, Module):
+            self._adopt("_modules", name, value)
+        else:
+            try:
+                parameters, buffers, modules = self._parameters, self._buffers, self._modules
+            except AttributeError:  # plain attributes may precede Module.__init__
+                _set(self, name, value)
+                return
+            if name in parameters:
+                if value is not None:
+                    self._refuse(name, "a parameter", value, "nn.Parameter(value)")
+                parameters[name] = None
+            elif name in buffers:
+                if value is not None and not isinstance(value, Tensor):
+                    self._refuse(name, "a buffer", value, "a tensor")
+                buffers[name] = value
+            elif name in modules:
+                if value is not None:
+                    self._refuse(name, "a module", value, "an nn.Module")
+                modules[name] = None
+            _set(self, name, value)
+
+    def __delattr__(self, name):
+        self._parameters.pop(name, None)
+        self._modules.pop(name, None)
+        self._buffers.pop(name, None)
+        self._non_persistent_buffers.discard(name)
+        object.__delattr__(self, name)
+
+    def __dir__(self):
+        # Children of a Sequential are called "0", "1", …: attributes, but not to be typed.
+        return [name for name in object.__dir__(self) if not name[0].isdigit()]
+
+    def _adopt(self, registry, name, value):
+        """Register `value`, moving `name` from the registry that holds it now, if any."""
+        try:
+            target = getattr(self, registry)
+        except AttributeError:
+            raise AttributeError(
+                f"[{type(self).__name__}] '{name}' was assigned before the module was initialised; "
+                "try super().__init__() as the first line of __init__"
+            ) from None
+        if name not in target:
+            if name in self.__dict__:
+                delattr(self, name)
+            self._check_name(name)
+        target[name] = value
+        _set(self, name, value)
+
+    def _check_name(self, name):
+        owner = type(self).__name__
+        if not isinstance(name, str):
+            raise TypeError(
+                f"[{owner}] a name is a string; got {type(name).__name__}; try str(name)"
+            )
+        if not name or "." in name:
+            raise KeyError(
+                f"[{owner}] a name has at least one character and no dot; got {name!r}; "
+                f"try {name.replace('.', '_') or 'weight'!r}"
+            )
+        if hasattr(self, name):
+            raise KeyError(
+                f"[{owner}] attribute {name!r} already exists; got it a second time; "
+                "try another name"
+            )
+
+    def _refuse(self, name, kind, value, advice):
+        raise TypeError(
+            f"[{type(self).__name__}] attribute {name!r} holds {kind}; got {type(value).__name__}; "
+            f"try {advice}, or del the attribute first"
+        )
+
+    # Registration
+
+    def register_parameter(self, name, param):
+        """Register `param`, a `Parameter` or None (a parameter that is absent), as `name`.
+
+        Raises TypeError where `param` is neither, KeyError where the name cannot be used.
+        """
+        if param is not None and not isinstance(param, Parameter):
+            self._refuse(name, "a parameter", param, "nn.Parameter(value)")
+        self._register("_parameters", name, param)
+
+    def register_buffer(self, name, tensor, persistent=True):
+        """Register `tensor` (or None): state that is moved and saved but not trained.
+
+        A buffer with `persistent=False` is left out of `state_dict`.
+        """
+        if tensor is not None and not isinstance(tensor, Tensor):
+            self._refuse(name, "a buffer", tensor, "a tensor")
+        self._register("_buffers", name, tensor)
+        if persistent:
+            self._non_persistent_buffers.discard(name)
+        else:
+            self._non_persistent_buffers.add(name)
+
+    def register_module(self, name, module):
+        """Register `module`, a `Module` or None, as the child `name`."""
+        if module is not None and not isinstance(module, Module):
+            self._refuse(name, "a module", module, "an nn.Module")
+        self._register("_modules", name, module)
+
+    add_module = register_module
+
+    def _register(self, registry, name, value):
+        if value is not None:
+            target = self.__dict__.get(registry)
+            if target is not None and name not in target:
+                self._check_name(name)
+            self._adopt(registry, name, value)
+            return
+        target = getattr(self, registry)
+        if name not in target:
+            self._check_name(name)
+        target[name] = None
+        _set(self, name, None)
+
+    # Walking the tree
+
+    def named_modules(self, memo=None, prefix="", remove_duplicate=True):
+        """Pairs (path, module) of this module, whose path is `prefix`, and all below it."""
+        memo = set() if memo is None else memo
+        if self in memo:
+            return
+        if remove_duplicate:
+            memo.add(self)
+        yield prefix, self
+        for name, child in self._modules.items():
+            if child is not None:
+                path = f"{prefix}.{name}" if prefix else name
+                yield from child.named_modules(memo, path, remove_duplicate)
+
+    def modules(self):
+        """This module and all below it, each once."""
+        for _, module in self.named_modules():
+            yield module
+
+    def named_children(self):
+        """Pairs (name, module) of the direct children, each once."""
+        seen = set()
+        for name, child in self._modules.items():
+            if child is not None and child not in seen:
+                seen.add(child)
+                yield name, child
+
+    def children(self):
+        """The direct children, each once."""
+        for _, child in self.named_children():
+            yield child
+
+    def _named_members(self, registry, prefix, recurse, remove_duplicate):
+        seen = set()
+        if recurse:
+            modules = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate)
+        else:
+            modules = [(prefix, self)]
+        for path, module in modules:
+            for name, item in getattr(module, registry).items():
+                if item is None or id(item) in seen:
+                    continue
+                if remove_duplicate:
+                    seen.add(id(item))
+                yield (f"{path}.{name}" if path else name), item
+
+    def named_parameters(self, prefix="", recurse=True, remove_duplicate=True):
+        """Pairs (path, parameter); a shared parameter comes once unless asked otherwise."""
+        return self._named_members("_parameters", prefix, recurse, remove_duplicate)
+
+    def parameters(self, recurse=True):
+        """The parameters of this module and, with `recurse`, of all below it, each once."""
+        for _, parameter in self.named_parameters(recurse=recurse):
+            yield parameter
+
+    def named_buffers(self, prefix="", recurse=True, remove_duplicate=True):
+        """Pairs (path, buffer)."""
+        return self._named_members("_buffers", prefix, recurse, remove_duplicate)
+
+    def buffers(self, recurse=True):
+        """The buffers of this module and, with `recurse`, of all below it, each once."""
+        for _, buffer in self.named_buffers(recurse=recurse):
+            yield buffer
+
+    def get_submodule(self, target):
+        """The module at the dotted path `target`; "" is this module itself.
+
+        Raises AttributeError where there is none.
+        """
+        module = self
+        for name in target.split(".") if target else ():
+            child = module._modules.get(name)
+            if child is None:
+                raise AttributeError(
+                    f"[get_submodule] {type(module).__name__} has no child {name!r}; "
+                    f"got {target!r}; try one of {list(module._modules)}"
+                )
+            module = child
+        return module
+
+    def _get_member(self, method, registry, target):
+        path, _, name = target.rpartition(".")
+        module = self.get_submodule(path)
+        member = getattr(module, registry).get(name)
+        if member is None:
+            raise AttributeError(
+                f"[{method}] {type(module).__name__} has no {name!r}; got {target!r}; "
+                f"try one of {list(getattr(module, registry))}"
+            )
+        return member
+
+    def get_parameter(self, target):
+        """The parameter at the dotted path `target`; raises AttributeError where there is none."""
+        return self._get_member("get_parameter", "_parameters", target)
+
+    def get_buffer(self, target):
+        """The buffer at the dotted path `target`; raises AttributeError where there is none."""
+        return self._get_member("get_buffer", "_buffers", target)
+
+    # State
+
+    def state_dict(self, *, destination=None, prefix="", keep_vars=False):
+        """All parameters and persistent buffers by path, as an `OrderedDict`.
+
+        The tensors are detached (unless `keep_vars`) and, as in PyTorch, follow later changes
+        of the module: `copy.deepcopy` gives a snapshot.
+
+        >>> import pydiff as pd
+        >>> list(pd.nn.Linear(2, 3).state_dict(prefix="first."))
+        ['first.weight', 'first.bias']
+        """
+        if destination is None:
+            destination = OrderedDict()
+        for name, tensor in self._own_state():
+            destination[prefix + name] = tensor if keep_vars else tensor.detach()
+        for name, child in self._modules.items():
+            if child is not None:
+                child.state_dict(
+                    destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars
+                )
+        return destination
+
+    def _own_state(self):
+        for name, parameter in self._parameters.items():
+            if parameter is not None:
+                yield name, parameter
+        for name, buffer in self._buffers.items():
+            if buffer is not None and name not in self._non_persistent_buffers:
+                yield name, buffer
+
+    def load_state_dict(self, state_dict, strict=True, assign=False):
+        """Copy the tensors of `state_dict` into this module's parameters and buffers.
+
+        Arguments:
+            state_dict: mapping from path to tensor (or array), as `state_dict()` gives.
+            strict: refuse missing and unexpected keys. Wrong shapes are always refused.
+            assign: take the tensors themselves, with their dtype and device, in place of
+                copying into those of the module. Create the optimiser afterwards.
+
+        Returns the named tuple `(missing_keys, unexpected_keys)`. Raises RuntimeError where
+        the state does not fit; the module is then unchanged.
+        """
+        slots = {}
+        for path, module in self.named_modules(remove_duplicate=False):
+            for name, tensor in module._own_state():
+                slots[f"{path}.{name}" if path else name] = (module, name, tensor)
+        values = {
+            key: value if isinstance(value, Tensor) else pydiff.tensor(value)
+            for key, value in state_dict.items()
+            if key in slots
+        }
+        missing = [key for key in slots if key not in state_dict]
+        unexpected = [key for key in state_dict if key not in slots]
+        wrong = [
+            f"{key} {tuple(values[key].shape)} for {tuple(tensor.shape)}"
+            for key, (_, _, tensor) in slots.items()
+            if key in values and values[key].shape != tensor.shape
+        ]
+        if wrong or (strict and (missing or unexpected)):
+            self._raise_unfit(missing if strict else [], unexpected if strict else [], wrong)
+        with pydiff.no_grad():
+            for key, value in values.items():
+                module, name, tensor = slots[key]
+                if not assign:
+                    tensor.copy_(value)
+                elif isinstance(tensor, Parameter):
+                    if not isinstance(value, Parameter):
+                        value = Parameter(value, tensor.requires_grad)
+                    setattr(module, name, value.requires_grad_(tensor.requires_grad))
+                else:
+                    setattr(module, name, value)
+        return IncompatibleKeys(missing, unexpected)
+
+    def _raise_unfit(self, missing, unexpected, wrong):
+        found = [
+            f"{what}: {', '.join(keys)}"
+            for what, keys in (
+                ("missing keys", missing),
+                ("unexpected keys", unexpected),
+                ("wrong shapes", wrong),
+            )
+            if keys
+        ]
+        advice = "strict=False to load the keys that match"
+        if wrong:
+            advice = "a module built with the sizes of the state" + (
+                f", and {advice}" if missing or unexpected else ""
+            )
+        raise RuntimeError(
+            f"[load_state_dict] the state does not fit {type(self).__name__}; "
+            f"got {'; '.join(found)}; try {advice}"
+        )
+
+    # Changing all of it
+
+    def apply(self, fn):
+        """Call `fn(module)` on all modules below this one and then on this one; returns self."""
+        for child in self.children():
+            child.apply(fn)
+        fn(self)
+        return self
+
+    def train(self, mode=True):
+        """Set training mode (dropout active) here and below; returns self."""
+        if not isinstance(mode, bool):
+            raise ValueError(
+                f"[train] mode is a bool; got {type(mode).__name__}; try train() or eval()"
+            )
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self):
+        """Set evaluation mode here and below; returns self."""
+        return self.train(False)
+
+    def requires_grad_(self, requires_grad=True):
+        """Set whether the parameters are trained; returns self."""
+        for parameter in self.parameters():
+            parameter.requires_grad_(requires_grad)
+        return self
+
+    def zero_grad(self, set_to_none=True):
+        """Forget the parameters' gradients, or fill them with zeros."""
+        clear_grads(self.parameters(), set_to_none)
+
+    def to(self, *args, **kwargs):
+        """Move and convert all parameters and buffers in place; returns self.
+
+        Called as `to(device)`, `to(dtype)`, `to(device, dtype)` or `to(tensor)`. The dtype
+        applies to floating-point tensors only. Parameters stay the same objects, so optimisers
+        that hold them stay right.
+
+        >>> import pydiff as pd
+        >>> pd.nn.Linear(2, 3).to(pd.float64).weight.dtype == pd.float64
+        True
+        """
+        device, dtype = _parse_to(args, kwargs)
+
+        def convert(tensor):
+            if device is not None:
+                tensor = tensor.to(device)
+            if dtype is not None and tensor.dtype.is_floating_point:
+                tensor = tensor.to(dtype)
+            return tensor
+
+        return self._apply(convert)
+
+    def _apply(self, fn):
+        with pydiff.no_grad():
+            for tensor in [*self.parameters(), *self.buffers()]:
+                data, grad = tensor.data, tensor.grad
+                changed = fn(data)
+                # Assigning `.data` cuts the views of it loose, so only where it changes.
+                if changed is not data:
+                    tensor.data = changed
+                    if grad is not None:
+                        tensor.grad = fn(grad.detach())
+        return self
+
+    def float(self):
+        """Convert floating-point parameters and buffers to float32; returns self."""
+        return self.to(pydiff.float32)
+
+    def double(self):
+        """Convert floating-point parameters and buffers to float64; returns self."""
+        return self.to(pydiff.float64)
+
+    def half(self):
+        """Convert floating-point parameters and buffers to float16; returns self."""
+        return self.to(pydiff.float16)
+
+    def bfloat16(self):
+        """Convert floating-point parameters and buffers to bfloat16; returns self."""
+        return self.to(pydiff.bfloat16)
+
+    def cpu(self):
+        """Move all parameters and buffers to the CPU; returns self."""
+        return self.to("cpu")
+
+    def cuda(self, device=None):
+        """Move all parameters and buffers to a GPU, by index or by name; returns self."""
+        if device is None:
+            device = "cuda"
+        return self.to(f"cuda:{device}" if isinstance(device, int) else device)
+
+    # Hooks
+
+    def register_forward_pre_hook(self, hook, *, prepend=False, with_kwargs=False):
+        """Call `hook(module, args)` before `forward`; what it returns replaces the arguments.
+
+        With `with_kwargs` it is called as `hook(module, args, kwargs)` and returns None or
+        `(args, kwargs)`. Returns a handle; `handle.remove()` takes the hook away.
+        """
+        return RemovableHandle(self._hooks, Hook(hook, True, with_kwargs), prepend)
+
+    def register_forward_hook(
+        self, hook, *, prepend=False, with_kwargs=False, always_call=False
+    ):
+        """Call `hook(module, args, result)` after `forward`; what it returns replaces the result.
+
+        With `with_kwargs` it is called as `hook(module, args, kwargs, result)`; with
+        `always_call` also where `forward` raised (result None). Returns a handle.
+
+        >>> import pydiff as pd
+        >>> layer = pd.nn.Identity()
+        >>> handle = layer.register_forward_hook(lambda module, args, result: 2 * result)
+        >>> layer(3.0)
+        6.0
+        >>> handle.remove()
+        >>> layer(3.0)
+        3.0
+        """
+        return RemovableHandle(self._hooks, Hook(hook, False, with_kwargs, always_call), prepend)
+
+    # Printing
+
+    def extra_repr(self):
+        """What `repr` shows of this module between the parentheses."""
+        return ""
+
+    def _children_repr(self):
+        """Pairs (label, text) of the children, as `repr` shows them."""
+        return [(name, repr(child)) for name, child in self._modules.items()]
+
+    def __repr__(self):
+        extra = self.extra_repr()
+        lines = extra.split("\n") if extra else []
+        children = [
+            f"({label}): " + text.replace("\n", "\n  ") for label, text in self._children_repr()
+        ]
+        name = type(self).__name__
+        if children or len(lines) > 1:
+            return f"{name}(\n  " + "\n  ".join(lines + children) + "\n)"
+        return f"{name}({extra})"
+
+
+def _parse_to(args, kwargs):
+    """(device, dtype) of the forms that `Module.to` takes; None for what is not given."""
+    device, dtype = kwargs.pop("device", None), kwargs.pop("dtype", None)
+    kwargs.pop("non_blocking", None)
+    if kwargs or len(args) > 2:
+        raise TypeError(
+            f"[to] takes a device, a dtype, both, or a tensor; got {len(args)} positional "
+            f"arguments and {list(kwargs)}; try to(device, dtype)"
+        )
+    for arg in args:
+        if isinstance(arg, Tensor):
+            device, dtype = arg.device, arg.dtype
+        elif isinstance(arg, pydiff.dtype):
+            dtype = arg
+        elif arg is not None:
+            device = f"cuda:{arg}" if isinstance(arg, int) else arg
+    if dtype is not None and not (dtype.is_floating_point or dtype.is_complex):
+        raise TypeError(
+            f"[to] modules are converted to floating-point dtypes only; got {dtype}; "
+            "try pydiff.float32"
+        )
+    return device, dtype

@@ -1,0 +1,259 @@
+"""Random graphs: evaluated as a whole, and with every intermediate value looked at as it is made.
+
+Looking at a value computes it alone, so the second way runs one op a kernel. Both give the same bits: of
+results and of gradients. A failing graph is printed as a program; `--seed` draws others.
+"""
+
+import numpy as np
+import pytest
+from oracle import array, same_bits
+
+import pydiff as pd
+
+UNARY = ["neg", "abs", "square", "exp", "log1p", "tanh", "sigmoid", "sin", "cos", "relu", "sqrt", "erf", "floor", "sign"]
+BINARY = ["add", "sub", "mul", "div", "maximum", "minimum", "atan2"]
+ROWS = ["softmax", "log_softmax", "logsumexp"]
+REDUCE = ["sum", "mean", "amax", "amin", "var"]
+SIZES = [1, 2, 3, 5, 8, 16, 17, 33]
+
+
+class Program:
+    """A list of steps, each a text and a function of the values so far."""
+
+    def __init__(self, rng):
+        self.rng = rng
+        self.shapes = []  # of each value so far
+        self.steps = []
+        rank = rng.integers(1, 4)
+        self.inputs = [self.draw_shape(rank) for _ in range(rng.integers(1, 4))]
+        self.shapes += self.inputs
+        count = rng.integers(2, 16)
+        while len(self.steps) < count:
+            self.grow()
+
+    def draw_shape(self, rank):
+        return tuple(int(self.rng.choice(SIZES)) for _ in range(rank))
+
+    def pick(self, test=lambda s: True):
+        """The number of a value whose shape passes, preferably a recent one."""
+        for _ in range(8):
+            back = min(int(self.rng.exponential(2.0)), len(self.shapes) - 1)
+            k = len(self.shapes) - 1 - back
+            if test(self.shapes[k]):
+                return k
+        fits = [k for k, s in enumerate(self.shapes) if test(s)]
+        return fits[-1] if fits else None
+
+    def add(self, text, f, shape):
+        if np.prod(shape) <= 40_000:
+            self.steps.append((text, f))
+            self.shapes.append(tuple(int(n) for n in shape))
+
+    def grow(self):
+        kinds = ["unary"] * 5 + ["binary"] * 5 + ["reduce"] * 2 + ["rows", "matmul", "gather", "where", "cast", "cumsum"]
+        kinds += ["transpose", "flip", "slice", "reshape", "expand", "pad", "cat", "number"]
+        getattr(self, "grow_" + str(self.rng.choice(kinds)))()
+
+    def grow_unary(self):
+        k, name = self.pick(), str(self.rng.choice(UNARY))
+        f = getattr(pd, name)
+        guarded = {"log1p": lambda v: f(v.abs()), "sqrt": lambda v: f(v.abs() + 0.5), "exp": lambda v: f(v.tanh())}
+        self.add(f"{name}(v{k})", lambda v, g=guarded.get(name, f): g(v[k]), self.shapes[k])
+
+    def grow_binary(self):
+        k, name = self.pick(), str(self.rng.choice(BINARY))
+        shape = self.shapes[k]
+
+        def fits(s):
+            return all(a == b or 1 in (a, b) for a, b in zip(s[::-1], shape[::-1]))
+
+        j = self.pick(fits)
+        f = getattr(pd, name)
+        if name == "div":
+            f = lambda a, b: a / (b.abs() + 1)  # noqa: E731
+        self.add(f"{name}(v{k}, v{j})", lambda v: f(v[k], v[j]), np.broadcast_shapes(shape, self.shapes[j]))
+
+    def grow_number(self):
+        k, c = self.pick(), float(np.round(self.rng.uniform(-2, 2), 2))
+        self.add(f"v{k} * {c} + 0.5", lambda v: v[k] * c + 0.5, self.shapes[k])
+
+    def grow_reduce(self):
+        k = self.pick(lambda s: len(s) > 0)
+        if k is None:
+            return
+        shape, name = self.shapes[k], str(self.rng.choice(REDUCE))
+        axes = sorted(self.rng.choice(len(shape), self.rng.integers(1, len(shape) + 1), replace=False).tolist())
+        keep = bool(self.rng.random() < 0.6)
+        more = {"correction": 0} if name == "var" else {}
+        out = [1 if i in axes else n for i, n in enumerate(shape) if keep or i not in axes]
+        call = lambda v: getattr(v[k], name)(tuple(axes), keepdim=keep, **more)  # noqa: E731
+        self.add(f"v{k}.{name}({axes}, keepdim={keep})", call, out)
+
+    def grow_rows(self):
+        k = self.pick(lambda s: len(s) > 0)
+        if k is None:
+            return
+        name, axis = str(self.rng.choice(ROWS)), int(self.rng.integers(len(self.shapes[k])))
+        if name == "logsumexp":
+            shape = [1 if i == axis else n for i, n in enumerate(self.shapes[k])]
+            self.add(f"v{k}.logsumexp({axis}, keepdim=True)", lambda v: v[k].logsumexp(axis, keepdim=True), shape)
+        else:
+            self.add(f"v{k}.{name}({axis})", lambda v: getattr(v[k], name)(axis), self.shapes[k])
+
+    def grow_cumsum(self):
+        k = self.pick(lambda s: len(s) > 0)
+        if k is not None:
+            axis = int(self.rng.integers(len(self.shapes[k])))
+            self.add(f"v{k}.cumsum({axis})", lambda v: v[k].cumsum(axis), self.shapes[k])
+
+    def grow_matmul(self):
+        k = self.pick(lambda s: len(s) == 2)
+        if k is None:
+            return
+        n, m = self.shapes[k]
+        j = self.pick(lambda s: len(s) == 2 and s[0] == m)
+        if j is not None:
+            self.add(f"v{k} @ v{j} * 0.1", lambda v: v[k] @ v[j] * 0.1, (n, self.shapes[j][1]))
+        else:
+            self.add(f"v{k} @ v{k}.T * 0.1", lambda v: v[k] @ v[k].T * 0.1, (n, n))
+
+    def grow_gather(self):
+        k = self.pick(lambda s: len(s) > 0)
+        if k is None:
+            return
+        n = self.shapes[k][0]
+        index = self.rng.integers(-n, n, int(self.rng.choice(SIZES)))
+        t = pd.tensor(index)
+        self.add(f"v{k}[{index.tolist()}]", lambda v: v[k][t], (index.size, *self.shapes[k][1:]))
+
+    def grow_where(self):
+        k = self.pick()
+        j = self.pick(lambda s: s == self.shapes[k])
+        self.add(f"where(v{k} > 0, v{k}, v{j} * 2)", lambda v: pd.where(v[k] > 0, v[k], v[j] * 2), self.shapes[k])
+
+    def grow_cast(self):
+        k = self.pick()
+        self.add(f"v{k} + (v{k} * 3).int().float()", lambda v: v[k] + (v[k] * 3).int().to(v[k].dtype), self.shapes[k])
+
+    def grow_transpose(self):
+        k = self.pick(lambda s: len(s) > 1)
+        if k is not None:
+            order = self.rng.permutation(len(self.shapes[k])).tolist()
+            self.add(f"v{k}.permute({order})", lambda v: v[k].permute(order), [self.shapes[k][i] for i in order])
+
+    def grow_flip(self):
+        k = self.pick(lambda s: len(s) > 0)
+        if k is not None:
+            axis = int(self.rng.integers(len(self.shapes[k])))
+            self.add(f"v{k}.flip({axis})", lambda v: v[k].flip(axis), self.shapes[k])
+
+    def grow_slice(self):
+        k = self.pick(lambda s: len(s) > 0 and max(s) > 1)
+        if k is None:
+            return
+        key = []
+        for n in self.shapes[k]:
+            start = int(self.rng.integers(0, n))
+            key.append(slice(start, int(self.rng.integers(start + 1, n + 1)), int(self.rng.integers(1, 3))))
+        key = tuple(key)
+        shape = [len(range(*s.indices(n))) for s, n in zip(key, self.shapes[k])]
+        self.add(f"v{k}[{key}]", lambda v: v[k][key], shape)
+
+    def grow_reshape(self):
+        k = self.pick(lambda s: len(s) > 0)
+        if k is None:
+            return
+        shape = self.shapes[k]
+        if len(shape) > 1 and self.rng.random() < 0.5:
+            to = (shape[0] * shape[1], *shape[2:])
+        else:
+            n = shape[-1]
+            split = [d for d in range(1, n + 1) if n % d == 0]
+            d = int(self.rng.choice(split))
+            to = (*shape[:-1], d, n // d)
+        self.add(f"v{k}.reshape({to})", lambda v: v[k].reshape(to), to)
+
+    def grow_expand(self):
+        k = self.pick(lambda s: 0 < len(s) < 4)
+        if k is not None:
+            n = int(self.rng.choice([2, 3, 5]))
+            to = (n, *self.shapes[k])
+            self.add(f"v{k}.expand({to})", lambda v: v[k].expand(to), to)
+
+    def grow_pad(self):
+        k = self.pick(lambda s: len(s) > 0)
+        if k is None:
+            return
+        rank = len(self.shapes[k])
+        lo, hi = self.rng.integers(0, 3, rank).tolist(), self.rng.integers(0, 3, rank).tolist()
+        shape = [n + a + b for n, a, b in zip(self.shapes[k], lo, hi)]
+        self.add(f"_C.pad(v{k}, {lo}, {hi}, 0.5)", lambda v: pd._C.pad(v[k], lo, hi, 0.5), shape)
+
+    def grow_cat(self):
+        k = self.pick(lambda s: len(s) > 0)
+        if k is not None:
+            n, *rest = self.shapes[k]
+            self.add(f"cat([v{k}, v{k}.exp2()])", lambda v: pd.cat([v[k], v[k].tanh()]), (2 * n, *rest))
+
+    def __str__(self):
+        lines = [f"v{k} = input{s}" for k, s in enumerate(self.inputs)]
+        lines += [f"v{len(lines) + k} = {text}" for k, (text, _) in enumerate(self.steps)]
+        return "\n".join(lines)
+
+    def run(self, data, look):
+        """All results, and the gradients of a sum of the last value and of a middle one."""
+        values = [pd.tensor(d, requires_grad=True) for d in data]
+        leaves = list(values)
+        for _, f in self.steps:
+            values.append(f(values))
+            if look:
+                values[-1].detach().numpy()
+        ends = [values[-1], values[(len(self.inputs) + len(values)) // 2]]
+        loss = sum((e * e).mean() for e in ends)
+        if look:
+            loss.item()
+        grads = pd.autograd.grad(loss, leaves, allow_unused=True)
+        used = [g for g in grads if g is not None]
+        return [array(e) for e in ends] + [array(loss)] + [array(g) for g in used]
+
+
+def check(seed, number, dtype):
+    rng = np.random.default_rng([seed, number])
+    program = Program(rng)
+    data = [rng.uniform(-2, 2, s).astype(dtype) for s in program.inputs]
+    with np.errstate(all="ignore"):
+        whole = program.run(data, look=False)
+        looked = program.run(data, look=True)
+    assert len(whole) == len(looked)
+    for k, (a, b) in enumerate(zip(whole, looked)):
+        try:
+            same_bits(a, b)
+        except AssertionError as e:
+            raise AssertionError(f"result {k} of graph {number} (--seed {seed}), {dtype}:\n{program}\n{e}") from None
+
+
+@pytest.mark.parametrize("part", range(6))
+@pytest.mark.smoke
+def test_random_graphs(part, seed):
+    for number in range(part * 10, part * 10 + 10):
+        check(seed, number, "float32" if number % 3 else "float64")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(40))
+def test_many_random_graphs(part, seed):
+    for number in range(1000 + part * 100, 1100 + part * 100):
+        check(seed, number, "float32" if number % 3 else "float64")
+
+
+def test_the_samples_are_not_trivial(seed):
+    """Most graphs compute finite numbers that depend on their inputs, or the comparisons above mean little."""
+    finite = moving = 0
+    for number in range(30):
+        rng = np.random.default_rng([seed, number])
+        program = Program(rng)
+        data = [rng.uniform(-2, 2, s).astype("float32") for s in program.inputs]
+        results = program.run(data, look=False)
+        finite += all(np.isfinite(r).all() for r in results)
+        moving += any((r != 0).any() for r in results[3:])
+    assert finite >= 24 and moving >= 24

@@ -1,0 +1,71 @@
+"""Fused, compiled, in many threads, in any instruction set: the same bits as one op at a time, interpreted."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from oracle import same_bits
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+
+
+def isas():
+    """The instruction sets of this machine that pydiff has loops for."""
+    try:
+        flags = set(pathlib.Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        flags = set()
+    wide = {"avx512f", "avx512vl", "avx512dq", "avx512bw"} <= flags
+    return ["baseline"] + ["avx2"] * ({"avx2", "fma"} <= flags) + ["avx512"] * wide
+
+
+ISAS = isas()
+PLAIN = ("off", "off", "1", ISAS[:2][-1])  # JIT, FUSE, NUM_THREADS, ISA: the oracle
+SAMPLE = [("blocking", "on", "4", ISAS[-1]), ("off", "on", "1", ISAS[-1]), ("blocking", "off", "4", PLAIN[3])]
+ALL = [(j, f, t, i) for j in ("off", "blocking") for f in ("off", "on") for t in ("1", "4") for i in ISAS]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, seed, nightly):
+    folder, done = tmp_path_factory.mktemp("bits"), {}
+
+    def run(setting):
+        if setting not in done:
+            jit, fuse, threads, isa = setting
+            env = dict(os.environ, PYDIFF_JIT=jit, PYDIFF_FUSE=fuse, PYDIFF_NUM_THREADS=threads, PYDIFF_ISA=isa)
+            env["PYDIFF_CACHE_DIR"] = ""  # compiled by this very code
+            env["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(HERE)])
+            out = folder / ("-".join(map(str, setting)) + ".npz")
+            command = [sys.executable, "-W", "error", str(HERE / "bit_programs.py"), str(out), str(seed)]
+            ran = subprocess.run(command + ["all"] * nightly, env=env, capture_output=True, text=True)
+            assert ran.returncode == 0, f"{setting}: {ran.stderr[-2000:]}"
+            with np.load(out) as f:
+                done[setting] = {str(n): f[str(k)] for k, n in enumerate(f["names"])}
+        return done[setting]
+
+    return run
+
+
+def settings():
+    for s in ALL:
+        if s != PLAIN:
+            yield pytest.param(s, id="-".join(map(str, s)), marks=[] if s in SAMPLE else [pytest.mark.slow])
+
+
+@pytest.mark.parametrize("setting", list(settings()))
+def test_every_setting_gives_the_bits_of_the_plain_one(run, setting, device):
+    if device != "cpu":
+        pytest.skip("these settings are the CPU's")
+    plain, other = run(PLAIN), run(setting)
+    assert plain.keys() == other.keys() and len(plain) > 400
+    wrong = []
+    for name in plain:
+        try:
+            same_bits(other[name], plain[name], name)
+        except AssertionError as e:
+            wrong.append(str(e))
+    assert not wrong, f"{len(wrong)} of {len(plain)} differ:\n" + "\n".join(wrong[:20])

@@ -1,0 +1,107 @@
+"""The examples, run as their users run them."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = ROOT / "examples" / "train_digits.py"
+
+
+def run(*arguments, folder):
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *map(str, arguments)], cwd=folder, env=env, capture_output=True, text=True,
+        timeout=240,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    folder = tmp_path_factory.mktemp("digits")
+    start = time.perf_counter()
+    done = run("--device", "cpu", "--plot", "digits.png", "--save", "weights.npz", folder=folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done, time.perf_counter() - start
+
+
+def test_accuracy_and_progress(trained):
+    _, done, _ = trained
+    epochs = re.findall(r"^epoch +(\d+)/30 +loss (\S+) +accuracy (\S+) +test accuracy (\S+)", done.stdout, re.M)
+    assert [int(number) for number, *_ in epochs] == list(range(1, 31))
+    assert float(epochs[-1][1]) < float(epochs[0][1]) / 5
+    assert float(re.search(r"^test accuracy (\S+)$", done.stdout, re.M)[1]) >= 0.97
+    assert done.stderr == ""
+
+
+def test_training_takes_seconds(trained):
+    _, done, _ = trained
+    took = float(re.search(r"trained in (\S+) s", done.stdout)[1])
+    assert took < 10
+
+
+def test_picture(trained):
+    folder, _, _ = trained
+    picture = (folder / "digits.png").read_bytes()
+    assert picture[:8] == b"\x89PNG\r\n\x1a\n" and len(picture) > 20_000
+
+
+def test_weights_are_plain_arrays(trained):
+    folder, _, _ = trained
+    with np.load(folder / "weights.npz", allow_pickle=False) as file:
+        assert {name: file[name].shape for name in file.files} == {
+            "0.weight": (256, 64), "0.bias": (256,), "2.weight": (128, 256), "2.bias": (128,),
+            "4.weight": (10, 128), "4.bias": (10,),
+        }
+
+
+def test_same_seed_same_weights(tmp_path):
+    pytest.importorskip("sklearn")
+    for name in ("a.npz", "b.npz"):
+        done = run("--device", "cpu", "--epochs", 2, "--seed", 7, "--save", name, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "a.npz") as a, np.load(tmp_path / "b.npz") as b:
+        for name in a.files:
+            np.testing.assert_array_equal(a[name], b[name])
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        (["--epochs", "0"], "expected a whole number, 1 or more; got '0'"),
+        (["--epochs", "ten"], "expected a whole number, 1 or more; got 'ten'"),
+        (["--seed", "-1"], "expected a whole number, 0 or more; got '-1'"),
+        (["--device", "tpu"], "invalid choice: 'tpu'"),
+        (["--plot", "nowhere/d.png"], "its folder does not exist; got 'nowhere/d.png'; try: mkdir -p nowhere"),
+        (["--save", "."], "this is a folder; got '.'"),
+        (["--fast"], "unrecognized arguments: --fast"),
+    ],
+)
+def test_bad_arguments(arguments, complaint, tmp_path):
+    done = run(*arguments, folder=tmp_path)
+    assert done.returncode == 2
+    assert complaint in done.stderr and "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cuda_where_there_is_none(tmp_path):
+    pytest.importorskip("sklearn")
+    import pydiff
+
+    try:
+        pydiff.zeros(1, device="cuda").numpy()
+    except (RuntimeError, ValueError):
+        pass
+    else:
+        pytest.skip("there is a GPU")
+    done = run("--device", "cuda", folder=tmp_path)
+    assert done.returncode == 1
+    assert "no GPU to train on" in done.stderr and "Traceback" not in done.stderr
