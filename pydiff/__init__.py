@@ -11,6 +11,7 @@ as fused kernels whose bits do not depend on how they were fused. See `docs/` fo
 """
 
 import importlib
+from math import e, inf, nan, pi
 
 from . import _core  # noqa: F401  the extension gets what it needs before anything else
 from . import _C, autograd, contraction, elementwise, fallback, ops, random, transforms, tree
@@ -47,10 +48,6 @@ half, float, double, int, long = (
 #: Loaded when first asked for.
 _LAZY = ("linalg", "nn", "optim", "testing")
 
-inf = __builtins__["float"]("inf") if isinstance(__builtins__, dict) else __builtins__.float("inf")
-nan = inf - inf
-pi = 3.141592653589793
-e = 2.718281828459045
 newaxis = None
 
 

@@ -138,7 +138,7 @@ class DiskCache:
 class Compiler:
     """llvmlite behind one function. Raises ImportError where llvmlite is missing or too old.
 
-    One engine holds all code for as long as the process lives, so an address never goes stale. `cpu` and
+    The compiler keeps all its code, so an address is good for as long as the compiler lives. `cpu` and
     `features` are LLVM's names of the machine to compile for, by default this one.
     """
 
@@ -162,18 +162,16 @@ class Compiler:
         features = llvm.get_host_cpu_features().flatten() if features is None else features
         target = llvm.Target.from_default_triple()
 
-        def machine():
-            # Code and constants are placed side by side (use_lmm), so the small code model reaches them.
-            return target.create_target_machine(cpu=cpu, features=features, opt=opt, reloc="pic", codemodel="small")
-
-        self._machine = machine()
-        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine(), use_lmm=True)
+        # Each object is linked on its own and in one piece, so the small code model serves, a symbol that is
+        # missing is an exception, and kernels of one name do not meet.
+        self._machine = target.create_target_machine(
+            cpu=cpu, features=features, opt=opt, reloc="pic", codemodel="small"
+        )
+        self._jit = llvm.create_lljit_compiler(use_jit_link=True, suppress_errors=True)
         self._salt = "\n".join(
             [llvmlite.__version__, str(llvm.llvm_version_info), cpu, features, f"O{opt}"]
         ).encode()
-        self._addresses = {}  # key -> address
-        self._names = {}  # symbol -> key
-        self._alive = []
+        self._linked = {}  # key -> tracker, which keeps the code
 
     def key(self, ir):
         return hashlib.sha256(self._salt + b"\0" + ir.encode()).hexdigest()
@@ -186,11 +184,9 @@ class Compiler:
         """The address of function `name` of the module `ir`. Raises RuntimeError where LLVM rejects it."""
         with self.lock:
             key = self.key(ir)
-            address = self._addresses.get(key)
-            if address is not None:
-                return address
-            if self._names.setdefault(name, key) != key:  # two programs of one hash
-                return self.compile(name + "_", ir.replace(f"@{name}", f"@{name}_"))
+            linked = self._linked.get(key)
+            if linked is not None:
+                return linked[name]
             start = time.perf_counter()
             blob = self.cache.get(key) if self.cache else None
             found = blob is not None
@@ -198,19 +194,13 @@ class Compiler:
                 module = self._llvm.parse_assembly(ir)
                 module.verify()
                 blob = self._machine.emit_object(module)
-            obj = self._llvm.ObjectFileRef.from_data(blob)
-            self._engine.add_object_file(obj)
-            self._engine.finalize_object()
-            address = self._engine.get_function_address(name)
-            if not address:
-                raise RuntimeError(f"no function {name} in the compiled object")
-            self._alive.append(obj)
-            self._addresses[key] = address
+            library = self._llvm.JITLibraryBuilder().add_object_img(blob).export_symbol(name).add_current_process()
+            linked = self._linked[key] = library.link(self._jit, key)
             took = (time.perf_counter() - start) * 1e3
             _debug(2, f"{'loaded' if found else 'compiled'} {name} in {took:.1f} ms")
             if not found and self.cache:
                 self.cache.put(key, blob)
-            return address
+            return linked[name]
 
 
 class Service:

@@ -139,7 +139,7 @@ class Builder {
 
   void opaque(int v) {
     const PieceNode& n = node(v);
-    if (!n.outs.empty()) return;  // a node of several outputs: its parts below, or foreach here
+    if (n.op == kOutput) return;  // filled by the node that it is an output of
     if (n.body) return foreach_step(v);
     if (traits(n.op).family == Family::Contraction) return matmul(v);
     auto step = std::make_unique<NativeStep>();

@@ -88,6 +88,7 @@ Val BodyEmitter::op(int i, Body* b, Scope* sc) {
     if (!u[k]) continue;
     if (n.op == Sc::Input) {
       nv[k] = value(s_.source[n.a][i], b, sc);
+      if (!nv[k].valid()) fail("jit", "an operand is missing", print_instr(i));
       continue;
     }
     if (n.op == Sc::Const) {

@@ -10,12 +10,15 @@
 namespace pd {
 namespace {
 
-constexpr int64_t kCacheBytes = 192 << 10;     // of intermediate results of a tile: within half of a small L2 cache
-constexpr int64_t kMinTile = 4096;             // elements: below it the cost of dispatch shows
+// Bytes of intermediate results of a tile: half of a small L1 cache, and where columns are reduced, half of a small L2.
+constexpr int64_t kTileBytes = 16 << 10;
+constexpr int64_t kColumnTileBytes = 192 << 10;
+constexpr int64_t kMinTile = 2048;             // elements: below it the cost of dispatch shows
 constexpr int64_t kMaxTile = 16384;
 constexpr int64_t kCompiledTile = 65536;
 constexpr int64_t kMaxColumns = 16384;
-constexpr int64_t kTransposedColumns = 128;    // a packed transpose reads as many rows as it writes columns
+// A packed transpose reads along the majors: long enough to pay for the pages that it touches.
+constexpr int64_t kTransposedColumns = 64, kTransposedTile = 16384;
 constexpr int64_t kWorthARun = 1024;           // elements of a run of majors that are worth a tile of their own
 constexpr int64_t kLongRun = 64;               // minors of a run that are
 
@@ -179,6 +182,7 @@ void choose_tiles(const PreparedLaunch& l, const Program& p, int64_t budget, int
     return;
   }
   int64_t columns;
+  bool across = false;
   if (reduce) {
     g.minor = whole(N);
     if (p.split && N > kBlock) {
@@ -188,15 +192,16 @@ void choose_tiles(const PreparedLaunch& l, const Program& p, int64_t budget, int
     }
     columns = g.minor.step;
   } else {
-    columns = std::min(elements, minor_runs ? l.minor.back() : N);
     for (const auto& o : l.operands)
-      if (M > 1 && transposed(l, o)) columns = std::min(columns, kTransposedColumns);
+      if (M > 1 && transposed(l, o)) across = true;
+    columns = std::min(across ? kTransposedColumns : elements, minor_runs ? l.minor.back() : N);
     g.minor = cut(l.minor, columns, minor_runs);
     columns = g.minor.step;
   }
   columns = std::max<int64_t>(1, columns);
   major_runs = l.major.size() > 1 && (major_runs || l.major.back() * columns >= kWorthARun);
-  g.major = cut(l.major, std::max<int64_t>(1, elements / columns), major_runs);
+  const int64_t size = across ? std::max(elements, std::min(kTransposedTile, M * N / enough)) : elements;
+  g.major = cut(l.major, std::max<int64_t>(1, size / columns), major_runs);
 }
 
 void reach_operands(const PreparedLaunch& l, const Program& p, Grid& g) {
@@ -307,8 +312,8 @@ PreparedLaunch prepare(const Program& p, const Ints& major_dims, const Ints& min
     if (i.kind == InstrKind::Op || i.kind == InstrKind::Reduce) cost += loop_cost(i.op);
   l.work = product(dims) * std::max<int64_t>(1, cost);
 
-  const int64_t fit = kCacheBytes / live_bytes(p);
-  choose_tiles(l, p, std::min(std::max(fit / 4, kMinTile), kMaxTile), fit, l.interpreted);
+  const int64_t live = live_bytes(p);
+  choose_tiles(l, p, std::min(std::max(kTileBytes / live, kMinTile), kMaxTile), kColumnTileBytes / live, l.interpreted);
   reach_operands(l, p, l.interpreted);
   choose_tiles(l, p, kCompiledTile, 4 * kCompiledTile, l.compiled);
   reach_operands(l, p, l.compiled);

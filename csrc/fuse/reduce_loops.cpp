@@ -202,9 +202,9 @@ template <class Op, class T> void rows(const void* x, int64_t R, int64_t C, int6
 }
 
 // `strips` vectors of columns, the last one ending at column `width` (it may overlap the one before). Rows are passed in
-// panels, so that few pages are in use at a time; a panel's 16 accumulators of a strip stay in registers.
+// panels; a panel's 16 accumulators of a strip stay in registers. Wide groups take low panels, since rows far apart are
+// fetched best along the row.
 constexpr int kGroupBytes = 1024;
-constexpr int kPanel = 4 * kLanes;
 
 template <class Op, class T, int W>
 void column_group(const T* x, int64_t R, int64_t ld, int64_t width, T* out) {
@@ -213,13 +213,14 @@ void column_group(const T* x, int64_t R, int64_t ld, int64_t width, T* out) {
   X acc[S][kLanes];
   Pairs<Op, X> tree[S];
   const int strips = static_cast<int>((width + W - 1) / W);
+  const int64_t panel = strips > 4 ? kLanes : 4 * kLanes;
   auto column = [&](int s) { return s == strips - 1 ? width - W : int64_t(s) * W; };
   for (int64_t b = 0; b * kBlock < R; ++b) {
     for (int s = 0; s < strips; ++s)
       for (int l = 0; l < kLanes; ++l) acc[s][l] = splat<X>(Op::template identity<T>());
     const int64_t end = R < (b + 1) * kBlock ? R : (b + 1) * kBlock;
-    for (int64_t p0 = b * kBlock; p0 < end; p0 += kPanel) {
-      const int64_t n = end - p0 < kPanel ? end - p0 : kPanel, whole = n / kLanes * kLanes;
+    for (int64_t p0 = b * kBlock; p0 < end; p0 += panel) {
+      const int64_t n = end - p0 < panel ? end - p0 : panel, whole = n / kLanes * kLanes;
       for (int s = 0; s < strips; ++s) {
         const T* p = x + p0 * ld + column(s);
         if (whole) {

@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <unordered_set>
 
+#include <pybind11/stl.h>
+
 #include "python/args.h"
 #include "python/convert.h"
 #include "python/views.h"

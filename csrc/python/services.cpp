@@ -3,6 +3,8 @@
 #include "device/cpu/pool.h"
 #include "device/device.h"
 #include "kernels/cpu/blas.h"
+#include <pybind11/stl.h>
+
 #include "python/args.h"
 #include "python/convert.h"
 #include "python/views.h"

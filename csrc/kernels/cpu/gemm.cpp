@@ -5,6 +5,7 @@
 #include <climits>
 #include <cmath>
 #include <cstring>
+#include <vector>
 
 #include "device/cpu/pool.h"
 #include "kernels/cpu/blas.h"
@@ -103,6 +104,56 @@ bool suits_blas(Product& x) {
   return ok;
 }
 
+// OpenBLAS has kernels of their own for small products (up to 1e6 multiply-adds on AVX-512) and for vectors, whose
+// bits depend on which operand is stored transposed; larger ones are packed first, and then it does not matter. The
+// bits must be those of the product of the same matrices however they are stored: a transposed view equals its copy.
+constexpr double kPackedWork = 1.25e6;
+
+bool storage_shows(const Product& x) {
+  return x.m == 1 || x.n == 1 ||
+         static_cast<double>(x.m) * static_cast<double>(x.n) * static_cast<double>(x.k) <= kPackedWork;
+}
+
+// dst (rows, cols) from src stored (cols, rows), in squares that stay in cache.
+template <class T>
+void transpose(T* dst, const T* src, int64_t lead, int64_t rows, int64_t cols) {
+  constexpr int64_t kSide = 16;
+  for (int64_t i0 = 0; i0 < rows; i0 += kSide)
+    for (int64_t j0 = 0; j0 < cols; j0 += kSide)
+      for (int64_t i = i0, i1 = std::min(rows, i0 + kSide); i < i1; ++i)
+        for (int64_t j = j0, j1 = std::min(cols, j0 + kSide); j < j1; ++j) dst[i * cols + j] = src[j * lead + i];
+}
+
+// The same product with both operands stored as they are multiplied.
+template <class T>
+Product straightened(Product x, std::vector<T>& room) {
+  const size_t need = static_cast<size_t>((x.trans_a ? x.m * x.k : 0) + (x.trans_b ? x.k * x.n : 0));
+  if (room.size() < need) room.resize(need);
+  T* next = room.data();
+  if (x.trans_a) {
+    transpose(next, reinterpret_cast<const T*>(x.a), x.lda, x.m, x.k);
+    x.a = reinterpret_cast<const char*>(next);
+    x.lda = x.k;
+    x.trans_a = false;
+    next += x.m * x.k;
+  }
+  if (x.trans_b) {
+    transpose(next, reinterpret_cast<const T*>(x.b), x.ldb, x.k, x.n);
+    x.b = reinterpret_cast<const char*>(next);
+    x.ldb = x.n;
+    x.trans_b = false;
+  }
+  return x;
+}
+
+template <class T>
+void panel_by_blas(const Product& x, int64_t work) {
+  if (!(x.trans_a || x.trans_b) || !storage_shows(x)) return by_blas<T>(x, work);
+  static thread_local std::vector<T> room;
+  by_blas<T>(straightened(x, room), work);
+  if (room.size() > (size_t(4) << 20)) std::vector<T>().swap(room);
+}
+
 void clear(const Product& x, size_t item) {
   for (int64_t i = 0; i < x.m; ++i)
     std::memset(x.c + static_cast<size_t>(i * x.ldc) * item, 0, static_cast<size_t>(x.n) * item);
@@ -141,9 +192,9 @@ void batched_gemm(DType dt, bool trans_a, bool trans_b, int64_t m, int64_t n, in
     } else if (!use_blas) {
       gemm_loop(dt, trans_a, trans_b, x.m, x.n, k, x.a, x.lda, x.b, x.ldb, x.c, x.ldc, accumulate);
     } else if (dt == DType::F32) {
-      by_blas<float>(x, work);
+      panel_by_blas<float>(x, work);
     } else {
-      by_blas<double>(x, work);
+      panel_by_blas<double>(x, work);
     }
   };
 
