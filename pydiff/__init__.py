@@ -14,7 +14,7 @@ import importlib
 from math import e, inf, nan, pi
 
 from . import _core  # noqa: F401  the extension gets what it needs before anything else
-from . import _C, autograd, contraction, elementwise, fallback, ops, random, transforms, tree
+from . import _C, autograd, contraction, elementwise, fallback, functions, ops, random, transforms, tree
 from ._C import (
     NotDifferentiableError,
     Tensor,
@@ -29,6 +29,7 @@ from ._dtypes import DTYPES, device, dtype
 from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .contraction import *
 from .elementwise import *
+from .functions import *
 from .fallback import argsort, kthvalue, median, searchsorted, sort, topk, unique
 from .ops import *
 from .random import (
@@ -86,5 +87,5 @@ __all__ = [
     "bernoulli", "multinomial", "normal", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like",
     "randperm", "seed", "uniform",
     "e", "inf", "nan", "newaxis", "pi", "linalg", "nn", "optim", "testing",
-    *DTYPES, *contraction.__all__, *elementwise.__all__, *ops.__all__,
+    *DTYPES, *contraction.__all__, *elementwise.__all__, *functions.__all__, *ops.__all__,
 ]  # fmt: skip

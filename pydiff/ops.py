@@ -1,4 +1,4 @@
-"""Functions of tensors: those of the core's table, and what is composed of them in plain Python."""
+"""Functions of tensors, composed in plain Python of those in `functions.py`."""
 
 import math
 
@@ -28,51 +28,6 @@ __all__ = []
 def _public(function):
     __all__.append(function.__name__)
     return function
-
-
-# ---- what the core has, under its own names
-
-_INTERNAL = {"strong_mul", "half_gt"}  # for derivative rules
-CORE = [
-    row["name"]
-    for row in _C.op_table()
-    if row["family"] == "elementwise" and hasattr(_C, row["name"]) and row["name"] not in _INTERNAL
-]
-CORE += (
-    "all amax amin any argmax argmin broadcast_to cat chunk clamp clip clone cumsum empty flatten flip from_numpy full "
-    "full_like gather index_put index_select log_softmax logsumexp masked_fill matmul max mean min narrow nonzero ones "
-    "ones_like permute prod reshape scatter scatter_add select softmax split squeeze stack std sum swapaxes t tensor "
-    "transpose unbind unsqueeze var zeros zeros_like"
-).split()
-for _name in CORE:
-    globals()[_name] = getattr(_C, _name)
-__all__ += CORE
-
-# Second names: NumPy's, and PyTorch's own synonyms. (`equal` is PyTorch's, one truth value.)
-ALIASES = {
-    "abs": ("absolute",),
-    "acos": ("arccos",),
-    "asin": ("arcsin",),
-    "atan": ("arctan",),
-    "atan2": ("arctan2",),
-    "bitwise_not": ("invert",),
-    "cat": ("concatenate", "concat"),
-    "div": ("divide", "true_divide"),
-    "ge": ("greater_equal",),
-    "gt": ("greater",),
-    "le": ("less_equal",),
-    "lt": ("less",),
-    "mul": ("multiply",),
-    "ne": ("not_equal",),
-    "neg": ("negative",),
-    "pow": ("power",),
-    "sub": ("subtract",),
-    "trunc": ("fix",),
-}
-for _name, _others in ALIASES.items():
-    for _other in _others:
-        globals()[_other] = globals()[_name]
-        __all__.append(_other)
 
 
 def _as(value):

@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 
-from . import _C, autograd, contraction, elementwise, ops
+from . import _C, autograd, contraction, elementwise, functions, ops
 from ._C import Tensor
 from ._dtypes import DTYPES, device
 
@@ -113,10 +113,14 @@ def _text(self):
         return "[]" if array.shape == (0,) else f"[], size={self.shape}"
     if array.ndim == 0 and array.dtype.kind == "b":
         return str(bool(array))
-    if array.ndim == 0 and array.dtype.kind == "f":
-        array = array.reshape(1)
-        return np.array2string(array, precision=4, separator=", ", floatmode="maxprec")[1:-1].strip()
-    return np.array2string(array, precision=4, separator=", ", threshold=1000, prefix="tensor(", floatmode="maxprec_equal")
+    if array.dtype.kind not in "fc":
+        return np.array2string(array, separator=", ", threshold=1000, prefix="tensor(")
+    # As PyTorch: whole numbers as 1., everything else with four digits.
+    whole = bool(np.all(array[np.isfinite(array)] == np.trunc(array[np.isfinite(array)]))) if array.dtype.kind == "f" else False
+    mode = "maxprec" if whole else "fixed"
+    if array.ndim:
+        return np.array2string(array, precision=4, separator=", ", threshold=1000, prefix="tensor(", floatmode=mode)
+    return np.array2string(array.reshape(1), precision=4, floatmode=mode)[1:-1].strip()
 
 
 def __format__(self, spec):
@@ -285,7 +289,7 @@ _METHODS = {
 for _module, _names in _METHODS.items():
     for _name in _names.split():
         setattr(Tensor, _name, getattr(_module, _name))
-for _name, _others in ops.ALIASES.items():
+for _name, _others in functions.ALIASES.items():
     if hasattr(Tensor, _name):
         for _other in _others:
             setattr(Tensor, _other, getattr(Tensor, _name))

@@ -273,6 +273,7 @@ def vmap(function, in_dims=0, out_dims=0):
         outputs, out_structure = tree_flatten(result)
         outputs = [_tensor(output) for output in outputs]
         done, batched = batch(outputs, params, arguments, [True] * len(params), size)
+        done = settled(done, ())  # what was recorded anew may lead to leaves of a transform that has ended
         places = broadcast_prefix(out_dims, result, "vmap")
         final = []
         for output, has_axis, place in zip(done, batched, places):

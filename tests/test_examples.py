@@ -15,7 +15,7 @@ SCRIPT = ROOT / "examples" / "train_digits.py"
 
 
 def run(*arguments, folder):
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([os.environ.get("PYTHONPATH", str(ROOT)), str(ROOT)])}
     return subprocess.run(
         [sys.executable, str(SCRIPT), *map(str, arguments)], cwd=folder, env=env, capture_output=True, text=True,
         timeout=240,

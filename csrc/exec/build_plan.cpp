@@ -91,7 +91,7 @@ class Builder {
       int s = slot(h);
       bool fresh = s >= plan_->leaves && !given[static_cast<size_t>(s)];
       given[static_cast<size_t>(s)] = 1;
-      plan_->outputs.push_back({s, node(v).shape.size() ? bytes_of(v) : bytes_of(v), fresh});
+      plan_->outputs.push_back({s, bytes_of(h), fresh});  // the first rows of h may be an output too
     }
     is_output_ = given;
   }
@@ -144,6 +144,7 @@ class Builder {
     if (traits(n.op).family == Family::Contraction) return matmul(v);
     auto step = std::make_unique<NativeStep>();
     step->op = n.op;
+    step->origin = n.origin;
     step->fn = native_for(n.op);
     if (!step->fn) fail(traits(n.op).name, "no kernel", name_of(n.dtype), "another op", ErrorKind::Runtime);
     for (int x : n.in) {

@@ -156,6 +156,7 @@ class PieceMaker {
     for (size_t i = 0; i < w_.numbers.size(); ++i) add_argument(w_.numbers[i], NodeKind::Number, static_cast<int>(i));
     for (size_t i = 0; i < w_.order.size(); ++i) {
       Value* v = w_.order[i];
+      origin_ = static_cast<int>(i);
       int n = add(v, at_);
       if (w_.is_output[i]) {
         p_.nodes[static_cast<size_t>(n)].output = true;
@@ -199,6 +200,7 @@ class PieceMaker {
     n.dtype = v->dtype;
     n.shape = v->shape;
     n.attrs = v->ints();
+    n.origin = origin_;
     for (int k = 0; k < v->nin; ++k) n.in.push_back(place(v->in(k), at));
     if (v->op == kOutput) {
       n.kind = NodeKind::Opaque;
@@ -260,6 +262,7 @@ class PieceMaker {
   const Work& w_;
   Piece p_;
   Places at_;
+  int origin_ = -1;
   std::unordered_map<const Value*, std::vector<int>> results_;
 
  public:
@@ -354,6 +357,13 @@ class WithoutGil {
   void* state_;
 };
 
+// The line that recorded what failed.
+std::string where(const Work& w, int origin) {
+  if (origin < 0 || static_cast<size_t>(origin) >= w.order.size() || !g_location.describe) return "";
+  const Extra* e = w.order[static_cast<size_t>(origin)]->extra;
+  return e && e->code ? "; recorded at " + g_location.describe(e->code, e->code_offset) : "";
+}
+
 void run(Work& w) {
   auto it = cache().find(w.key);
   if (it == cache().end()) {
@@ -392,7 +402,7 @@ void run(Work& w) {
     WithoutGil free(w.size > kQuickWork);
     run_plan(*plan, leaf_data.data(), numbers.data(), out_data.data(), error);
   }
-  if (!error.text.empty()) throw Error(ErrorKind::Index, error.text);
+  if (!error.text.empty()) throw Error(ErrorKind::Index, error.text + where(w, error.origin));
   for (size_t k = 0; k < n; ++k) {
     if (plan->outputs[k].fresh) continue;
     int slot = plan->outputs[k].slot;
@@ -440,9 +450,10 @@ void evaluate(const std::vector<Value*>& roots) { evaluate_with(roots, false); }
 
 void flush() {
   std::vector<Value*> roots;
-  Value* end = nullptr;
-  for (Value* v = first_pending(); v && v->state == State::Pending && v != end; v = v->next)
-    if (v->handles > 0) roots.push_back(v);
+  // The pending values form a ring through its head, which is no value.
+  if (Value* first = first_pending())
+    for (Value *head = first->prev, *v = first; v != head; v = v->next)
+      if (v->handles > 0) roots.push_back(v);
   if (!roots.empty()) evaluate_with(roots, true);
 }
 

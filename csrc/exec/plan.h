@@ -45,7 +45,7 @@ struct NativeStep {
   Ints attrs;
   std::vector<int> in;
   int out;
-  const void* code = nullptr;
+  int origin = -1;   // place of its node in the walk that the plan was made for
 };
 
 struct Step {

@@ -75,6 +75,7 @@ void run_native(const NativeStep& s, void* const* slots, NativeError& error) {
   for (int k = 0; k < n; ++k) in[k] = slots[s.in[static_cast<size_t>(k)]];
   NativeArgs a{s.op, n, s.specs.data(), in.data(), &s.out_spec, slots[s.out], &s.attrs};
   s.fn(a, error);
+  if (!error.text.empty()) error.origin = s.origin;
   ++stats().natives;
 }
 

@@ -1,8 +1,9 @@
 // The interpreter: runs a loop program on one tile, one compiled loop an instruction.
 //
 // Registers of a tile lie in scratch memory, in slots that later registers reuse. A Vec operand is read where it is,
-// and a result is written where it is stored, when rows of the tile adjoin in memory or are long enough for a call each.
-// An output may be the memory of an input, if the input's Load comes before the Store and both have the same addresses.
+// and a result is written where it is stored, when rows of the tile adjoin in memory or are long enough for a call
+// each. An output may be the memory of an input, if the input's Load comes before the Store and both have the same
+// addresses.
 #pragma once
 #include <cstddef>
 #include <vector>
@@ -37,7 +38,7 @@ class Interpreted {
     bool spread = false;    // Uniform: its memory holds a block of copies
     bool reduced_only = false;
     int16_t direct = -1;    // the output in which the register may live
-    int64_t slot = 0;       // Uniform: offset in bytes; else bytes an element in the slots before, times the padded count
+    int64_t slot = 0;       // Uniform: offset in bytes; else bytes an element of the slots before it
   };
   struct Step {
     InstrKind kind;

@@ -135,7 +135,8 @@ uint64_t Program::hash() const {
           static_cast<uint64_t>(i.type) << 32 | i.op);
     h.add(reg(i.dst) << 48 | reg(i.a) << 32 | reg(i.b) << 16 | reg(i.c));
   }
-  for (size_t k = 0; k < regs.size(); ++k) h.add(static_cast<uint64_t>(regs[k]) << 8 | static_cast<uint64_t>(levels[k]));
+  for (DType t : regs) h.add(static_cast<uint64_t>(t));
+  for (Level l : levels) h.add(static_cast<uint64_t>(l));
   for (const Arg& a : args)
     h.add(static_cast<uint64_t>(a.dtype) << 16 | static_cast<uint64_t>(a.cls) << 8 | static_cast<uint64_t>(a.output));
   return h.h;

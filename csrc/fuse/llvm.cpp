@@ -68,7 +68,8 @@ class Emitter : BodyEmitter {
     at->second = name_ + ".combine" + std::to_string(combiners_.size());
     bool vec = !rows_;
     std::string ty = type(t, vec), &o = functions_;
-    put(o, "define internal void @", at->second, "(ptr %b, i64 %n) nounwind noinline {\nentry:\n  br label %level\nlevel:\n",
+    put(o, "define internal void @", at->second, "(ptr %b, i64 %n) nounwind noinline {\n",
+        "entry:\n  br label %level\nlevel:\n",
         "  %m = phi i64 [ %n, %entry ], [ %half, %carried ]\n  %pairs = lshr i64 %m, 1\n  %odd = and i64 %m, 1\n",
         "  br label %pair\npair:\n  %i = phi i64 [ 0, %level ], [ %i1, %pair ]\n  %j = shl i64 %i, 1\n",
         "  %pa = getelementptr ", ty, ", ptr %b, i64 %j\n  %pb = getelementptr ", ty, ", ptr %pa, i64 1\n");
@@ -214,8 +215,8 @@ class Emitter : BodyEmitter {
     emit_body(st, b);
     put(o, "  %v", c, " = phi i64 [ ", bl.first, ", ", block(bl.head), " ], [ %v", after, ", ", block(head), " ]\n");
     phis(o, in_loop, start_at, bl.head, b.carried(), head);
-    put(o, loop_text, "  %v", after, " = add i64 %v", c, ", ", kLanes, "\n  %v", more, " = icmp slt i64 %v", after, ", ",
-        full, "\n");
+    put(o, loop_text, "  %v", after, " = add i64 %v", c, ", ", kLanes, "\n");
+    put(o, "  %v", more, " = icmp slt i64 %v", after, ", ", full, "\n");
     branch(o, v(more), head, rest);
 
     begin(o, rest);
@@ -266,8 +267,8 @@ class Emitter : BodyEmitter {
     start.insert(start.end(), none.begin(), none.end());
     return start;
   }
-  void phis(std::string& o, const std::vector<Val>& to, const std::vector<Val>& a, int from_a, const std::vector<Val>& b,
-            int from_b) {
+  void phis(std::string& o, const std::vector<Val>& to, const std::vector<Val>& a, int from_a,
+            const std::vector<Val>& b, int from_b) {
     for (size_t j = 0; j < to.size(); ++j) {
       put(o, "  %v", to[j].id, " = phi ", type(to[j].type, true), " [ ");
       add_val(o, a[j], true);

@@ -121,7 +121,7 @@ Val BodyEmitter::load(std::string& o, DType t, bool vec, const std::string& ptr,
   std::string mem = vec ? std::string("<16 x ") + memory_type(t) + ">" : memory_type(t);
   int align = static_cast<int>(size_of(t));
   if (mask >= 0) {
-    std::string callee = "@llvm.masked.load.v16" + mem_suffix(t) + ".p0";
+    std::string callee = std::string("@llvm.masked.load.v16") + type_suffix(t) + ".p0";
     t_.declares.insert("declare " + mem + " " + callee + "(ptr, i32, <16 x i1>, " + mem + ")");
     put(o, "  %v", id, " = call ", mem, " ", callee, "(ptr ", ptr, ", i32 ", align, ", <16 x i1> %v", mask, ", ", mem,
         " zeroinitializer)\n");
@@ -150,16 +150,12 @@ void BodyEmitter::store(std::string& o, const Val& x, bool vec, const std::strin
   }
   int align = static_cast<int>(size_of(t));
   if (mask >= 0) {
-    std::string callee = "@llvm.masked.store.v16" + mem_suffix(t) + ".p0";
+    std::string callee = std::string("@llvm.masked.store.v16") + type_suffix(t) + ".p0";
     t_.declares.insert("declare void " + callee + "(" + mem + ", ptr, i32, <16 x i1>)");
     put(o, "  call void ", callee, "(", mem, " ", val, ", ptr ", ptr, ", i32 ", align, ", <16 x i1> %v", mask, ")\n");
   } else {
     put(o, "  store ", mem, " ", val, ", ptr ", ptr, ", align ", align, "\n");
   }
-}
-
-std::string BodyEmitter::mem_suffix(DType t) {
-  return t == DType::Bool ? "i8" : t == DType::I32 ? "i32" : t == DType::I64 ? "i64" : t == DType::F32 ? "f32" : "f64";
 }
 
 int BodyEmitter::mask_of(std::string& o, const std::string& left) {
@@ -251,6 +247,10 @@ void BodyEmitter::red_instr(int i, int k, Scope* sc) {
   bool vec = !rows_;
   int a = in.kind == InstrKind::Load ? in.a : in.dst;
   ArgClass cls = p_.args[a].cls;
+  if (in.kind == InstrKind::Load && cls == ArgClass::Uni) {
+    sc->value[i] = load(uniform_, p_.regs[in.dst], false, arg(a), -1, kUniform);
+    return;
+  }
   if (!(cls == ArgClass::Vec || (rows_ && cls == ArgClass::Maj)))
     fail("jit", "an operand whose class does not fit its level", print_instr(i));
   std::string ptr = row_pointer(a, sc);
@@ -339,7 +339,9 @@ void BodyEmitter::emit_body(const Stage& st, Body& b) {
     const Instr& in = p_.code[step.instr];
     Val& y = b.value[step.instr];
     switch (step.kind) {
-      case Step::Compute: y = in.kind == InstrKind::Load ? load_elem(step.instr, b) : op(step.instr, &b, b.scope); break;
+      case Step::Compute:
+        y = in.kind == InstrKind::Load ? load_elem(step.instr, b) : op(step.instr, &b, b.scope);
+        break;
       case Step::ReadOutput: y = load(o, type_of(p_, in), true, element(step.where, b), b.mask, kBody); break;
       case Step::ReadSpill: y = load(o, type_of(p_, in), true, slot_address(step.where, b), -1, kBody); break;
       case Step::Spill: store(o, as(y, true, &b, b.scope), true, slot_address(step.where, b), -1); break;

@@ -117,7 +117,6 @@ class BodyEmitter {
   // ---- memory. Bool is a byte.
   Val load(std::string& o, DType t, bool vec, const std::string& ptr, int mask, int place);
   void store(std::string& o, const Val& x, bool vec, const std::string& ptr, int mask);
-  static std::string mem_suffix(DType t);
   // kLanes lanes below `left`
   int mask_of(std::string& o, const std::string& left);
 

@@ -28,11 +28,7 @@ template <class T> T value_of(int64_t b) {
   return v;
 }
 
-// Type suffix of an intrinsic: .v16f32 or .f32
-std::string suffix(DType t, bool vec) {
-  const char* e = t == DType::F32 ? "f32" : t == DType::F64 ? "f64" : t == DType::I32 ? "i32" : t == DType::I64 ? "i64" : "i1";
-  return vec ? std::string(".v16") + e : std::string(".") + e;
-}
+std::string suffix(DType t, bool vec) { return std::string(vec ? ".v16" : ".") + type_suffix(t); }
 
 void add_literal(std::string& s, DType t, int64_t imm) {
   char buf[40];
@@ -83,6 +79,16 @@ const char* scalar_type(DType t) {
     case DType::F32: return "float";
     case DType::F64: return "double";
     default: fail("jit", "no register of this type", name_of(t));
+  }
+}
+
+const char* type_suffix(DType t) {
+  switch (t) {
+    case DType::I32: return "i32";
+    case DType::I64: return "i64";
+    case DType::F32: return "f32";
+    case DType::F64: return "f64";
+    default: return "i8";
   }
 }
 

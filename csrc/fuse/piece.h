@@ -31,6 +31,7 @@ struct PieceNode {
   GraphRef body;       // of `foreach`
   int leaf = -1;       // of Leaf, Number: its place among the plan's arguments
   int part = 0;        // of several outputs: which one (in[0] is the node)
+  int origin = -1;     // place of the value in the walk
   bool output = false;
   std::vector<Spec> outs;  // of a node with several
 };

@@ -18,7 +18,7 @@ constexpr int64_t kMaxTile = 16384;
 constexpr int64_t kCompiledTile = 65536;
 constexpr int64_t kMaxColumns = 16384;
 // A packed transpose reads along the majors: long enough to pay for the pages that it touches.
-constexpr int64_t kTransposedColumns = 64, kTransposedTile = 16384;
+constexpr int64_t kTransposedColumns = 128, kTransposedTile = 16384;
 constexpr int64_t kWorthARun = 1024;           // elements of a run of majors that are worth a tile of their own
 constexpr int64_t kLongRun = 64;               // minors of a run that are
 

@@ -201,9 +201,9 @@ template <class Op, class T> void rows(const void* x, int64_t R, int64_t C, int6
   }
 }
 
-// `strips` vectors of columns, the last one ending at column `width` (it may overlap the one before). Rows are passed in
-// panels; a panel's 16 accumulators of a strip stay in registers. Wide groups take low panels, since rows far apart are
-// fetched best along the row.
+// `strips` vectors of columns, the last one ending at column `width` (it may overlap the one before). Rows are passed
+// in panels; a panel's 16 accumulators of a strip stay in registers. Wide groups take low panels, since rows far apart
+// are fetched best along the row.
 constexpr int kGroupBytes = 1024;
 
 template <class Op, class T, int W>

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <new>
 
 #include "device/cpu/pool.h"
@@ -53,7 +54,7 @@ class Scratch {
   char* data_;
 };
 
-// Adds the bytes of flattened position `at` over dims to an address.
+// f(axis, index) for the axes on which flattened position `at` is not 0.
 template <class F> void each_index(const Ints& dims, int64_t at, F f) {
   for (int k = dims.size() - 1; k > 0 && at; --k) {
     f(k, at % dims[k]);

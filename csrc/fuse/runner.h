@@ -5,7 +5,6 @@
 //
 // Neither the shape of the tiles nor the number of threads changes a bit of the result.
 #pragma once
-#include <memory>
 #include <vector>
 
 #include "fuse/interpreter.h"

@@ -9,6 +9,7 @@
 namespace pd {
 
 PendingStats g_pending;
+LocationHooks g_location;
 
 namespace {
 
@@ -103,6 +104,7 @@ void drop_facts(Value* v) {
 
 Extra::~Extra() {
   if (payload && drop_payload) drop_payload(payload);
+  if (code && g_location.drop) g_location.drop(code);
 }
 
 Value* first_pending() {
@@ -194,6 +196,10 @@ ValueRef record(OpId op, Value* const* in, int nin, AttrsRef a, Extra* extra) {
   }
   v->attrs = a.detach();
   v->extra = owned.release();
+  if (t.may_fail && g_location.locate) {
+    if (!v->extra) v->extra = new Extra;
+    g_location.locate(&v->extra->code, &v->extra->code_offset);
+  }
   if (t.family == Family::Elementwise || t.family == Family::Create)
     v->depth = static_cast<uint16_t>(std::min(depth + t.cost, 60000));
   else if (t.family == Family::Movement)

@@ -83,6 +83,14 @@ struct Extra {
   ~Extra();
 };
 
+// Where the user is, for what only the run can find wrong; python/ fills it. `code` is owned.
+struct LocationHooks {
+  void (*locate)(void** code, int32_t* offset) = nullptr;
+  void (*drop)(void* code) = nullptr;
+  std::string (*describe)(void* code, int32_t offset) = nullptr;  // "train.py:12"
+};
+extern LocationHooks g_location;
+
 struct Value {
   int32_t refs;
   int32_t handles;  // how many of `refs` are tensors in the user's hands

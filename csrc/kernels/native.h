@@ -19,6 +19,7 @@ struct NativeArgs {
 
 // What only the run can know went wrong; empty text: nothing. Reported at the next synchronisation.
 struct NativeError {
+  int origin = -1;   // the step's node, by its place in the evaluation; set by the executor
   std::string text;  // "[gather] index out of range; got 7 for an axis of size 5; try …"
 };
 

@@ -1,5 +1,7 @@
 #include "python/args.h"
 
+#include "device/device.h"
+
 #include "python/convert.h"
 
 namespace pd {
@@ -217,15 +219,24 @@ PyObject* device_object(DeviceId d) {
 
 DeviceId default_device() { return g_default_device; }
 
+namespace {
+// A device that is not there is an error where it is named, not where a value is needed.
+DeviceId present(DeviceId d) {
+  if (d.kind != DeviceKind::Cpu) device(d);
+  return d;
+}
+}  // namespace
+
 DeviceId device_arg(PyObject* o) {
   if (!given(o)) return g_default_device;
   for (int k = 0; k < 2; ++k)
     for (int i = 0; i < 16; ++i)
-      if (g_devices[k][i] == o) return DeviceId{static_cast<DeviceKind>(k), static_cast<int8_t>(i)};
-  if (PyLong_Check(o)) return DeviceId{DeviceKind::Cuda, static_cast<int8_t>(int_arg("device", o, "a device index"))};
+      if (g_devices[k][i] == o) return present(DeviceId{static_cast<DeviceKind>(k), static_cast<int8_t>(i)});
+  if (PyLong_Check(o))
+    return present(DeviceId{DeviceKind::Cuda, static_cast<int8_t>(int_arg("device", o, "a device index"))});
   std::string s = py::str(py::handle(o));
   if (s == "cpu" || s == "cpu:0") return DeviceId{};
-  if (s == "cuda") return DeviceId{DeviceKind::Cuda, 0};
+  if (s == "cuda") return present(DeviceId{DeviceKind::Cuda, 0});
   if (s.size() > 5 && s.size() < 8 && s.compare(0, 5, "cuda:") == 0) {
     int i = 0;
     bool digits = true;
@@ -233,7 +244,7 @@ DeviceId device_arg(PyObject* o) {
       digits &= s[k] >= '0' && s[k] <= '9';
       i = i * 10 + (s[k] - '0');
     }
-    if (digits && i < 16) return DeviceId{DeviceKind::Cuda, static_cast<int8_t>(i)};
+    if (digits && i < 16) return present(DeviceId{DeviceKind::Cuda, static_cast<int8_t>(i)});
   }
   fail("device", "unknown device", s, "'cpu', 'cuda' or 'cuda:0'", ErrorKind::Runtime);
 }

@@ -8,6 +8,7 @@ PYBIND11_MODULE(_C, m) {
   m.doc() = "The core of pydiff: graph, tape, executor.";
   register_all_ops();
   install_autodiff();
+  install_host_hooks();
   bind_errors(m);
 
   auto* methods = new Methods;  // the type and the module point into them for good

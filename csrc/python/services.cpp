@@ -1,10 +1,10 @@
 // Graphs, evaluation, machines: what pydiff's own Python asks of the core.
+#include <pybind11/stl.h>
+
 #include "device/cpu/allocator.h"
 #include "device/cpu/pool.h"
 #include "device/device.h"
 #include "kernels/cpu/blas.h"
-#include <pybind11/stl.h>
-
 #include "python/args.h"
 #include "python/convert.h"
 #include "python/views.h"

@@ -7,13 +7,15 @@ import numpy as np
 from .._C import (
     NotDifferentiableError,
     attach_custom,
+    from_numpy,
     is_grad_enabled,
     strip_level,
     tangent_levels,
     tangent_of,
     with_tangent,
+    zeros_like,
 )
-from ..ops import as_tensor, from_numpy, zeros_like
+from ..ops import as_tensor
 
 _ROWS = {}
 

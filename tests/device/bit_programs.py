@@ -135,7 +135,7 @@ def chains(rng, everything):
             "slice": lambda a, b, r, c: a[::2].exp() - a[: (n + 1) // 2] * r,
             "flip": lambda a, b, r, c: a.flip(0) * a + a.flip((0, 1)),
             "reshape": lambda a, b, r, c: (a.reshape(-1) * 3).sin().reshape(m, n) + b,
-            "pad": lambda a, b, r, c: pd._C.pad(a * 2, (1, 0), (2, 3), 0.5).exp() * 0.5,
+            "pad": lambda a, b, r, c: pd._C._pad(a * 2, (1, 0), (2, 3), 0.5).exp() * 0.5,
             "cat": lambda a, b, r, c: pd.cat([a * 2, b.T.exp(), a], 0).sqrt().sum(1),
             "gather": lambda a, b, r, c: (a * 2)[index].sin() + r,
             "select": lambda a, b, r, c: pd.where(a > 0, a.log(), b.T * 2),

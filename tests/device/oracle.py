@@ -15,9 +15,9 @@ ELEMENTARY = {
     "erf", "erfc", "sin", "cos", "tan", "asin", "acos", "atan", "atan2",
 }  # fmt: skip
 OTHER_BOUNDS = {
-    # two roundings (0.5 x, and the argument -x/sqrt(2), whose error erfc multiplies by up to 2 z^2) on top of
-    # erfc's own 2: within the domain |x| <= 3, 2 z^2 = 9 half-ulps
-    "gelu": 8,
+    # the argument of erfc(z), z = -x/sqrt(2), is rounded once and its constant once; erfc multiplies a relative
+    # error by up to 2 z^2 + 1 = 10 within the domain |x| <= 3; and erfc's own 2, and a product
+    "gelu": 14,
 }
 
 SPECIAL = [
@@ -96,7 +96,7 @@ def sample(row, rng, shape, dtype):
             out.append(np.asarray(rng.random(shape) < 0.5))
         elif np.dtype(dtype).kind in "iu":
             lo, hi = (-1000, 1000) if part == "int" else part
-            out.append(rng.integers(math.ceil(lo), math.floor(hi) + 1, shape).astype(dtype))
+            out.append(rng.integers(math.floor(lo), math.ceil(hi) + 1, shape).astype(dtype))
         else:
             out.append(rng.uniform(*part, shape).astype(dtype))
     return out
@@ -128,7 +128,7 @@ def same_bits(actual, expected, what=""):
 
 
 def within_ulps(actual, expected, ulps, what="", signed_zeros=False):
-    """`actual` within so many units in the last place of its dtype of `expected`, which has more digits.
+    """`actual` within so many units in the last place of the rounded `expected`, which has more digits.
 
     What overflows to infinity within half an ulp of the largest number may do so, and vice versa.
     """
@@ -153,8 +153,7 @@ def within_ulps(actual, expected, ulps, what="", signed_zeros=False):
         edge &= np.isinf(actual) ^ np.isinf(rounded)
         off = np.where(edge & (np.sign(actual) == np.sign(rounded)), 0, off)
     worst = np.max(off, initial=0)
-    allowed = ulps if ulps else 0.5  # exact: the correctly rounded value
-    if worst > allowed:
+    if worst > ulps + 0.5:
         k = np.unravel_index(np.argmax(off), off.shape)
         raise AssertionError(f"{what}: {worst} ulps off at {k}: {actual[k]!r} for {expected[k]!r}")
 

@@ -187,7 +187,7 @@ class Program:
         rank = len(self.shapes[k])
         lo, hi = self.rng.integers(0, 3, rank).tolist(), self.rng.integers(0, 3, rank).tolist()
         shape = [n + a + b for n, a, b in zip(self.shapes[k], lo, hi)]
-        self.add(f"_C.pad(v{k}, {lo}, {hi}, 0.5)", lambda v: pd._C.pad(v[k], lo, hi, 0.5), shape)
+        self.add(f"_C._pad(v{k}, {lo}, {hi}, 0.5)", lambda v: pd._C._pad(v[k], lo, hi, 0.5), shape)
 
     def grow_cat(self):
         k = self.pick(lambda s: len(s) > 0)
@@ -212,8 +212,9 @@ class Program:
         loss = sum((e * e).mean() for e in ends)
         if look:
             loss.item()
-        grads = pd.autograd.grad(loss, leaves, allow_unused=True)
-        used = [g for g in grads if g is not None]
+        used = []
+        if loss.requires_grad:  # some end in floor or sign
+            used = [g for g in pd.autograd.grad(loss, leaves, allow_unused=True) if g is not None]
         return [array(e) for e in ends] + [array(loss)] + [array(g) for g in used]
 
 

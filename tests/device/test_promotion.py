@@ -87,7 +87,10 @@ def test_operators_give_pytorchs_types_and_values(sign, torch):
             try:
                 expected = f(x, y)
             except (RuntimeError, TypeError):
-                with pytest.raises((RuntimeError, TypeError)):  # as `-` and `%` of booleans
+                # PyTorch has no difference with a bool; here one with another type is promoted
+                if "bool" not in what and "True" not in what or "bool" not in other and "True" not in other:
+                    continue
+                with pytest.raises((RuntimeError, TypeError)):
                     f(a, b).numpy()
                 continue
             if sign in ("//", "%") and not expected.dtype.is_floating_point and "bool" in str((x, y)):

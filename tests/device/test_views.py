@@ -222,8 +222,8 @@ def test_values_as_in_pytorch(program):
 
 def grad_row(m, x):
     a = x * 2.0
-    a[1] = a[0] * a[2]
-    return a
+    a[1] = x[0] * x[2]
+    return a * a
 
 
 def grad_view_then_write(m, x):
@@ -255,8 +255,9 @@ def grad_chain(m, x):
 
 def grad_overwritten_value_is_kept_for_backward(m, x):
     a = x * 1.0
-    y = a[0] * a[0]  # PyTorch keeps a view of a; here the value itself is kept
-    return y + a[1]
+    y = a[0].exp()
+    a[0] = y * 2.0
+    return a
 
 
 def grad_fill(m, x):
@@ -275,7 +276,7 @@ def grad_mask(m, x):
 def grad_loop(m, x):
     a = x * 1.0
     for i in range(1, 4):
-        a[i] = a[i - 1] * 0.5 + a[i]
+        a[i] += a[i - 1].clone().sin()
     return a * a
 
 
@@ -314,6 +315,16 @@ def test_second_derivatives_through_writes(program, rng):
     check_derivatives(lambda x: program(pd, x), rng.uniform(0.5, 1.5, (4, 6)), order=2)
 
 
+def test_a_value_kept_for_backward_is_not_touched_by_writes():
+    """PyTorch refuses this backward pass; values here are immutable, so the pass is right."""
+    x = pd.tensor([2.0, 3.0], requires_grad=True)
+    a = x * 1.0
+    y = a * a
+    a += 100.0
+    y.sum().backward()
+    assert x.grad.tolist() == [4.0, 6.0]
+
+
 # ---- what is refused
 
 
@@ -337,11 +348,13 @@ def function_on_leaf(m):
 
 
 def write_to_expanded(m):
-    m.ones(1, 3).expand(4, 3).add_(1)
+    x = m.ones(1, 3)
+    x.expand(4, 3).add_(1)
 
 
 def write_to_part_of_expanded(m):
-    m.ones(1, 3).expand(4, 3)[1:].add_(1)
+    x = m.ones(1, 3)
+    x.expand(4, 3)[1:].add_(1)
 
 
 def float_into_integers(m):
@@ -355,7 +368,8 @@ def result_of_another_shape(m):
 
 
 def view_of_incompatible_memory(m):
-    m.ones(3, 4).T.view(-1)
+    x = m.ones(3, 4)
+    x.T.view(-1)
 
 
 def grad_flag_of_a_result(m):
@@ -429,9 +443,36 @@ def test_strides_and_contiguity_as_in_pytorch():
         lambda a: a.unsqueeze(1),
         lambda a: a.T.contiguous(),
     ):
-        ours, theirs = f(base(pd)), f(base(torch))
+        a, b = base(pd), base(torch)
+        ours, theirs = f(a), f(b)
         assert ours.is_contiguous() == theirs.is_contiguous()
         assert tuple(ours.stride()) == tuple(theirs.stride())
+
+
+def test_a_view_that_is_left_alone_is_a_tensor_of_its_own():
+    """Nobody else sees its memory, so neither writes nor shapes are refused."""
+    x = pd.ones(1, 3).expand(4, 3)
+    x[1] += 1
+    assert x.tolist() == [[1.0] * 3, [2.0] * 3, [1.0] * 3, [1.0] * 3]
+    assert pd.arange(6.0).reshape(2, 3).T.view(-1).tolist() == [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]
+
+
+def test_outputs_of_one_plan_that_share_memory():
+    """A row at the start of a value lies in its memory: both are results of the same plan."""
+    for k in range(6):
+        a, n = base(pd), np.arange(24.0).reshape(4, 6)
+        (v, w), (x, y) = (a[0], a[:, 0]), (n[0], n[:, 0])
+        for i in range(k):
+            v += 1.0
+            w *= 2.0
+            a[i % 4, 0] -= v[0]
+            x += 1.0
+            y *= 2.0
+            n[i % 4, 0] -= x[0]
+            np.testing.assert_array_equal(array(a), n)
+        held = [array(t) for t in (a, v, w)]
+        for t, e in zip(held, (n, x, y)):
+            np.testing.assert_array_equal(t, e)
 
 
 def test_negative_steps_are_views():

@@ -51,7 +51,8 @@ Cell random_cell(DType t) {
     const double special[] = {-2147483648.0, 2147483647.0, -1, 0};
     return cell_of(one_of(special), t);
   }
-  return cell_of(is_floating(t) ? static_cast<double>(pick(-900000, 900000)) * 1.7e-5 : pick(-9, 9) * (is_bool(t) ? pick(0, 1) : 1), t);
+  if (is_floating(t)) return cell_of(static_cast<double>(pick(-900000, 900000)) * 1.7e-5, t);
+  return cell_of(static_cast<double>(is_bool(t) ? pick(0, 1) : pick(-9, 9)), t);
 }
 bool same(Cell a, Cell b, DType t) {
   if (t == DType::F32) {
@@ -163,7 +164,8 @@ int64_t address(const Case& t, const View& v, int64_t r, int64_t c, bool& inside
 }
 
 // A view over the axes for which `on` is set, in the order of a random permutation if `shuffle`.
-View random_view(const Case& t, const std::vector<bool>& on, bool shuffle, double broadcast, double flip, int64_t& size) {
+View random_view(const Case& t, const std::vector<bool>& on, bool shuffle, double broadcast, double flip,
+                 int64_t& size) {
   View v;
   v.strides.resize(t.rank(), 0);
   std::vector<int> order;
@@ -323,8 +325,12 @@ void random_op(Case& t, bool terminal) {
       break;
     case 3: {
       DType f = one_of(floats);
-      if (chance(0.3)) emit(t, op::random_uniform, DType::I64, f, {as_type(t, a, DType::I64), as_type(t, b, DType::I64), as_type(t, b, DType::I64)});
-      else emit(t, chance(0.5) ? op::div : op::pow, f, f, {as_type(t, a, f), as_type(t, b, f)});
+      if (chance(0.3)) {
+        const int index = as_type(t, a, DType::I64), stream = as_type(t, b, DType::I64);
+        emit(t, op::random_uniform, DType::I64, f, {index, stream, stream});
+      } else {
+        emit(t, chance(0.5) ? op::div : op::pow, f, f, {as_type(t, a, f), as_type(t, b, f)});
+      }
       break;
     }
     default: {
@@ -345,7 +351,8 @@ void random_reduce(Case& t) {
   const OpId of_number[] = {op::reduce_sum, op::reduce_sum, op::reduce_prod, op::reduce_max, op::reduce_min};
   OpId o = is_bool(type) ? one_of(of_bool) : one_of(of_number);
   int dst = add_reg(t, type, Level::Red);
-  t.p.code.push_back({InstrKind::Reduce, Level::Red, o, type, static_cast<int16_t>(dst), static_cast<int16_t>(a), -1, -1});
+  t.p.code.push_back(
+      {InstrKind::Reduce, Level::Red, o, type, static_cast<int16_t>(dst), static_cast<int16_t>(a), -1, -1});
 }
 
 void random_store(Case& t, int reg) {
@@ -360,15 +367,16 @@ void random_store(Case& t, int reg) {
   Arg arg{t.p.regs[static_cast<size_t>(reg)], level == Level::Red && rows ? ArgClass::Maj : ArgClass::Vec, true};
   int alias = -1;
   for (size_t k = 0; k < t.p.args.size() && level == Level::Elem; ++k)
-    if (!t.p.args[k].output && t.p.args[k].cls == ArgClass::Vec && t.p.args[k].dtype == arg.dtype && !t.views[k].index &&
-        !t.views[k].bounded && t.views[k].strides == v.strides && t.views[k].offset == v.offset && chance(0.7)) {
+    if (t.p.args[k] == Arg{arg.dtype, ArgClass::Vec, false} && !t.views[k].index && !t.views[k].bounded &&
+        t.views[k].strides == v.strides && t.views[k].offset == v.offset && chance(0.7)) {
       bool taken = false;
       for (int a : t.alias) taken |= a == static_cast<int>(k);
       if (!taken) alias = static_cast<int>(k);
     }
   int a = add_arg(t, arg, v, size);
   t.alias.back() = alias;
-  t.p.code.push_back({InstrKind::Store, level, 0, arg.dtype, static_cast<int16_t>(a), static_cast<int16_t>(reg), -1, -1});
+  t.p.code.push_back(
+      {InstrKind::Store, level, 0, arg.dtype, static_cast<int16_t>(a), static_cast<int16_t>(reg), -1, -1});
 }
 
 Case random_case() {
@@ -439,7 +447,8 @@ std::vector<std::vector<char>> expected(const Case& t) {
         out.push_back(scalar_op(i.op, i.type, t.p.regs[static_cast<size_t>(i.dst)], x));
       } else if (i.kind == InstrKind::Reduce) {
         Cells v;
-        for (int64_t k = 0; k < (rows ? t.N : t.M); ++k) v.push_back(value(i.a, Level::Elem, rows ? e * t.N + k : k * t.N + e));
+        for (int64_t k = 0; k < (rows ? t.N : t.M); ++k)
+          v.push_back(value(i.a, Level::Elem, rows ? e * t.N + k : k * t.N + e));
         out.push_back(tree(i.op, i.type, v));
       } else {
         int64_t at = address(t, t.views[static_cast<size_t>(i.dst)], r, c, inside);
@@ -455,7 +464,8 @@ const Interpreted* stand_in = nullptr;
 // A compiled kernel has the interpreter's results: the interpreter stands in for one.
 void as_compiled(int64_t R, int64_t C, void* const* ptr, const int64_t* rstride, void*) {
   std::vector<char> scratch(stand_in->scratch_bytes(R, C) + 64);
-  stand_in->run(R, C, ptr, rstride, reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(scratch.data()) + 63) / 64 * 64));
+  const uintptr_t line = (reinterpret_cast<uintptr_t>(scratch.data()) + 63) / 64 * 64;
+  stand_in->run(R, C, ptr, rstride, reinterpret_cast<void*>(line));
 }
 
 bool check(const Case& t, const std::vector<std::vector<char>>& want, int threads, bool compiled, const char* what) {
@@ -480,14 +490,15 @@ bool check(const Case& t, const std::vector<std::vector<char>>& want, int thread
         int64_t i = address(t, t.views[k], r, c, inside);
         ok = i < n && same(get(got, i, type), get(want[k], i, type), type);
         if (!ok)
-          std::printf("%s, %d threads%s: arg %zu of type %s at (%lld, %lld) is %llx and should be %llx\n", what, threads,
-                      compiled ? ", large tiles" : "", k, name_of(type), static_cast<long long>(r),
+          std::printf("%s, %d threads%s: arg %zu of type %s at (%lld, %lld) is %llx and should be %llx\n", what,
+                      threads, compiled ? ", large tiles" : "", k, name_of(type), static_cast<long long>(r),
                       static_cast<long long>(c), static_cast<unsigned long long>(get(got, i, type)),
                       static_cast<unsigned long long>(get(want[k], i, type)));
       }
     // An empty reduced index leaves no point of the domain, but a result for each kept index.
     bool red = false;
-    for (const Instr& i : t.p.code) red |= i.kind == InstrKind::Store && i.dst == static_cast<int>(k) && i.level == Level::Red;
+    for (const Instr& i : t.p.code)
+      red |= i.kind == InstrKind::Store && i.dst == static_cast<int>(k) && i.level == Level::Red;
     if (red && (t.M == 0) != (t.N == 0))
       for (int64_t i = 0; i < n && ok; ++i) ok = same(get(got, i, type), get(want[k], i, type), type);
     if (!ok) return false;

@@ -243,7 +243,8 @@ void evaluate(const Program& p, int64_t R, int64_t C, const Memory& in, const Me
       int64_t rs = out.rstride[i.dst];
       Level l = i.level == Level::Uniform ? (a.cls == ArgClass::Maj ? Level::Red : Level::Elem) : i.level;
       each(l, [&](int64_t r, int64_t c) {
-        write(out.ptr[i.dst], a.dtype, a.cls == ArgClass::Maj || (rows && l == Level::Red) ? r * rs : r * rs + c, at(regs[i.a], r, c));
+        bool a_major = a.cls == ArgClass::Maj || (rows && l == Level::Red);
+        write(out.ptr[i.dst], a.dtype, a_major ? r * rs : r * rs + c, at(regs[i.a], r, c));
       });
       continue;
     }
@@ -390,7 +391,7 @@ struct Maker {
     DType t = any_type();
     int a = find(t, Level::Elem);
     if (a < 0) a = find(t = DType::F32, Level::Elem);
-    if (p.levels[a] != Level::Elem && !chance(10)) return;
+    if (a < 0 || (p.levels[a] != Level::Elem && !chance(10))) return;
     static const OpId ops[] = {op::reduce_sum, op::reduce_sum, op::reduce_max, op::reduce_min,
                                op::reduce_prod, op::reduce_any, op::reduce_all};
     reduce(ops[t == DType::Bool ? 5 + pick(2) : pick(5)], a);
@@ -507,7 +508,9 @@ Memory make_memory(const Program& p, int64_t R, int64_t C, uint64_t seed, bool t
   for (const Arg& a : p.args) {
     int64_t rs = a.cls == ArgClass::Vec ? C + static_cast<int64_t>(rng() % 3) * 5 : 1 + static_cast<int64_t>(rng() % 2);
     if (!a.output && rng() % 5 == 0) rs = 0;
-    int64_t count = a.cls == ArgClass::Index ? 3 : a.cls == ArgClass::Uni ? 1 : (R > 0 ? (R - 1) * rs : 0) + (a.cls == ArgClass::Vec ? C : 1);
+    int64_t count = (R > 0 ? (R - 1) * rs : 0) + (a.cls == ArgClass::Vec ? C : 1);
+    if (a.cls == ArgClass::Index) count = 3;
+    if (a.cls == ArgClass::Uni) count = 1;
     std::vector<unsigned char> bytes(static_cast<size_t>(count + 40) * size_of(a.dtype));
     for (unsigned char& b : bytes) b = static_cast<unsigned char>(rng());
     if (!a.output)
@@ -559,7 +562,8 @@ void* make_case(int kind, uint64_t seed, int length, int dtype) {
     default: m.add(t); break;
   }
   c->p = std::move(m.p);
-  c->name = "k" + std::to_string(kind) + "_" + std::to_string(seed) + "_" + std::to_string(length) + "_" + std::to_string(dtype);
+  c->name = "k" + std::to_string(kind) + "_" + std::to_string(seed) + "_" + std::to_string(length) + "_" +
+            std::to_string(dtype);
   try {
     c->ir = emit_llvm(c->p, c->name, &c->scratch);
   } catch (const std::exception& e) {
@@ -628,7 +632,7 @@ const char* run_case(void* handle, void* fn, int64_t R, int64_t C, uint64_t seed
     } else {
       int64_t n = static_cast<int64_t>(want.bytes[a].size() / size_of(arg.dtype));
       for (int64_t j = 0; j < n; ++j)
-        if (arg.dtype == DType::Bool ? want.bytes[a][j] != got.bytes[a][j] && differs(-1, j, j, j) : differs(-1, j, j, j))
+        if ((arg.dtype != DType::Bool || want.bytes[a][j] != got.bytes[a][j]) && differs(-1, j, j, j))
           return report.c_str();
     }
   }

@@ -31,6 +31,8 @@ def leaf(*shape):
     return x(*shape).requires_grad_()
 
 
+LEAF = leaf(3)
+
 # what it is, the expression, the error, words of its text
 ARGUMENTS = [
     # shapes
@@ -62,7 +64,7 @@ ARGUMENTS = [
     ("mask", lambda: x(3)[pd.tensor([True, False])], IndexError, "mask"),
     ("index value", lambda: x(3, 2).__setitem__(0, x(3)), (ValueError, RuntimeError), "(3,)"),
     # dtypes
-    ("exp of complex", lambda: pd.tensor([1j]).exp(), TypeError, "complex64"),
+    ("exp of complex", lambda: pd.tensor([1j]).exp(), TypeError, "complex"),
     ("half", lambda: x(3).half() + 1, TypeError, "float16"),
     ("mean of integers", lambda: x(3, dtype=np.int64).mean(), RuntimeError, "int64"),
     ("and of floats", lambda: x(3) & x(3), TypeError, "float32"),
@@ -95,7 +97,7 @@ ARGUMENTS = [
     ("in-place on a leaf", lambda: leaf(3).add_(1), RuntimeError, "leaf"),
     ("operator on a leaf", lambda: exec("t += 1", {"t": leaf(3)}), RuntimeError, "leaf"),
     ("item of a leaf", lambda: leaf(3).__setitem__(0, 1.0), RuntimeError, "leaf"),
-    ("view of a leaf", lambda: leaf(3)[1:].mul_(2), RuntimeError, "leaf"),
+    ("view of a leaf", lambda: LEAF[1:].mul_(2), RuntimeError, "leaf"),
     ("grad of another shape", lambda: setattr(leaf(3), "grad", x(2)), RuntimeError, "(2,)"),
     ("vmap axis sizes", lambda: pd.vmap(pd.add)(x(3), x(4)), (ValueError, RuntimeError), "3"),
     ("functional grad of many", lambda: pd.grad(lambda t: t * 2)(x(3)), (ValueError, RuntimeError), "(3,)"),

@@ -4,29 +4,39 @@
 
 namespace pd {
 
-// Floats: exact while the quotient is below 2^24 (float32) or 2^53 (float64) in magnitude.
+// Floats: exact while the quotient is below 2^24 (float32) or 2^53 (float64) in magnitude. Where rounding
+// lifted a / b to a whole number, what is left has the wrong sign, and both step back: 1 // 0.1 is 9.
+namespace floored {
+
+template <class X> PD_INLINE X left(X a, X b, X q) {
+  using T = typename X::scalar;
+  if constexpr (std::is_floating_point<T>::value) return select(eq(q, X(T(0))), a, fma(-q, b, a));  // b may be infinite
+  else return rem(a, b);
+}
+
+template <class X> PD_INLINE auto differs(X r, X b) {
+  using T = typename X::scalar;
+  return ne(r, X(T(0))) & ne(b, X(T(0))) & (lt(r, X(T(0))) ^ lt(b, X(T(0))));
+}
+
+}  // namespace floored
+
 template <class X> PD_INLINE X floor_remainder(X a, X b) {
   using T = typename X::scalar;
-  if constexpr (std::is_floating_point<T>::value) {
-    X q = trunc(a / b);
-    X r = fma(-q, b, a);
-    auto off = ne(r, X(T(0))) & (lt(r, X(T(0))) ^ lt(b, X(T(0))));
-    return select(off, r + b, r);
-  } else {
-    X r = rem(a, b);
-    auto off = ne(r, X(T(0))) & ne(b, X(T(0))) & (lt(r, X(T(0))) ^ lt(b, X(T(0))));
-    return select(off, r + b, r);
-  }
+  X q = a;
+  if constexpr (std::is_floating_point<T>::value) q = trunc(a / b);
+  X r = floored::left(a, b, q);
+  return select(floored::differs(r, b), r + b, r);
 }
 
 template <class X> PD_INLINE X floor_quotient(X a, X b) {
   using T = typename X::scalar;
   if constexpr (std::is_floating_point<T>::value) {
-    return floor(a / b);
+    X exact = a / b, q = trunc(exact), r = floored::left(a, b, q);
+    X down = select(floored::differs(r, b), q - X(T(1)), q);
+    return select(eq(b, X(T(0))), exact, select(eq(r, r), down, r));
   } else {
-    X q = quot(a, b), r = rem(a, b);
-    auto off = ne(r, X(T(0))) & ne(b, X(T(0))) & (lt(r, X(T(0))) ^ lt(b, X(T(0))));
-    return select(off, q - X(T(1)), q);
+    return select(floored::differs(rem(a, b), b), quot(a, b) - X(T(1)), quot(a, b));
   }
 }
 

@@ -1,0 +1,64 @@
+// What the core asks of Python while it works: the GIL, and the user's line.
+#include "exec/exec.h"
+#include "python/tensor.h"
+
+#include <frameobject.h>
+
+namespace pd {
+namespace binding {
+
+namespace {
+
+void* unlock() { return PyEval_SaveThread(); }
+void lock(void* state) { PyEval_RestoreThread(static_cast<PyThreadState*>(state)); }
+
+// pydiff's own Python is not the user's: its code lies in the folder of the package.
+bool is_own(PyCodeObject* code) {
+  static const std::string folder = [] {
+    py::object file = py::module_::import("pydiff._core").attr("__file__");
+    std::string f = py::cast<std::string>(file);
+    return f.substr(0, f.find_last_of("/\\") + 1);
+  }();
+  Py_ssize_t n = 0;
+  const char* name = PyUnicode_AsUTF8AndSize(code->co_filename, &n);
+  return name && static_cast<size_t>(n) >= folder.size() && folder.compare(0, folder.size(), name, folder.size()) == 0;
+}
+
+void locate(void** code, int32_t* offset) {
+  PyFrameObject* f = PyThreadState_GetFrame(PyThreadState_Get());
+  while (f) {
+    PyCodeObject* c = PyFrame_GetCode(f);
+    PyFrameObject* back = PyFrame_GetBack(f);
+    if (!is_own(c) || !back) {
+      *code = c;
+      *offset = PyFrame_GetLasti(f);
+      Py_DECREF(f);
+      Py_XDECREF(back);
+      return;
+    }
+    Py_DECREF(c);
+    Py_DECREF(f);
+    f = back;
+  }
+}
+
+void drop(void* code) { Py_DECREF(static_cast<PyObject*>(code)); }
+
+std::string describe(void* code, int32_t offset) {
+  auto* c = static_cast<PyCodeObject*>(code);
+  const char* name = PyUnicode_AsUTF8(c->co_filename);
+  return std::string(name ? name : "?") + ":" + std::to_string(PyCode_Addr2Line(c, offset));
+}
+
+}  // namespace
+
+void install_host_hooks() {
+  g_exec.unlock = unlock;
+  g_exec.lock = lock;
+  g_location.locate = locate;
+  g_location.drop = drop;
+  g_location.describe = describe;
+}
+
+}  // namespace binding
+}  // namespace pd
