@@ -469,7 +469,7 @@ def unflatten(input, dim, sizes):
     (2, 3)
     """
     dim = _axis("unflatten", dim, input.ndim)
-    return input.reshape(*input.shape[:dim], *sizes, *input.shape[dim + 1 :])
+    return input.reshape((*input.shape[:dim], *sizes, *input.shape[dim + 1 :]))
 
 
 @_public

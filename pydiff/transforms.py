@@ -361,7 +361,7 @@ def jacrev(function, argnums=0):
                 return pull(tree_unflatten(out_structure, cotangents))
 
             rows, structure = tree_flatten(vmap(row)(_basis(output)))
-            rows = [r.reshape(*output.shape, *r.shape[1:]) for r in rows]
+            rows = [r.reshape((*output.shape, *r.shape[1:])) for r in rows]
             block = tree_unflatten(structure, rows)
             blocks.append(block[0] if single else block)
         return tree_unflatten(out_structure, blocks)
@@ -395,7 +395,7 @@ def jacfwd(function, argnums=0):
                 return jvp(chosen, primals, tree_unflatten(structure, moves))[1]
 
             parts, out_structure = tree_flatten(vmap(column, out_dims=-1)(_basis(leaf)))
-            columns.append([p.reshape(*p.shape[:-1], *leaf.shape) for p in parts])
+            columns.append([p.reshape((*p.shape[:-1], *leaf.shape)) for p in parts])
         blocks = []
         for k in range(len(columns[0])):
             block = tree_unflatten(structure, [parts[k] for parts in columns])

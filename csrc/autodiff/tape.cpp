@@ -109,16 +109,27 @@ TapeNode* record_tape(OpId op, const Var* in, int nin, const AttrsRef& a, Var* o
       n->edges[k].node = in[k].m->node;
       n->edges[k].out = in[k].m->out;
     }
-    if (t.needs_in >> std::min(k, 31) & 1) {
+  }
+  // What the derivatives of the operands with an edge read, and no more.
+  uint32_t needs_in = t.needs_in;
+  bool needs_out = t.needs_out;
+  if (nin <= 3 && t.mentions[0] != OpTraits::kUnknown) {
+    uint32_t m = 0;
+    for (int k = 0; k < nin; ++k)
+      if (n->edges[k].node) m |= t.mentions[k];
+    needs_in = m & 7;
+    needs_out = m & 8;
+  }
+  for (int k = 0; k < nin; ++k)
+    if (needs_in >> std::min(k, 31) & 1) {
       n->saved[k] = in[k];
       ++in[k].v->taped;
     }
-  }
   n->outs.resize(nout);
-  n->saved_out.resize(t.needs_out ? nout : 0);
+  n->saved_out.resize(needs_out ? nout : 0);
   for (int k = 0; k < nout; ++k) {
     n->outs[k] = outs[k].v->spec();
-    if (t.needs_out) {
+    if (needs_out) {
       n->saved_out[k] = Var(outs[k].v);
       ++outs[k].v->taped;
     }
@@ -205,13 +216,13 @@ void push_tangents(OpId op, const Var* in, int nin, const AttrsRef& a, const Ext
     std::vector<Var> results;
     if (outs.size() == 1) {
       if (!is_differentiable(outs[0].dtype())) continue;
-      if (!t.jvp) fail(t.name, "has no forward-mode derivative", "", "reverse mode (grad, vjp)", ErrorKind::NotDifferentiable);
+      if (!t.jvp) fail(t.name, "has no forward-mode derivative", "a tangent", "reverse mode (grad, vjp)", ErrorKind::NotDifferentiable);
       JvpArgs args{{op, nin, primals.data(), specs.data(), outs.data(), 1, a ? a->v : none, extra}, tangents.data()};
       results.push_back(t.jvp(args));
     } else {
       std::unique_ptr<Extra> subs = copy_subs(extra);
       if (!subs || !g_autodiff.jvp_of)
-        fail(t.name, "has no forward-mode derivative", "", "reverse mode (grad, vjp)", ErrorKind::NotDifferentiable);
+        fail(t.name, "has no forward-mode derivative", "a tangent", "reverse mode (grad, vjp)", ErrorKind::NotDifferentiable);
       results = g_autodiff.jvp_of(*subs->subs[0], primals, tangents);
     }
     for (size_t k = 0; k < outs.size(); ++k)

@@ -70,7 +70,7 @@ Image image_of(Value* v, const Env& env, int64_t size) {
     // A node whose body takes its operands one to one is its body, batched.
     const Graph* body = extra && extra->subs.size() == 1 ? extra->subs[0].get() : nullptr;
     if (!body || body->params.size() != n)
-      fail(t.name, "has no batch rule", "", "a loop in place of vmap", ErrorKind::NotDifferentiable);
+      fail(t.name, "has no batch rule", "vmap over it", "a loop in place of vmap", ErrorKind::NotDifferentiable);
     Env inner;
     std::vector<Value*> roots;
     for (size_t k = 0; k < n; ++k) inner[body->params[k].get()] = Image{{in[k]}, batched[k]};
@@ -83,7 +83,7 @@ Image image_of(Value* v, const Env& env, int64_t size) {
     }
     return r;
   }
-  if (!t.batch) fail(t.name, "has no batch rule", "", "a loop in place of vmap", ErrorKind::NotDifferentiable);
+  if (!t.batch) fail(t.name, "has no batch rule", "vmap over it", "a loop in place of vmap", ErrorKind::NotDifferentiable);
   static const Ints none;
   BatchArgs args{v->op, v->nin, in.data(), batched.get(), size, v->attrs ? v->attrs->v : none, extra.get()};
   r.outs = {t.batch(args)};

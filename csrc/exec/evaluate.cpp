@@ -1,9 +1,12 @@
 // Evaluation: which values to compute, the plan for them (made or found), and their buffers.
 #include "exec/exec.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <cstring>
 #include <mutex>
+#include <new>
 #include <unordered_map>
 
 #include "exec/plan.h"
@@ -334,6 +337,8 @@ std::mutex& running() {
   static auto* m = new std::mutex;
   return *m;
 }
+// The child of a fork has none of the parent's threads, so nobody to give the turn back.
+const int g_forked = pthread_atfork(nullptr, nullptr, [] { new (&running()) std::mutex; });
 class Turn {
  public:
   Turn() {

@@ -53,6 +53,7 @@ class Lowering {
     }
     for (int i : major_) out_.major_dims.push_back(g.dims[i]);
     for (int i : minor_) out_.minor_dims.push_back(g.dims[i]);
+    if (n == 0) out_.minor_dims.push_back(1);  // an axis on which a bound can hold nowhere
     all_ = out_.major_dims;
     for (int64_t d : out_.minor_dims) all_.push_back(d);
   }
@@ -99,17 +100,15 @@ class Lowering {
         r.lo.push_back(lo[i]);
         r.hi.push_back(hi[i]);
       }
+    if (r.strides.empty()) {
+      r.strides.push_back(0);
+      r.lo.push_back(0);
+      r.hi.push_back(1);
+    }
     // Bounds on an axis of size 1 that was dropped hold everywhere or nowhere.
     if (v.bounded)
       for (int i = 0; i < shape.size(); ++i)
-        if (shape[i] == 1 && (v.lo[i] > 0 || v.hi[i] < 1)) {
-          if (r.hi.empty()) {
-            r.strides.push_back(0);
-            r.lo.push_back(0);
-            r.hi.push_back(0);
-          }
-          r.hi[0] = r.lo[0] = 0;
-        }
+        if (shape[i] == 1 && (v.lo[i] > 0 || v.hi[i] < 1)) r.hi[0] = r.lo[0] = 0;
     return r;
   }
 

@@ -30,6 +30,9 @@ struct OpTraits {
   uint8_t cost = 1;          // elementwise: in units of one addition
   uint32_t needs_in = 0;     // bit k: the derivative mentions operand k
   bool needs_out = false;    // the derivative mentions the result
+  // By operand, where it is known: what its own derivative mentions (bits 0…2 operands, 3 the result).
+  static constexpr uint8_t kUnknown = 0xff;
+  uint8_t mentions[3] = {kUnknown, kUnknown, kUnknown};
   Diff diff[4] = {Diff::Yes, Diff::Yes, Diff::Yes, Diff::Yes};
   ReduceKind reduce = ReduceKind::None;
   MoveKind move = MoveKind::None;

@@ -54,7 +54,7 @@ bool in_types(const OpTraits& t, DType d) {
 // The type in which a row computes on operands of type d.
 DType row_type(const OpTraits& t, DType d) {
   if (!has_kernels(d))
-    fail(t.name, std::string("no kernel for ") + name_of(d), "", "a cast to float32, float64, int32, int64 or bool",
+    fail(t.name, "no kernel for this type yet", name_of(d), "a cast to float32, float64, int32, int64 or bool",
          ErrorKind::Type);
   if (in_types(t, d)) return d;
   if ((t.types & kFloats) && !(t.types & (kI32 | kI64)) && !is_floating(d)) return default_dtype();

@@ -25,6 +25,13 @@ void check_axes(const char* op, const Ints& axes, int ndim) {
            "axes from 0 to " + std::to_string(ndim - 1), ErrorKind::Index);
 }
 
+void check_size(const char* op, const Shape& s) {
+  int64_t n = 16;
+  for (int64_t d : s)
+    if (d && __builtin_mul_overflow(n, d, &n))
+      fail(op, "more elements than can be counted", to_string(s), "smaller sizes");
+}
+
 Ints normalize_axes(const char* op, const Axes& axes, int ndim) {
   Ints out;
   if (axes.all) {

@@ -34,6 +34,7 @@ OpTraits control_row(OpId id);
 
 Ints normalize_axes(const char* op, const Axes& axes, int ndim);  // ascending, none twice
 void check_axes(const char* op, const Ints& axes, int ndim);      // of attributes
+void check_size(const char* op, const Shape& s);                  // its bytes, of any dtype, can be counted
 Shape drop_axes(const Shape& s, const Ints& axes);
 int64_t count_along(const Shape& s, const Ints& axes);
 // A reduction's result with the axes back, each of size 1.

@@ -55,6 +55,7 @@ Spec infer_expand(const OpTraits& t, const Spec* in, int, const Ints& shape) {
   if (!ok)
     fail(t.name, "the shape does not broadcast", to_string(s) + " -> " + to_string(shape),
          "sizes that are equal, or 1 before, counted from the right");
+  check_size(t.name, shape);
   return with_shape(*in, shape);
 }
 void vjp_expand(const VjpArgs& a, Var* out) { out[0] = sum_to(a.cotangents[0], a.specs[0].shape); }

@@ -33,10 +33,11 @@ Spec infer_cast(const OpTraits&, const Spec* in, int, const Ints& a) {
   s.dtype = static_cast<DType>(a[0]);
   return s;
 }
-Spec infer_iota(const OpTraits&, const Spec*, int, const Ints& a) {
+Spec infer_iota(const OpTraits& t, const Spec*, int, const Ints& a) {
   Spec s;
   int n = a.size() - 2;
   s.shape = Shape(a.data(), n);
+  check_size(t.name, s.shape);
   s.dtype = DType::I64;
   s.device.kind = static_cast<DeviceKind>(a[n]);
   s.device.index = static_cast<int8_t>(a[n + 1]);
@@ -107,8 +108,11 @@ template <class Row> void fill_derivatives(OpTraits& t) {
     t.diff[k] = rule.kind == DKind::None ? Diff::No : rule.kind == DKind::Zero ? Diff::Zero : Diff::Yes;
     if constexpr (std::is_same<decltype(rule.make()), Mention>::value) {
       uint32_t m = rule.make().mask;
+      t.mentions[k] = static_cast<uint8_t>(m & 15);
       t.needs_in |= m & 7;
       t.needs_out |= (m & 8) != 0;
+    } else {
+      t.mentions[k] = 0;
     }
   });
   t.vjp = row_vjp<Row>;

@@ -95,7 +95,9 @@ bool to_operand(PyObject* o, DeviceId device, Var& out) {
   if (PyLong_Check(o)) {
     int over = 0;
     long long i = PyLong_AsLongLongAndOverflow(o, &over);
-    if (over) fail("number", "a Python integer does not fit 64 bits", "", "float(n)");
+    if (over)
+      fail("number", "a Python integer does not fit 64 bits", over > 0 ? "more than 2**63 - 1" : "less than -2**63",
+           "float(n)");
     out = number(static_cast<int64_t>(i), device);
     return true;
   }

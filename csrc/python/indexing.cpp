@@ -71,18 +71,20 @@ struct Axis {  // one axis of the part, in the making
 Parsing parse_index(const Var& x, PyObject* key) {
   Parsing p;
   PyObject* one[1] = {key};
-  PyObject** items = one;
+  PyObject* const* items = one;
   Py_ssize_t n = 1;
   if (PyTuple_Check(key)) {
     items = PySequence_Fast_ITEMS(key);
     n = PyTuple_GET_SIZE(key);
   }
+  std::vector<PyObject*> replaced;
+  std::vector<py::object> owned;
   const Shape& shape = x.shape();
   int nd = shape.size();
 
   // How many axes the items take, so that an ellipsis knows its share.
   std::vector<Var> arrays(static_cast<size_t>(n));
-  int taken = 0;
+  int taken = 0, many = 0;
   bool dots = false;
   for (Py_ssize_t i = 0; i < n; ++i) {
     PyObject* o = items[i];
@@ -101,8 +103,19 @@ Parsing parse_index(const Var& x, PyObject* key) {
       }
       taken += is_bool(v.dtype()) ? v.shape().size() : 1;
       arrays[static_cast<size_t>(i)] = v;
+      ++many;
     }
   }
+  // Beside other arrays a 0-d one selects, as an integer does; alone it need not be looked at.
+  for (Py_ssize_t i = 0; i < n && many > 1; ++i) {
+    Var& v = arrays[static_cast<size_t>(i)];
+    if (!v || !v.shape().empty() || is_bool(v.dtype()) || v.v->abstract) continue;
+    if (replaced.empty()) replaced.assign(items, items + n);
+    owned.push_back(item("index", v));
+    replaced[static_cast<size_t>(i)] = owned.back().ptr();
+    v = Var();
+  }
+  if (!replaced.empty()) items = replaced.data();
   if (taken > nd)
     fail("index", "too many indices", std::to_string(taken) + " for " + to_string(shape), std::to_string(nd) + " at most",
          ErrorKind::Index);

@@ -12,15 +12,24 @@ namespace {
 PyObject* g_start = nullptr;
 PyObject* g_compile_now = nullptr;
 
-// An error of the service is no error of the computation: it is shown, and the interpreter goes on.
+// An error of the service is no error of the computation: it is shown, and the interpreter goes on. Ctrl-C
+// is not the service's: it is raised again, where the user's code runs next. True: it was Ctrl-C.
+bool put_aside(PyObject* service) {
+  bool interrupted = PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
+  if (interrupted) {
+    PyErr_Clear();
+    PyErr_SetInterrupt();
+  } else {
+    PyErr_WriteUnraisable(service);
+  }
+  return interrupted;
+}
+
 bool start_compiler() {
   if (!g_start || !Py_IsInitialized()) return false;
   py::gil_scoped_acquire gil;
   PyObject* r = PyObject_CallNoArgs(g_start);
-  if (!r) {
-    PyErr_WriteUnraisable(g_start);
-    return false;
-  }
+  if (!r) return put_aside(g_start);  // interrupted: the next kernel asks again
   bool yes = PyObject_IsTrue(r) > 0;
   Py_DECREF(r);
   return yes;
@@ -31,7 +40,7 @@ void* compile_now(const char* name, const char* ir, const char* error) {
   py::gil_scoped_acquire gil;
   PyObject* r = PyObject_CallFunction(g_compile_now, "sss", name, ir, error);
   if (!r) {
-    PyErr_WriteUnraisable(g_compile_now);
+    put_aside(g_compile_now);
     return nullptr;
   }
   void* address = PyLong_AsVoidPtr(r);

@@ -20,6 +20,7 @@ struct TensorObject {
   PyObject_HEAD
   Var var;            // what it holds; perhaps old where `alias` says so
   Alias* alias;       // null: no other tensor shares its memory
+  Ints* strides;      // of a view that outlived what it was a view of, where not in order; else null
   PyObject* grad;     // null: None
   PyObject* weakrefs;
   bool retains_grad;

@@ -21,6 +21,7 @@ void fill_in(TensorObject* t, Var v) {
   new (&t->var) Var(std::move(v));
   if (t->var.v) ++t->var.v->handles;
   t->alias = nullptr;
+  t->strides = nullptr;
   t->grad = nullptr;
   t->weakrefs = nullptr;
   t->retains_grad = false;
@@ -32,6 +33,7 @@ void tensor_dealloc(PyObject* o) {
   if (t->weakrefs) PyObject_ClearWeakRefs(o);
   leave_cell(t);
   disown_leaf(t);
+  delete t->strides;
   Py_CLEAR(t->grad);
   if (t->var.v) --t->var.v->handles;
   t->var.~Var();
@@ -167,6 +169,8 @@ int set_data(PyObject* self, PyObject* value, void*) {
     TensorObject* t = as_tensor_object(self);
     Var next(value_of(value).v), cur = value_of(self);
     leave_cell(t);
+    delete t->strides;
+    t->strides = nullptr;
     bool like = next.shape() == cur.shape() && next.dtype() == cur.dtype() && next.device() == cur.device();
     if (like || !requires_grad(cur)) {
       store(t, with_edge_of(next, cur));

@@ -88,11 +88,18 @@ void settle(Cell* c) noexcept {
   if (c->count > 1) return;
   if (c->count == 1) {
     Alias* last = c->members;
-    if (c->base != last->self && last->generation != c->generation) return;
+    TensorObject* t = last->self;
+    if (c->base != t) {
+      if (last->generation != c->generation) return;
+      // The order of its memory decides what its reshapes share: it stays what it was.
+      Ints st = strides_of(t);
+      if (st != contiguous_strides(t->var.shape())) t->strides = new Ints(st);
+    }
     part_from(c, last);
   }
   c->base = nullptr;
   store_base(c, Var());
+  delete c->strides;
   delete c;
 }
 
@@ -107,6 +114,7 @@ void leave_cell(TensorObject* t) noexcept {
   if (c->base == t) {
     c->base = nullptr;
     store_base(c, t->var);
+    if (t->strides) c->strides = new Ints(*t->strides);
   }
   part_from(c, a);
   settle(c);
@@ -245,9 +253,10 @@ bool restride(const Shape& shape, const Ints& strides, const Shape& to, Ints& ou
 
 Ints strides_of(TensorObject* t) {
   Alias* a = t->alias;
-  if (!a || a->cell->base == t) return contiguous_strides(t->var.shape());
+  if (!a || a->cell->base == t) return t->strides ? *t->strides : contiguous_strides(t->var.shape());
   Shape shape = base_of(a->cell).shape();
-  Ints st = contiguous_strides(shape);
+  const Ints* known = a->cell->base ? a->cell->base->strides : a->cell->strides;
+  Ints st = known ? *known : contiguous_strides(shape);
   for (const Step& s : a->steps) switch (s.kind) {
       case StepKind::Slice:
         for (int i = 0; i < shape.size(); ++i) {
@@ -288,7 +297,7 @@ Ints strides_of(TensorObject* t) {
 }
 
 bool reshape_shares(TensorObject* t, const Shape& to) {
-  if (!t->alias) return true;
+  if (!t->alias && !t->strides) return true;
   Ints out;
   return restride(t->var.shape(), strides_of(t), to, out);
 }

@@ -25,6 +25,7 @@ struct Cell {
   uint64_t generation = 0;
   TensorObject* base = nullptr;  // null: it is gone, and `orphan` has the value
   Var orphan;
+  Ints* strides = nullptr;       // of the base that is gone, where not in order
   Alias* members = nullptr;
   int count = 0;
 };

@@ -454,7 +454,9 @@ def test_a_view_that_is_left_alone_is_a_tensor_of_its_own():
     x = pd.ones(1, 3).expand(4, 3)
     x[1] += 1
     assert x.tolist() == [[1.0] * 3, [2.0] * 3, [1.0] * 3, [1.0] * 3]
-    assert pd.arange(6.0).reshape(2, 3).T.view(-1).tolist() == [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]
+    y = pd.arange(6.0).reshape(2, 3).T
+    z = y.view(-1)
+    assert z.tolist() == [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]
 
 
 def test_outputs_of_one_plan_that_share_memory():

@@ -139,10 +139,13 @@ def test_an_error_leaves_the_graph_as_it_was():
 
 
 def test_not_differentiable_names_the_op():
-    with pytest.raises(pd.NotDifferentiableError, match=r"\[gt\].*got"):
-        t = leaf(3)
-        pd.grad(lambda t: pd.where(t > 1, t, 0.0).sum())(t)  # a comparison that only selects is no obstacle
+    for derivative in (pd.grad, lambda f: lambda t: pd.jvp(f, (t,), (pd.ones(3),))):
+        with pytest.raises(pd.NotDifferentiableError, match=r"^\[unique\] .+; got .+; try .+"):
+            derivative(lambda t: pd.unique(t).sum())(x(3))
+    t = leaf(3)
+    with pytest.raises(RuntimeError, match="no path to anything that requires grad"):
         (t > 1).float().sum().backward()
+    assert pd.grad(lambda t: pd.where(t > 1, t, 0.0).sum())(x(3)).tolist() == [0, 0, 1]
 
 
 def test_index_out_of_range_is_found_by_the_run_and_names_op_and_line():
@@ -320,6 +323,7 @@ def test_bad_flags_are_named(name, value):
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
+# All sums stay below 2**24, so they are exact in float32.
 USED = """
     import os, sys
     import numpy as np
@@ -327,12 +331,12 @@ USED = """
 
     def work(k):
         t = pd.arange(300_000, dtype=pd.float32).reshape(300, 1000) % 7
-        w = pd.full((1000, 20), float(k))
+        w = pd.full((1000, 1), float(k))
         return ((t + 1) @ w).sum().item() + (t * k).sum().item()
 
     def right(k):
         t = np.arange(300_000).reshape(300, 1000) % 7
-        return float(((t + 1) @ np.full((1000, 20), k)).sum() + (t * k).sum())
+        return float(((t + 1) @ np.full((1000, 1), k)).sum() + (t * k).sum())
 
     assert work(1) == right(1)  # threads, BLAS and compiler are running now
 """
@@ -404,58 +408,62 @@ def test_fork_while_compiling(tmp_path):
     assert out.strip() == "[0, 0, 0, 0, 0, 0]"
 
 
-def test_interrupt_in_a_long_evaluation():
-    process = start("""
-        import signal, sys, time
+def interrupt(code, after):
+    """Ctrl-C `after` seconds after the process says "ready"; returns its output and how long it went on."""
+    process = start(code)
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(after)
+    process.send_signal(signal.SIGINT)
+    sent = time.perf_counter()
+    out, err = finish(process)
+    assert err == ""
+    return out.split("\n"), time.perf_counter() - sent
+
+
+def test_interrupt_between_evaluations():
+    out, took = interrupt("""
+        import sys, time
         import pydiff as pd
-        t = pd.ones(2_000_000)
+        t = pd.ones(1_000_000)
         print("ready", flush=True)
         start = time.perf_counter()
         try:
-            while True:
+            while time.perf_counter() - start < 60:
                 y = t
                 for _ in range(40):
                     y = pd.tanh(y) + t
                 y.sum().item()
-                if time.perf_counter() - start > 60:
-                    sys.exit("nothing came")
         except KeyboardInterrupt:
-            print("interrupted", flush=True)
-        z = (t * 2).sum().item()
-        print(z, pd.ones(3).tolist())
-    """)
-    assert process.stdout.readline().strip() == "ready"
-    time.sleep(1.0)
-    process.send_signal(signal.SIGINT)
-    sent = time.perf_counter()
-    assert process.stdout.readline().strip() == "interrupted"
-    assert time.perf_counter() - sent < 10
-    out, _ = finish(process)
-    assert out.strip() == "4000000.0 [1.0, 1.0, 1.0]"
+            print("interrupted")
+        print((t * 2).sum().item(), pd.ones(3).tolist())
+    """, after=1.0)
+    assert out[:2] == ["interrupted", "2000000.0 [1.0, 1.0, 1.0]"]
+    assert took < 20
 
 
-def test_interrupt_within_one_evaluation_leaves_values_whole():
-    process = start("""
-        import sys, time
+@pytest.mark.parametrize("mode", ["off", "background", "blocking"])
+def test_interrupt_within_one_evaluation(mode, monkeypatch, tmp_path):
+    monkeypatch.setenv("PYDIFF_JIT", mode)
+    monkeypatch.setenv("PYDIFF_CACHE_DIR", str(tmp_path))
+    # Seconds of work in one plan, which runs to its end: then comes the interrupt, and all values are whole.
+    out, took = interrupt("""
+        import time
         import pydiff as pd
-        a = pd.eye(900) * 0.5
+        a = pd.eye(600) * 0.5
         y = a
-        for _ in range(150):
+        for _ in range(100):
             y = y @ a + a
         print("ready", flush=True)
         try:
             y.sum().item()
             time.sleep(30)
         except KeyboardInterrupt:
-            print("interrupted", flush=True)
-        # Fixed point of d -> d / 2 + 1/2 on the diagonal.
-        print(round(y.sum().item()), (a + 1).sum().item() == 900 * 900 + 450)
-    """)
-    assert process.stdout.readline().strip() == "ready"
-    time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
-    out, _ = finish(process)
-    assert out.split("\n")[:2] == ["interrupted", "900 True"]
+            print("interrupted")
+        # On the diagonal d -> d / 2 + 1 / 2, whose fixed point is 1.
+        print(round(y.sum().item()), (a + 1).sum().item() == 600 * 600 + 300)
+    """, after=0.1)
+    assert out[:2] == ["interrupted", "600 True"]
+    assert took < 29
 
 
 EXITS = {
