@@ -35,8 +35,8 @@ def trained(tmp_path_factory):
 
 def test_accuracy_and_progress(trained):
     _, done, _ = trained
-    epochs = re.findall(r"^epoch +(\d+)/30 +loss (\S+) +accuracy (\S+) +test accuracy (\S+)", done.stdout, re.M)
-    assert [int(number) for number, *_ in epochs] == list(range(1, 31))
+    epochs = re.findall(r"^epoch +(\d+)/60 +loss (\S+) +accuracy (\S+) +test accuracy (\S+)", done.stdout, re.M)
+    assert [int(number) for number, *_ in epochs] == list(range(1, 61))
     assert float(epochs[-1][1]) < float(epochs[0][1]) / 5
     assert float(re.search(r"^test accuracy (\S+)$", done.stdout, re.M)[1]) >= 0.97
     assert done.stderr == ""

@@ -4,13 +4,32 @@
 
 #include <frameobject.h>
 
+#ifdef __GLIBCXX__
+#include <cxxabi.h>
+#include <unistd.h>
+#endif
+
 namespace pd {
 namespace binding {
 
 namespace {
 
 void* unlock() { return PyEval_SaveThread(); }
-void lock(void* state) { PyEval_RestoreThread(static_cast<PyThreadState*>(state)); }
+
+// A daemon thread that comes back after Python has gone down is ended by Python through pthread_exit, which
+// unwinds its stack; no destructor on the way may be left like that, and the program would abort. Such a
+// thread sleeps until the process is gone, as from Python 3.14 on.
+void lock(void* state) {
+#ifdef __GLIBCXX__
+  try {
+    PyEval_RestoreThread(static_cast<PyThreadState*>(state));
+  } catch (const abi::__forced_unwind&) {
+    for (;;) pause();
+  }
+#else
+  PyEval_RestoreThread(static_cast<PyThreadState*>(state));
+#endif
+}
 
 // pydiff's own Python is not the user's: its code lies in the folder of the package.
 bool is_own(PyCodeObject* code) {

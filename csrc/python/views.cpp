@@ -103,6 +103,12 @@ void settle(Cell* c) noexcept {
   delete c;
 }
 
+// A view is no leaf, and hooks on it are not hooks on its base, even where its steps change nothing.
+Var own_edge(Var view, const Var& base) {
+  if (!requires_grad(view) || view.m != base.m) return view;
+  return carry_tangents(make_leaf_var(view), view);
+}
+
 bool leaf_edge(const Var& v) { return v.m && v.m->node && v.m->node->leaf; }
 
 }  // namespace
@@ -134,7 +140,7 @@ void refresh(TensorObject* t) {
         bool was = set_grad_enabled(true);
         ~Mode() { set_grad_enabled(was); }
       } mode;
-      store(t, apply_steps(base_of(c), a->steps));
+      store(t, own_edge(apply_steps(base_of(c), a->steps), base_of(c)));
     }
     a->generation = c->generation;
   }
@@ -142,6 +148,8 @@ void refresh(TensorObject* t) {
 }
 
 PyObject* make_view(TensorObject* parent, Steps steps, Var value, bool detached) {
+  bool cut = detached || (parent->alias && parent->alias->detached) || (!grad_enabled() && requires_grad(parent->var));
+  if (!detached) value = grad_enabled() ? own_edge(std::move(value), parent->var) : carry_tangents(detach(value), value);
   PyObject* out = wrap(std::move(value));
   Cell* c;
   if (parent->alias) {
@@ -153,7 +161,6 @@ PyObject* make_view(TensorObject* parent, Steps steps, Var value, bool detached)
   }
   Alias* from = parent->alias;
   bool of_leaf = from->of_leaf || (from->detached && leaf_edge(parent->var) && !detached);
-  bool cut = detached || from->detached || (!grad_enabled() && requires_grad(parent->var));
   Alias* a = join(c, as_tensor_object(out));
   a->steps = from->steps;
   a->steps.insert(a->steps.end(), std::make_move_iterator(steps.begin()), std::make_move_iterator(steps.end()));

@@ -75,11 +75,13 @@ def _call(row, operands, options):
     levels = sorted({level for o in operands for level in tangent_levels(o)})
     plain = [_stripped(o, levels) for o in operands]
     results = _compute(row, plain, options)
-    if levels:
-        results = _push(row, operands, results, options, levels)
-    if is_grad_enabled() and any(o.requires_grad for o in operands):
-        if any(r.dtype.is_floating_point for r in results):
-            results = _attach(row, operands, results, options)
+    smooth = any(r.dtype.is_floating_point for r in results)
+    taped = smooth and is_grad_enabled() and any(o.requires_grad for o in operands)
+    if levels and smooth:
+        # The jvp rule may read the results: for reverse over forward mode they are taped already there.
+        results = _push(row, operands, _attach(row, operands, results, options) if taped else results, options, levels)
+    if taped:
+        results = _attach(row, operands, results, options)
     return results[0] if len(results) == 1 else tuple(results)
 
 

@@ -171,7 +171,7 @@ def draws(rng, everything):
 def contractions(rng, everything):
     shapes = [((64, 48), (48, 80)), ((1, 300), (300, 1)), ((257, 129), (129, 65)), ((3, 17, 20), (20, 9)), ((5, 8, 9), (5, 9, 4))]
     if everything:
-        shapes += [((700, 300), (300, 513)), ((2, 1, 33, 40), (3, 40, 21)), ((1000,), (1000, 70))]
+        shapes += [((700, 300), (300, 513)), ((2, 1, 33, 40), (3, 40, 21)), ((1, 1000), (1000, 70))]
     for dtype in (np.float32, np.float64):
         for a, b in shapes:
             yield from with_gradients(f"matmul {a} {b} {dtype.__name__}", lambda p, q: p @ q, *leaves(rng, a, b, dtype=dtype))

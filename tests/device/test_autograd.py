@@ -4,6 +4,7 @@ import gc
 import subprocess
 import sys
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -425,9 +426,7 @@ print("done")
 
 @pytest.mark.timeout(240)
 def test_long_chains_neither_overflow_the_stack_nor_die_when_freed(nightly):
-    from test_same_bits import ROOT
-
-    code = LONG.format(root=str(ROOT), n=1_000_000 if nightly else 100_000)
+    code = LONG.format(root=str(Path(pd.__file__).parents[1]), n=1_000_000 if nightly else 100_000)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.strip() == "done", done.stderr[-2000:]
 

@@ -233,17 +233,22 @@ def check(seed, number, dtype):
             raise AssertionError(f"result {k} of graph {number} (--seed {seed}), {dtype}:\n{program}\n{e}") from None
 
 
-@pytest.mark.parametrize("part", range(6))
 @pytest.mark.smoke
+def test_a_few_random_graphs(seed):
+    for number in range(60):
+        check(seed, number, "float32" if number % 3 else "float64")
+
+
+@pytest.mark.parametrize("part", range(8))
 def test_random_graphs(part, seed):
-    for number in range(part * 10, part * 10 + 10):
+    for number in range(100 + part * 100, 200 + part * 100):
         check(seed, number, "float32" if number % 3 else "float64")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(40))
 def test_many_random_graphs(part, seed):
-    for number in range(1000 + part * 100, 1100 + part * 100):
+    for number in range(1000 + part * 250, 1250 + part * 250):
         check(seed, number, "float32" if number % 3 else "float64")
 
 

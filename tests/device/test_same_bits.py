@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from oracle import same_bits
 
+import pydiff as pd
+
 HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+HOME = str(pathlib.Path(pd.__file__).parents[1])  # of the pydiff under test
 
 
 def isas():
@@ -38,7 +40,7 @@ def run(tmp_path_factory, seed, nightly):
             jit, fuse, threads, isa = setting
             env = dict(os.environ, PYDIFF_JIT=jit, PYDIFF_FUSE=fuse, PYDIFF_NUM_THREADS=threads, PYDIFF_ISA=isa)
             env["PYDIFF_CACHE_DIR"] = ""  # compiled by this very code
-            env["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(HERE)])
+            env["PYTHONPATH"] = os.pathsep.join([HOME, str(HERE)])
             out = folder / ("-".join(map(str, setting)) + ".npz")
             command = [sys.executable, "-W", "error", str(HERE / "bit_programs.py"), str(out), str(seed)]
             ran = subprocess.run(command + ["all"] * nightly, env=env, capture_output=True, text=True)
