@@ -29,6 +29,7 @@ def interleaved(peers, rounds=15, warmup=3, at_least=0.02):
     """Time the functions of `peers` (label -> function) by turns.
 
     Arguments:
+        peers: a function with an attribute `before` has that called, untimed, ahead of its turns.
         rounds: how often each is timed.
         warmup: calls of each before the first round, untimed. pydiff compiles in the background
             meanwhile, so a function is also called until `at_least` seconds have passed.
@@ -38,6 +39,7 @@ def interleaved(peers, rounds=15, warmup=3, at_least=0.02):
     """
     calls = {}
     for label, function in peers.items():
+        _before(function)
         for _ in range(warmup):
             function()
         calls[label] = _calls_to_fill(function, at_least)
@@ -50,6 +52,7 @@ def interleaved(peers, rounds=15, warmup=3, at_least=0.02):
         for _ in range(rounds):
             for label in order:
                 function, n = peers[label], calls[label]
+                _before(function)
                 start = time.perf_counter()
                 for _ in range(n):
                     function()
@@ -59,6 +62,12 @@ def interleaved(peers, rounds=15, warmup=3, at_least=0.02):
         if was_on:
             gc.enable()
     return timings
+
+
+def _before(function):
+    prepare = getattr(function, "before", None)
+    if prepare:
+        prepare()
 
 
 def _calls_to_fill(function, seconds):

@@ -2,6 +2,7 @@
 
 import functools
 
+from . import _C
 from ._C import (
     Tensor,
     attach_custom,
@@ -206,6 +207,7 @@ class FunctionCtx:
         self._not_differentiable = ()
         self._outputs = ()
         self._from_outputs = {}
+        self._lifted = {}  # arguments with the tangents that forward was not given, by what it was given
 
     def save_for_backward(self, *tensors):
         """Keep tensors (or None): inputs, results or values in between."""
@@ -217,7 +219,7 @@ class FunctionCtx:
     def saved_tensors(self):
         """What was saved, as it was."""
         return tuple(
-            self._outputs[self._from_outputs[i]] if i in self._from_outputs else tensor
+            self._outputs[self._from_outputs[i]] if i in self._from_outputs else self._lifted.get(id(tensor), tensor)
             for i, tensor in enumerate(self._saved)
         )
 
@@ -252,8 +254,9 @@ class Function:
     A subclass defines static methods `forward(ctx, *args)` and `backward(ctx, *cotangents)`, which
     returns one gradient (or None) for each argument of forward. Optionally `setup_context(ctx,
     inputs, output)`, with a `forward(*args)` that then gets no ctx, and `jvp(ctx, *tangents)` for
-    forward mode; without it the operations inside forward are differentiated. Called as
-    `Name.apply(*args)`. `backward` is taped where higher derivatives are asked for.
+    forward mode (of saved inputs and results); without it the operations inside forward are
+    differentiated. `vmap` sees the operations inside forward too. Called as `Name.apply(*args)`.
+    `backward` is taped where higher derivatives are asked for.
 
     >>> import pydiff as pd
     >>> class Cube(pd.autograd.Function):
@@ -294,7 +297,9 @@ class Function:
         primals = args
         if levels:
             primals = tuple(_without(a, levels) if isinstance(a, Tensor) else a for a in args)
-        with no_grad():
+        # Where the operations inside carry the tangents, these have to be taped with them.
+        inside = any(tangent_levels(t) for t in tensors) and not levels and is_grad_enabled()
+        with set_grad_enabled(inside):
             if cls.setup_context is None:
                 result = cls.forward(ctx, *primals)
             else:
@@ -309,11 +314,12 @@ class Function:
                 )
         frozen = [any(o is t for t in ctx._not_differentiable) for o in outputs]
         keep = ctx._note_outputs(outputs)
-        if levels:
-            outputs = cls._push(ctx, args, outputs, levels)
         if any(ctx.needs_input_grad) and is_grad_enabled():
             attached = attach_custom(tensors, outputs, cls._rule(ctx, args), cls.__name__, keep)
             outputs = [raw if fixed else new for raw, new, fixed in zip(outputs, attached, frozen)]
+        if levels:
+            outputs = cls._push(ctx, args, primals, outputs, levels)
+            _C.keep_tangents(outputs)
         return outputs[0] if single else tuple(outputs)
 
     @classmethod
@@ -338,18 +344,24 @@ class Function:
         return rule
 
     @classmethod
-    def _push(cls, ctx, args, outputs, levels):
-        """Tangents of the outputs by the user's jvp, level by level, lowest first."""
-        ctx._outputs = outputs
-        for level in levels:
+    def _push(cls, ctx, args, primals, outputs, levels):
+        """Tangents of the outputs by the user's jvp, level by level, lowest first.
+
+        What the rule reads at a level carries the tangents of the levels below it.
+        """
+        pairs = [(p, a) for p, a in zip(primals, args) if isinstance(a, Tensor)]
+        for place, level in enumerate(levels):
             tangents = [tangent_of(a, level) if isinstance(a, Tensor) else None for a in args]
             if all(t is None for t in tangents):
                 continue
+            ctx._outputs = outputs
+            ctx._lifted = {id(p): _without(a, levels[place:]) for p, a in pairs}
             pushed = cls.jvp(ctx, *tangents)
             if not isinstance(pushed, (tuple, list)):
                 pushed = (pushed,)
             outputs = [o if t is None else with_tangent(o, t, level) for o, t in zip(outputs, pushed)]
         ctx._outputs = ()
+        ctx._lifted = {id(p): a for p, a in pairs}
         return outputs
 
 

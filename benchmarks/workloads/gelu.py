@@ -38,6 +38,7 @@ def gelu():
         "NumPy op by op": numpy_gelu,
     }
     if torch:
+        torch.set_num_threads(pydiff.get_num_threads())
         theirs = torch.tensor(x)
 
         def torch_gelu():

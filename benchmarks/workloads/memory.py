@@ -6,7 +6,8 @@ from ..result import Result, number
 STEPS, EVERY, SETTLED = 10_000, 250, 1_000
 
 CODE = f"""
-import json, os
+import json, os, sys
+sys.modules["torch"] = sys.modules["jax"] = None  # not imported: their memory is not pydiff's
 import pydiff
 from benchmarks.workloads.train_step import torch_style_step
 

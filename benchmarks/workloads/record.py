@@ -5,7 +5,7 @@ import numpy as np
 import pydiff
 
 from ..measure import interleaved
-from ..peers import torch
+from ..peers import torch, torch_by_threads
 from ..result import Result
 
 OPS = 1000
@@ -24,7 +24,7 @@ def record():
     """Recording an operator on 64 floats from Python, and dropping it."""
     peers = {"pydiff records": _chain_of(pydiff), "NumPy computes": _chain_of(None)}
     if torch:
-        peers["PyTorch eager computes"] = _chain_of(torch)
+        peers |= torch_by_threads("PyTorch eager computes", _chain_of(torch))
     times = {label: t.median / OPS for label, t in interleaved(peers).items()}
     return Result(
         name="record",

@@ -254,6 +254,51 @@ struct PythonRule : CustomRule {
   }
 };
 
+// Rules whose kept results carry tangents of a level that is still open. The tangents may lead back to
+// the rule's own node, so the end of the level has to take them away.
+std::vector<std::pair<int32_t, TapeRef>>& with_level() {
+  static auto* v = new std::vector<std::pair<int32_t, TapeRef>>;
+  return *v;
+}
+
+void note_levels(const TapeRef& node, const Var& kept) {
+  if (!kept.m) return;
+  for (const Tangent& t : kept.m->tangents) with_level().emplace_back(t.level, node);
+}
+
+void end_level(int32_t level) {
+  pop_level(level);
+  auto& open = with_level();
+  std::vector<TapeRef> ended;
+  for (size_t i = 0; i < open.size();) {
+    if (open[i].first == level) {
+      ended.push_back(open[i].second);
+      open[i] = open.back();
+      open.pop_back();
+    } else {
+      ++i;
+    }
+  }
+  for (TapeRef& n : ended)
+    if (auto* rule = dynamic_cast<PythonRule*>(n->custom.get()))
+      for (Var& v : rule->kept)
+        if (v) v = strip_level(v, level);
+}
+
+// The results of a function got tangents after they were attached: its rule is to see them too.
+void keep_tangents(const std::vector<py::object>& outputs) {
+  for (const auto& o : outputs) {
+    const Var& y = value_of(o.ptr());
+    if (!requires_grad(y)) continue;
+    auto* rule = dynamic_cast<PythonRule*>(y.m->node->custom.get());
+    if (!rule) continue;
+    Var& kept = rule->kept[static_cast<size_t>(y.m->out)];
+    if (!kept) continue;
+    kept = carry_tangents(Var(kept.v), y);
+    note_levels(y.m->node, kept);
+  }
+}
+
 py::list attach(const std::vector<py::object>& inputs, const std::vector<py::object>& outputs, const py::object& call,
                 const std::string& name, const std::vector<bool>& keep) {
   std::vector<Var> in, out;
@@ -267,7 +312,10 @@ py::list attach(const std::vector<py::object>& inputs, const std::vector<py::obj
   std::vector<Var> attached = attach_custom(in, out, rule);
   py::list result;
   for (size_t k = 0; k < attached.size(); ++k) {
-    if (requires_grad(attached[k])) rule->node = attached[k].m->node.get();
+    if (requires_grad(attached[k])) {
+      rule->node = attached[k].m->node.get();
+      note_levels(attached[k].m->node, rule->kept[k]);
+    }
     result.append(wrapped(carry_tangents(attached[k], out[k])));
   }
   return result;
@@ -368,6 +416,7 @@ void bind_autograd(py::module_& m) {
     return o;
   }, "Takes the handle off the tape; returns it.");
   m.def("attach_custom", attach);
+  m.def("keep_tangents", keep_tangents);
 
   py::class_<Node>(m, "Node", "What the tape knows of the operation behind a result.")
       .def("name", [](const Node& n) { return node_name(n.n.get()); }, "The name of the operation.")
@@ -388,7 +437,7 @@ void bind_autograd(py::module_& m) {
 
   // ---- levels of forward mode
   m.def("push_level", push_level);
-  m.def("pop_level", pop_level);
+  m.def("pop_level", end_level);
   m.def("with_tangent", with_tangent);
   m.def("strip_level", strip_level);
   m.def("tangent_of", [](const Var& x, int32_t level) -> py::object {

@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 
+from .. import _C
 from .._C import (
     NotDifferentiableError,
     attach_custom,

@@ -191,7 +191,8 @@ def main(out, seed, everything):
         for name, value in program(np.random.default_rng([seed, number]), everything):
             assert name not in found, name
             found[name] = array(value)
-    np.savez(out, **{str(k): v for k, v in enumerate(found.values())}, names=np.array(list(found)))
+    counts = [pd._C.exec_stats()["kernels"], pd._C.kernel_stats()["compiled"]]
+    np.savez(out, **{str(k): v for k, v in enumerate(found.values())}, names=np.array(list(found)), counts=np.array(counts))
 
 
 if __name__ == "__main__":

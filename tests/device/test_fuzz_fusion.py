@@ -20,8 +20,9 @@ SIZES = [1, 2, 3, 5, 8, 16, 17, 33]
 class Program:
     """A list of steps, each a text and a function of the values so far."""
 
-    def __init__(self, rng):
+    def __init__(self, rng, smooth=False):
         self.rng = rng
+        self.smooth = smooth  # no steps, so that a rounding stays one
         self.shapes = []  # of each value so far
         self.steps = []
         rank = rng.integers(1, 4)
@@ -55,7 +56,7 @@ class Program:
         getattr(self, "grow_" + str(self.rng.choice(kinds)))()
 
     def grow_unary(self):
-        k, name = self.pick(), str(self.rng.choice(UNARY))
+        k, name = self.pick(), str(self.rng.choice(UNARY[:-2] if self.smooth else UNARY))
         f = getattr(pd, name)
         guarded = {"log1p": lambda v: f(v.abs()), "sqrt": lambda v: f(v.abs() + 0.5), "exp": lambda v: f(v.tanh())}
         self.add(f"{name}(v{k})", lambda v, g=guarded.get(name, f): g(v[k]), self.shapes[k])
@@ -133,6 +134,8 @@ class Program:
 
     def grow_cast(self):
         k = self.pick()
+        if self.smooth:
+            return self.add(f"v{k}.double()", lambda v: v[k].double(), self.shapes[k])
         self.add(f"v{k} + (v{k} * 3).int().float()", lambda v: v[k] + (v[k] * 3).int().to(v[k].dtype), self.shapes[k])
 
     def grow_transpose(self):
@@ -193,12 +196,19 @@ class Program:
         k = self.pick(lambda s: len(s) > 0)
         if k is not None:
             n, *rest = self.shapes[k]
-            self.add(f"cat([v{k}, v{k}.exp2()])", lambda v: pd.cat([v[k], v[k].tanh()]), (2 * n, *rest))
+            self.add(f"cat([v{k}, v{k}.tanh()])", lambda v: pd.cat([v[k], v[k].tanh()]), (2 * n, *rest))
 
     def __str__(self):
         lines = [f"v{k} = input{s}" for k, s in enumerate(self.inputs)]
         lines += [f"v{len(lines) + k} = {text}" for k, (text, _) in enumerate(self.steps)]
         return "\n".join(lines)
+
+    def results(self, *tensors):
+        """The last value and a middle one."""
+        values = list(tensors)
+        for _, f in self.steps:
+            values.append(f(values))
+        return values[-1], values[(len(self.inputs) + len(values)) // 2]
 
     def run(self, data, look):
         """All results, and the gradients of a sum of the last value and of a middle one."""
@@ -216,6 +226,48 @@ class Program:
         if loss.requires_grad:  # some end in floor or sign
             used = [g for g in pd.autograd.grad(loss, leaves, allow_unused=True) if g is not None]
         return [array(e) for e in ends] + [array(loss)] + [array(g) for g in used]
+
+
+def check_transforms(seed, number):
+    """Forward against reverse mode, both orders of their composition, and vmap against a loop, in float64.
+
+    Graphs may cancel terms a million times their result: 2^24 epsilons (4e-9) leave the roundings of these
+    room, and a wrong derivative none.
+    """
+    rng = np.random.default_rng([seed, number])
+    program = Program(rng, smooth=True)
+    data = [rng.uniform(-2, 2, (3, *s)) for s in program.inputs]
+    x, v = [[pd.tensor(d[k]) for d in data] for k in (0, 1)]
+    loss = lambda *t: sum((r * r).mean() for r in program.results(*t))  # noqa: E731
+    numbers = tuple(range(len(x)))
+    gradient = pd.grad(loss, argnums=numbers)
+
+    def near(a, b, what):
+        a, b = array(a), array(b)
+        assert a.shape == b.shape, f"{what}: {a.shape} for {b.shape}"
+        gap, scale = np.abs(a - b).max(initial=0), max(np.abs(b).max(initial=0), 1.0)
+        assert gap <= 2**24 * np.finfo(float).eps * scale, f"{what}: {gap} of {scale}"
+
+    def along(*t):
+        return sum((g * w).sum() for g, w in zip(gradient(*t), v))
+
+    try:
+        _, slope = pd.jvp(loss, tuple(x), tuple(v))
+        near(slope, along(*x), "forward and reverse")
+        over_reverse = pd.hvp(loss, tuple(x), tuple(v))[1]
+        over_forward = pd.grad(lambda *t: pd.jvp(loss, t, tuple(v))[1], argnums=numbers)(*x)
+        twice_reverse = pd.grad(along, argnums=numbers)(*x)
+        for k in numbers:
+            near(over_reverse[k], twice_reverse[k], f"second order by v{k}, forward over reverse")
+            near(over_forward[k], twice_reverse[k], f"second order by v{k}, reverse over forward")
+        batched = list(map(pd.tensor, data))
+        every = pd.vmap(program.results)(*batched), pd.vmap(gradient)(*batched)
+        for i in range(3):
+            one = [t[i] for t in batched]
+            for a, b in zip((*every[0], *every[1]), (*program.results(*one), *gradient(*one))):
+                near(a[i], b, "vmap")
+    except Exception as e:
+        raise AssertionError(f"graph {number} (--seed {seed}):\n{program}\n{type(e).__name__}: {e}") from e
 
 
 def check(seed, number, dtype):
@@ -243,6 +295,19 @@ def test_a_few_random_graphs(seed):
 def test_random_graphs(part, seed):
     for number in range(100 + part * 100, 200 + part * 100):
         check(seed, number, "float32" if number % 3 else "float64")
+
+
+@pytest.mark.parametrize("part", range(5))
+def test_random_graphs_under_transforms(part, seed):
+    for number in range(part * 20, part * 20 + 20):
+        check_transforms(seed, number)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(20))
+def test_many_random_graphs_under_transforms(part, seed):
+    for number in range(100 + part * 100, 200 + part * 100):
+        check_transforms(seed, number)
 
 
 @pytest.mark.slow

@@ -46,7 +46,7 @@ def run(tmp_path_factory, seed, nightly):
             ran = subprocess.run(command + ["all"] * nightly, env=env, capture_output=True, text=True)
             assert ran.returncode == 0, f"{setting}: {ran.stderr[-2000:]}"
             with np.load(out) as f:
-                done[setting] = {str(n): f[str(k)] for k, n in enumerate(f["names"])}
+                done[setting] = {str(n): f[str(k)] for k, n in enumerate(f["names"])}, f["counts"].tolist()
         return done[setting]
 
     return run
@@ -62,7 +62,10 @@ def settings():
 def test_every_setting_gives_the_bits_of_the_plain_one(run, setting, device):
     if device != "cpu":
         pytest.skip("these settings are the CPU's")
-    plain, other = run(PLAIN), run(setting)
+    (plain, (plain_kernels, none_compiled)), (other, (kernels, compiled)) = run(PLAIN), run(setting)
+    # the settings did what they say
+    assert none_compiled == 0 and (compiled > 100) == (setting[0] == "blocking")
+    assert (kernels < 0.8 * plain_kernels) == (setting[1] == "on")
     assert plain.keys() == other.keys() and len(plain) > 400
     wrong = []
     for name in plain:

@@ -12,7 +12,7 @@ smoke = pytest.mark.smoke
 
 def record(f, *shapes, dtype=pd.float64):
     """`f` as a closed graph of placeholders."""
-    params = [C.make_param(s, dtype, "cpu") for s in shapes]
+    params = [C.make_param(s, dtype, pd.get_default_device()) for s in shapes]
     results = f(*params)
     return C.close_graph(list(results) if isinstance(results, tuple) else [results], params)
 
@@ -158,7 +158,7 @@ def test_a_body_captures_nothing():
     weight = t64([1.0, 2.0])
     with pytest.raises(RuntimeError, match="captur|parameter"):
         record(lambda x: x * weight, (2,))
-    stranger = C.make_param((2,), pd.float64, "cpu")
+    stranger = C.make_param((2,), pd.float64, pd.get_default_device())
     with pytest.raises(RuntimeError, match="captur|placeholder|parameter"):
         record(lambda x: x * stranger, (2,))
 
@@ -174,7 +174,7 @@ def test_arguments_are_what_the_graph_was_recorded_for():
 
 
 def test_placeholders_have_no_value():
-    p = C.make_param((2,), pd.float32, "cpu")
+    p = C.make_param((2,), pd.float32, pd.get_default_device())
     assert p.is_abstract and (p * 2).is_abstract
     for look in (lambda: (p * 2).numpy(), lambda: p.sum().item(), lambda: bool((p > 0).all())):
         with pytest.raises(RuntimeError):
@@ -229,7 +229,7 @@ def test_foreach_refuses_what_it_cannot_run():
 
 
 def test_substitute_records_the_graph_on_other_operands(rng):
-    x = C.make_param((3,), pd.float64, "cpu")
+    x = C.make_param((3,), pd.float64, pd.get_default_device())
     y = (x * x).sin().sum() + x[0]
     v = t64(rng.standard_normal(3))
     (got,) = C.substitute([y], [x], [v])
@@ -237,7 +237,7 @@ def test_substitute_records_the_graph_on_other_operands(rng):
 
 
 def test_batch_tells_which_results_have_the_axis(rng):
-    x, w = C.make_param((3,), pd.float64, "cpu"), t64(rng.standard_normal(3))
+    x, w = C.make_param((3,), pd.float64, pd.get_default_device()), t64(rng.standard_normal(3))
     data = t64(rng.standard_normal((5, 3)))
     (moving, still), batched = C.batch([(x * w).sum(), w * 2], [x], [data], [True], 5)
     assert batched == [True, False]

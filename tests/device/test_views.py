@@ -474,6 +474,82 @@ def test_outputs_of_one_plan_that_share_memory():
             np.testing.assert_array_equal(t, e)
 
 
+def random_view(rng, n):
+    """A function that gives the same view of a tensor and of an array, or None."""
+    kind = rng.integers(6)
+    if n.ndim == 0:
+        return lambda a: a.reshape(1)
+    if kind == 0:
+        order = rng.permutation(n.ndim).tolist()
+        return lambda a: a.transpose(*order) if isinstance(a, np.ndarray) else a.permute(order)
+    if kind == 1 and n.size:
+        return lambda a: a.reshape(-1)
+    if kind == 2:
+        k = int(rng.integers(n.ndim + 1))
+        key = (slice(None),) * k + (None,)
+        return lambda a: a[key]
+    key = []
+    for size in n.shape:
+        start, stop = sorted(rng.integers(0, size + 1, 2).tolist())
+        step = int(rng.choice([1, 1, 2, -1]))
+        choices = [slice(None), slice(start, stop, step) if step > 0 else slice(stop, start, step)]
+        if size:
+            choices.append(int(rng.integers(size)))
+        key.append(choices[rng.integers(len(choices))])
+    key = tuple(key)
+    if not np.shape(n[key]):
+        return lambda a: a[key] if not isinstance(a, np.ndarray) else a[(*key, ...)]
+    return lambda a: a[key]
+
+
+def random_writes(rng, steps):
+    n = rng.standard_normal((4, 3, 2)[: rng.integers(1, 4)])
+    pairs = [(pd.tensor(n), n)]
+    for _ in range(steps):
+        t, n = pairs[rng.integers(len(pairs))]
+        move = rng.integers(8)
+        c = float(rng.integers(-3, 4))
+        if move <= 2:
+            f = random_view(rng, n)
+            m = f(n)
+            if n.size and m.size and not np.shares_memory(m, n):
+                continue  # a reshape that copies: whether it does may differ
+            pairs.append((f(t), m))
+        elif move == 3:
+            t += c
+            n += c
+        elif move == 4:
+            t[...] = c
+            n[...] = c
+        elif move == 5:
+            u, m = pairs[rng.integers(len(pairs))]
+            if m.shape == n.shape and not np.may_share_memory(m, n):
+                t.mul_(0.5).add_(u)
+                n *= 0.5
+                n += m
+        elif move == 6 and n.ndim and n.shape[0]:
+            index = rng.integers(0, n.shape[0], 2)
+            t[index] = c
+            n[index] = c
+        elif move == 7 and len(pairs) > 2:
+            del pairs[rng.integers(len(pairs))]
+        if rng.random() < 0.3:
+            np.testing.assert_array_equal(array(t), n)
+        del t, n
+    for t, n in pairs:
+        np.testing.assert_array_equal(array(t), n)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_random_views_and_writes_against_numpy(part, seed, nightly):
+    count = 1000 if nightly else 60
+    for number in range(part * count, (part + 1) * count):
+        try:
+            random_writes(np.random.default_rng([seed, number]), 25)
+        except Exception as e:
+            raise AssertionError(f"sequence {number} (--seed {seed})") from e
+
+
 def test_negative_steps_are_views():
     """PyTorch has no negative steps; NumPy's are views."""
     a = pd.arange(5.0)
