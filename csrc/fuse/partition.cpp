@@ -109,33 +109,49 @@ class Partitioner {
         }
       }
       if (n.output && n.kind == NodeKind::Index) wanted_[static_cast<size_t>(v)] = 1;
-      if (n.kind == NodeKind::Opaque)
-        for (size_t k = 0; k < n.in.size(); ++k) {
-          int x = n.in[k];
-          if (node(x).kind == NodeKind::Index) wanted_[static_cast<size_t>(x)] = 1;
-          if (!is_movement(x)) continue;
-          Source s = resolve(p_, x, stop_);
-          NodeKind b = node(s.base).kind;
-          if (b == NodeKind::Number || b == NodeKind::Index || s.view.bounded ||
-              (!is_identity(s.view, s.shape) && !may_view_(n, static_cast<int>(k))))
-            stop_[static_cast<size_t>(x)] = 1;
-        }
     }
-    // A base that is movement is where a map restarted.
-    for (int v = 0; v < n_; ++v)
-      for (int x : node(v).in) {
-        if (!is_movement(x)) continue;
-        for (int y = x; is_movement(y);) {
-          int b = stop_[static_cast<size_t>(y)] ? resolve_through(p_, y, stop_).base : resolve(p_, y, stop_).base;
-          if (is_movement(b)) stop_[static_cast<size_t>(b)] = 1;
-          y = b;
-        }
+    // A stop moves the base of what is read through it, so that what was in order there need not be any more.
+    for (bool again = true; again;) {
+      again = false;
+      for (int v = 0; v < n_; ++v) {
+        if (node(v).kind == NodeKind::Opaque) again |= stop_operands(v);
+        for (int x : node(v).in) again |= stop_restarts(x);
+        if (is_movement(v) && stop_[static_cast<size_t>(v)]) again |= stop(resolve_through(p_, v, stop_).base);
       }
-    for (int v = 0; v < n_; ++v)
-      if (is_movement(v) && stop_[static_cast<size_t>(v)]) {
-        int b = resolve_through(p_, v, stop_).base;
-        if (is_movement(b)) stop_[static_cast<size_t>(b)] = 1;
-      }
+    }
+  }
+
+  // The bases of a chain of movement that are movement: where a map restarted.
+  bool stop_restarts(int x) {
+    bool any = false;
+    while (is_movement(x)) {
+      x = stop_[static_cast<size_t>(x)] ? resolve_through(p_, x, stop_).base : resolve(p_, x, stop_).base;
+      any |= stop(x);
+    }
+    return any;
+  }
+
+  // True where the movement x had none yet.
+  bool stop(int x) {
+    if (!is_movement(x) || stop_[static_cast<size_t>(x)]) return false;
+    stop_[static_cast<size_t>(x)] = 1;
+    return true;
+  }
+
+  bool stop_operands(int v) {
+    bool any = false;
+    const PieceNode& n = node(v);
+    for (size_t k = 0; k < n.in.size(); ++k) {
+      int x = n.in[k];
+      if (node(x).kind == NodeKind::Index) wanted_[static_cast<size_t>(x)] = 1;
+      if (!is_movement(x)) continue;
+      Source s = resolve(p_, x, stop_);
+      NodeKind b = node(s.base).kind;
+      if (b == NodeKind::Number || b == NodeKind::Index || s.view.bounded ||
+          (!is_identity(s.view, s.shape) && !may_view_(n, static_cast<int>(k))))
+        any |= stop(x);
+    }
+    return any;
   }
 
   int new_group(GroupKind kind, const Shape& dims) {
