@@ -107,7 +107,7 @@ class Builder {
   // An operand that a kernel of its own reads whole and in order.
   int contiguous_slot(int x) const {
     Source s = resolve(p_, x, part_.stops);
-    if (!is_identity(s.view, s.shape))
+    if (numel(s.shape) && !is_identity(s.view, s.shape))
       fail("plan", "an operand does not lie in order", traits(node(x).op).name, "reporting this graph", ErrorKind::Runtime);
     return slot(holder(s.base));
   }

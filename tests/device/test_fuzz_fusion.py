@@ -72,6 +72,8 @@ class Program:
         f = getattr(pd, name)
         if name == "div":
             f = lambda a, b: a / (b.abs() + 1)  # noqa: E731
+        if name == "atan2" and self.smooth:  # at (0, 0) there is no derivative
+            f = lambda a, b: pd.atan2(a, b.abs() + 1)  # noqa: E731
         self.add(f"{name}(v{k}, v{j})", lambda v: f(v[k], v[j]), np.broadcast_shapes(shape, self.shapes[j]))
 
     def grow_number(self):
