@@ -17,7 +17,7 @@ def describe():
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (
         f"{processor()}, {cores} logical CPUs, {pydiff.get_num_threads()} threads; {platform.system()} "
-        f"{platform.machine()}, Python {platform.python_version()}, pydiff {version('pydiff-tensor')}, {versions}"
+        f"{platform.machine()}, Python {platform.python_version()}, pydiff {pydiff.__version__}, {versions}"
     )
 
 

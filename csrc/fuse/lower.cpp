@@ -130,9 +130,11 @@ class Lowering {
     Level level = want;
     ArgClass cls = ArgClass::Vec;
     if (index) {
-      if (!view.bounded && is_linear(all_, view.strides, 0, nm) && is_linear(all_, view.strides, nm, n) &&
-          !(columns() && want == Level::Red))
-        cls = ArgClass::Index, level = Level::Elem;
+      if (want == Level::Red) {
+        if (!columns()) cls = ArgClass::Maj;  // numbers of the rows: written out before the kernel reads them
+      } else if (!view.bounded && is_linear(all_, view.strides, 0, nm) && is_linear(all_, view.strides, nm, n)) {
+        cls = ArgClass::Index;
+      }
     } else if (!force_elem && !view.bounded && all_zero(view.strides, 0, n)) {
       cls = ArgClass::Uni;
       level = Level::Uniform;
@@ -192,9 +194,11 @@ class Lowering {
     int16_t reg;
     if (n.kind == NodeKind::Move) {
       Source s = resolve_through(p_, v, part_.stops);
-      reg = load(s.base, arrange(s.view, n.shape, Level::Elem), Level::Elem, true);
+      Level l = level_of(v);
+      reg = load(s.base, arrange(s.view, n.shape, l), l, l == Level::Elem);
     } else if (n.kind == NodeKind::Index) {
-      reg = load(v, arrange(identity_view(n.shape), n.shape, Level::Elem), Level::Elem, true);
+      Level l = level_of(v);
+      reg = load(v, arrange(identity_view(n.shape), n.shape, l), l, l == Level::Elem);
     } else if (n.kind == NodeKind::Reduce) {
       Source s = resolve(p_, n.in[0], part_.stops);
       int16_t a = raise(operand(s, p_[n.in[0]].shape, Level::Elem), Level::Elem);

@@ -52,7 +52,7 @@ class Program:
 
     def grow(self):
         kinds = ["unary"] * 5 + ["binary"] * 5 + ["reduce"] * 2 + ["rows", "matmul", "gather", "where", "cast", "cumsum"]
-        kinds += ["transpose", "flip", "slice", "reshape", "expand", "pad", "cat", "number"]
+        kinds += ["transpose", "flip", "slice", "reshape", "expand", "pad", "cat", "number", "arange"]
         getattr(self, "grow_" + str(self.rng.choice(kinds)))()
 
     def grow_unary(self):
@@ -79,6 +79,14 @@ class Program:
     def grow_number(self):
         k, c = self.pick(), float(np.round(self.rng.uniform(-2, 2), 2))
         self.add(f"v{k} * {c} + 0.5", lambda v: v[k] * c + 0.5, self.shapes[k])
+
+    def grow_arange(self):
+        k = self.pick(lambda s: len(s) > 0)
+        if k is not None:
+            axis = int(self.rng.integers(len(self.shapes[k])))
+            to = [n if i == axis else 1 for i, n in enumerate(self.shapes[k])]
+            f = lambda v: v[k] - pd.arange(to[axis]).reshape(to) * 0.1  # noqa: E731
+            self.add(f"v{k} - arange({to[axis]}).reshape({to}) * 0.1", f, self.shapes[k])
 
     def grow_reduce(self):
         k = self.pick(lambda s: len(s) > 0)

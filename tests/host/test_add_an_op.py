@@ -15,8 +15,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = "csrc/ops/rows/functions.def"
 ROW = (
-    "ROW1(swoosh, kFloats, Same, x * vm::sigmoid(x), (D(sigmoid(x) * (1.0 + x * (1.0 - sigmoid(x))))), 18, "
-    '"x / (1 + np.exp(-x))", "-5,5", "A made-up function: x times sigmoid(x).")\n'
+    "ROW1(soft_clip, kFloats, Same, x / (X(1) + abs(x)), (D(square(reciprocal(1.0 + abs(x))))), 6, "
+    '"x / (1 + np.abs(x))", "0.1,9", "A made-up function: x over 1 + |x|.")\n'
 )
 
 LOOK = """
@@ -24,18 +24,18 @@ import numpy as np
 import pydiff as pd
 from pydiff.testing import check_grads
 
-(row,) = [r for r in pd._C.op_table() if r["name"] == "swoosh"]
+(row,) = [r for r in pd._C.op_table() if r["name"] == "soft_clip"]
 assert row["needs_in"][0] and not row["needs_out"] and row["diff"] == ["yes"]
 x = pd.linspace(-4, 4, 1001)
 n = x.numpy().astype(np.float64)
-twin = n / (1 + np.exp(-n))
-for y in (pd.swoosh(x), x.swoosh(), x.clone().swoosh_()):
+twin = n / (1 + np.abs(n))
+for y in (pd.soft_clip(x), x.soft_clip(), x.clone().soft_clip_()):
     assert np.abs(y.numpy() - twin).max() < 4e-7 * 4
-assert "made-up" in pd.swoosh.__doc__ and "made-up" in pd.Tensor.swoosh.__doc__
-check_grads(pd.swoosh, order=2)(pd.tensor([-1.0, 0.0, 2.5], dtype=pd.float64))
-chain = (pd.swoosh(x * 2) + 1).tanh().sum()
+assert "made-up" in pd.soft_clip.__doc__ and "made-up" in pd.Tensor.soft_clip.__doc__
+check_grads(pd.soft_clip, order=2)(pd.tensor([-1.0, 0.5, 2.5], dtype=pd.float64))
+chain = (pd.soft_clip(x * 2) + 1).tanh().sum()
 text = pd._C.explain([chain])
-assert pd.swoosh(pd.ones(2, dtype=pd.int64)).dtype == pd.float32
+assert pd.soft_clip(pd.ones(2, dtype=pd.int64)).dtype == pd.float32
 before = pd._C.exec_stats()
 chain.item()
 after = pd._C.exec_stats()
@@ -81,10 +81,10 @@ def test_a_new_op_is_one_line(tmp_path):
 
     run("setup.py", "-q", "build_ext", "--inplace")
     explained = run("-W", "error", "-c", LOOK)
-    kernel = [line for line in explained.splitlines() if "swoosh" in line]
+    kernel = [line for line in explained.splitlines() if "soft_clip" in line]
     assert kernel, explained
     for other in ("mul", "tanh"):
         assert other in explained
     # and it has its tests
-    report = run("-m", "pytest", "-q", "tests/device/test_op_table.py", "-k", "swoosh")
+    report = run("-m", "pytest", "-q", "tests/device/test_op_table.py", "-k", "soft_clip")
     assert int(report.rsplit(" passed", 1)[0].split()[-1]) >= 6, report
