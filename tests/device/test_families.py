@@ -164,6 +164,25 @@ def test_axes_out_of_range_are_index_errors(axis):
             call(axis)
 
 
+def test_a_reduction_meets_the_index_of_its_rows(rng):
+    """Row numbers on the rows of a reduction, in one kernel."""
+    x = draw(rng, (8, 5))
+    t = pd.tensor(x)
+    close(t.sum(1) * pd.arange(8), x.sum(1) * np.arange(8), eps=16)
+    close((t * 2).sum(0) * pd.arange(5) + pd.arange(5), (x * 2).sum(0) * np.arange(5) + np.arange(5), eps=16)
+    total, index = t.sum(1), pd.arange(8)
+    y = total.flip(0) * index
+    pd._C.evaluate([total, index, y])
+    close(y, x.sum(1)[::-1] * np.arange(8), eps=16)
+
+
+def test_one_element_of_a_padded_value():
+    """Without axes there is still an inside and an outside."""
+    x = pd.tensor([2.0])
+    assert pd._C._pad(x * 3, [1], [1], 0.5)[2:3].tolist() == [0.5]
+    assert pd._C._pad(x * 3, [1], [1], 0.5)[1:2].tolist() == [6.0]
+
+
 # ---- composed row-wise functions
 
 
