@@ -117,7 +117,6 @@ class Builder {
   FusedStep* new_fused(const Program& program) {
     auto step = std::make_unique<FusedStep>();
     step->kernel = kernel_for(program);
-    step->interpreted = std::make_shared<Interpreted>(program);
     step->instructions = count(program);
     plan_->steps.emplace_back();
     plan_->steps.back().fused = std::move(step);
@@ -130,8 +129,10 @@ class Builder {
     FusedStep* step = new_fused(l.program);
     std::vector<View> views;
     FusedLaunch launch;
-    for (const Lowered::Operand& o : l.operands) {
-      views.push_back(o.view);
+    views.reserve(l.operands.size());
+    launch.slots.reserve(l.operands.size());
+    for (Lowered::Operand& o : l.operands) {
+      views.push_back(std::move(o.view));
       launch.slots.push_back(o.node < 0 ? -1 : slot(holder(o.node)));
     }
     launch.launch = prepare(l.program, l.major_dims, l.minor_dims, views);
@@ -316,7 +317,7 @@ class Builder {
       FusedStep* step = new_fused(l.program);
       int64_t total = 0, largest = 0;
       for (int s = 0; s < segments; ++s) {
-        int first = n.in[static_cast<size_t>(s * np)];
+        int first = n.in[s * np];
         int64_t size = numel(node(first).shape);
         total += size;
         step->elements += size;
@@ -326,9 +327,9 @@ class Builder {
         for (const Lowered::Operand& o : l.operands) {
           views.push_back(o.view);
           const PieceNode& q = b[o.node];
-          if (q.kind == NodeKind::Leaf) launch.slots.push_back(contiguous_slot(n.in[static_cast<size_t>(s * np + q.leaf)]));
+          if (q.kind == NodeKind::Leaf) launch.slots.push_back(contiguous_slot(n.in[s * np + q.leaf]));
           else if (q.kind == NodeKind::Number && q.leaf < shared)
-            launch.slots.push_back(contiguous_slot(n.in[static_cast<size_t>(segments * np + q.leaf)]));
+            launch.slots.push_back(contiguous_slot(n.in[segments * np + q.leaf]));
           else if (q.kind == NodeKind::Number) launch.slots.push_back(constant_slots[static_cast<size_t>(q.leaf - shared)]);
           else {
             int r = static_cast<int>(std::find(results.begin(), results.end(), o.node) - results.begin());

@@ -155,12 +155,15 @@ class PieceMaker {
   explicit PieceMaker(const Work& w) : w_(w) {}
 
   Piece make(std::vector<int>& outputs) {
+    p_.nodes.reserve(w_.leaves.size() + w_.numbers.size() + w_.order.size());
     for (size_t i = 0; i < w_.leaves.size(); ++i) add_argument(w_.leaves[i], NodeKind::Leaf, static_cast<int>(i));
     for (size_t i = 0; i < w_.numbers.size(); ++i) add_argument(w_.numbers[i], NodeKind::Number, static_cast<int>(i));
+    at_.reserve(w_.order.size());
     for (size_t i = 0; i < w_.order.size(); ++i) {
       Value* v = w_.order[i];
       origin_ = static_cast<int>(i);
-      int n = add(v, at_);
+      int n = add(v, nullptr);
+      at_.push_back(n);
       if (w_.is_output[i]) {
         p_.nodes[static_cast<size_t>(n)].output = true;
         outputs.push_back(n);
@@ -170,7 +173,7 @@ class PieceMaker {
   }
 
  private:
-  using Places = std::unordered_map<const Value*, int>;
+  using Places = std::unordered_map<const Value*, int>;  // of the values of a body
 
   void add_argument(Value* v, NodeKind kind, int number) {
     PieceNode n;
@@ -178,7 +181,7 @@ class PieceMaker {
     n.dtype = v->dtype;
     n.shape = v->shape;
     n.leaf = number;
-    at_[v] = push(std::move(n));
+    push(std::move(n));
   }
 
   int push(PieceNode n) {
@@ -186,7 +189,14 @@ class PieceMaker {
     return static_cast<int>(p_.nodes.size()) - 1;
   }
 
-  int add(Value* v, Places& at) {
+  // `body` is null for what the graph itself has: its values know their numbers.
+  int add(Value* v, Places* body) {
+    int n = node_of(v, body);
+    if (body) (*body)[v] = n;
+    return n;
+  }
+
+  int node_of(Value* v, Places* body) {
     if (v->op == kOutput) {
       auto inlined = results_.find(v->in(0));
       if (inlined != results_.end()) {
@@ -195,7 +205,7 @@ class PieceMaker {
         if (p_.nodes[static_cast<size_t>(r)].output || p_.nodes[static_cast<size_t>(r)].kind == NodeKind::Leaf ||
             p_.nodes[static_cast<size_t>(r)].kind == NodeKind::Number)
           r = copy_of(r);
-        return at[v] = r;
+        return r;
       }
     }
     PieceNode n;
@@ -204,11 +214,11 @@ class PieceMaker {
     n.shape = v->shape;
     n.attrs = v->ints();
     n.origin = origin_;
-    for (int k = 0; k < v->nin; ++k) n.in.push_back(place(v->in(k), at));
+    for (int k = 0; k < v->nin; ++k) n.in.push_back(place(v->in(k), body));
     if (v->op == kOutput) {
       n.kind = NodeKind::Opaque;
       n.part = static_cast<int>(v->ints()[0]);
-      return at[v] = push(std::move(n));
+      return push(std::move(n));
     }
     switch (traits(v->op).family) {
       case Family::Elementwise: n.kind = NodeKind::Fusible; break;
@@ -218,36 +228,40 @@ class PieceMaker {
       default: n.kind = NodeKind::Opaque;
     }
     if (v->multi()) {
-      const Graph& body = *v->extra->subs[0];
-      if (body.params.size() == v->nin && v->ints().empty()) return at[v] = inline_body(v, body, n.in);
+      const Graph& sub = *v->extra->subs[0];
+      if (sub.params.size() == v->nin && v->ints().empty()) return inline_body(v, sub, n.in);
       n.body = v->extra->subs[0];
       n.outs = v->extra->outs;
     }
-    return at[v] = push(std::move(n));
+    return push(std::move(n));
   }
 
   // A number inside a body is made when the plan runs, from the same bits.
-  int place(Value* v, Places& at) {
-    auto it = at.find(v);
-    if (it != at.end()) return it->second;
+  int place(Value* v, Places* body) {
+    if (!body) {
+      if (v->pending()) return at_[v->index];
+      return static_cast<int>(v->index + (v->is_scalar() ? w_.leaves.size() : 0));
+    }
+    auto it = body->find(v);
+    if (it != body->end()) return it->second;
     if (!v->is_scalar()) fail("evaluate", "an operand outside the graph", "", "reporting this", ErrorKind::Runtime);
     PieceNode n;
     n.kind = NodeKind::Number;
     n.dtype = v->dtype;
     n.leaf = static_cast<int>(w_.numbers.size()) + static_cast<int>(body_numbers.size());
     body_numbers.push_back(v);
-    return at[v] = push(std::move(n));
+    return (*body)[v] = push(std::move(n));
   }
 
-  int inline_body(Value* v, const Graph& body, const std::vector<int>& args) {
+  int inline_body(Value* v, const Graph& body, const SmallVec<int, 4>& args) {
     Places inner;
-    for (size_t k = 0; k < args.size(); ++k) inner[body.params[k].get()] = args[k];
+    for (int k = 0; k < args.size(); ++k) inner[body.params[static_cast<size_t>(k)].get()] = args[k];
     std::vector<Value*> roots, order;
     for (const ValueRef& r : body.results) roots.push_back(r.get());
     postorder(roots, [](const Value* x) { return x->pending(); }, order);
-    for (Value* x : order) add(x, inner);
+    for (Value* x : order) add(x, &inner);
     std::vector<int>& results = results_[v];
-    for (const ValueRef& r : body.results) results.push_back(place(r.get(), inner));
+    for (const ValueRef& r : body.results) results.push_back(place(r.get(), &inner));
     return results.empty() ? -1 : results[0];
   }
 
@@ -264,7 +278,7 @@ class PieceMaker {
 
   const Work& w_;
   Piece p_;
-  Places at_;
+  std::vector<int> at_;  // place in the walk -> node
   int origin_ = -1;
   std::unordered_map<const Value*, std::vector<int>> results_;
 

@@ -22,7 +22,6 @@ struct FusedLaunch {
 // One kernel on one domain, or on several (the segments of a foreach).
 struct FusedStep {
   KernelRef kernel;
-  std::shared_ptr<Interpreted> interpreted;
   std::vector<FusedLaunch> launches;
   bool parallel = false;   // the launches are small: they share the threads
   int64_t instructions = 0;

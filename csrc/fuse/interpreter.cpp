@@ -49,6 +49,7 @@ void Interpreted::check(const Program& p) const {
 
 void Interpreted::make_steps(const Program& p) {
   regs_.resize(p.regs.size());
+  steps_.reserve(p.code.size());
   for (size_t r = 0; r < p.regs.size(); ++r) {
     regs_[r].level = p.levels[r];
     regs_[r].size = static_cast<uint8_t>(size_of(p.regs[r]));

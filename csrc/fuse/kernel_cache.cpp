@@ -94,7 +94,7 @@ void publish(Kernel* k, void* address) {
 }
 
 void compile_in_place(Kernel* k) {
-  Kernel::State s = Kernel::Interpreted;
+  Kernel::State s = Kernel::Uncompiled;
   if (!k->state.compare_exchange_strong(s, Kernel::Compiling)) return;
   CompileJob job;
   print_job(k, job);
@@ -102,7 +102,7 @@ void compile_in_place(Kernel* k) {
 }
 
 void submit(Kernel* k) {
-  Kernel::State s = Kernel::Interpreted;
+  Kernel::State s = Kernel::Uncompiled;
   if (!k->state.compare_exchange_strong(s, Kernel::Queued)) return;
   Cache& c = cache();
   {
@@ -165,8 +165,7 @@ KernelRef kernel_for(const Program& p) {
       c.order.splice(c.order.begin(), c.order, it->second);
       return KernelRef(*it->second);
     }
-  auto* k = new Kernel;
-  k->program = p;
+  auto* k = new Kernel(p);
   k->id = c.next_id++;
   char name[32];
   std::snprintf(name, sizeof name, "pd_%016llx", static_cast<unsigned long long>(h));
@@ -183,7 +182,7 @@ KernelFn Kernel::compiled(int64_t elements) {
   KernelFn f = fn.load(std::memory_order_acquire);
   if (f) return f;
   JitMode mode = g_mode;
-  if (mode == JitMode::Off || state != Interpreted) return nullptr;
+  if (mode == JitMode::Off || state != Uncompiled) return nullptr;
   if (mode == JitMode::Blocking) {
     compile_in_place(this);
     return fn.load(std::memory_order_acquire);
@@ -250,7 +249,7 @@ void compiles_after_fork() {
   c.tickets.clear();
   for (Kernel* k : c.order) {
     Kernel::State s = k->state;
-    if (s == Kernel::Queued || s == Kernel::Compiling) k->state = Kernel::Interpreted;
+    if (s == Kernel::Queued || s == Kernel::Compiling) k->state = Kernel::Uncompiled;
   }
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/ref.h"
+#include "fuse/interpreter.h"
 #include "fuse/llvm.h"
 
 namespace pd {
@@ -15,7 +16,10 @@ namespace pd {
 enum class JitMode : uint8_t { Off, Background, Blocking };
 
 struct Kernel {
-  Program program;
+  explicit Kernel(const Program& p) : program(p), interpreted(program) {}
+
+  const Program program;
+  const Interpreted interpreted;
   std::string name;                    // pd_<hash of the program>
   uint64_t id = 0;                     // a ticket for the host
   std::atomic<KernelFn> fn{nullptr};   // compiled; null: interpret
@@ -23,8 +27,8 @@ struct Kernel {
   std::atomic<int32_t> refs{0};
   std::atomic<int64_t> work{0};        // instructions times elements executed so far
   std::atomic<int32_t> uses{0};
-  enum State : uint8_t { Interpreted, Queued, Compiling, Compiled, Failed };
-  std::atomic<State> state{Interpreted};
+  enum State : uint8_t { Uncompiled, Queued, Compiling, Compiled, Failed };
+  std::atomic<State> state{Uncompiled};
 
   // To be called once for each launch, before its first tile: counts the use, asks for compilation where it
   // is due, and gives the function for all tiles of this launch, or null: interpret. `elements` are those of

@@ -54,6 +54,12 @@ class Lowering {
     for (int i : major_) out_.major_dims.push_back(g.dims[i]);
     for (int i : minor_) out_.minor_dims.push_back(g.dims[i]);
     if (n == 0) out_.minor_dims.push_back(1);  // an axis on which a bound can hold nowhere
+    size_t ops = g.members.size();
+    out_.program.code.reserve(2 * ops + 4);
+    out_.program.regs.reserve(2 * ops + 4);
+    out_.program.levels.reserve(2 * ops + 4);
+    out_.program.args.reserve(ops + 4);
+    out_.operands.reserve(ops + 4);
     all_ = out_.major_dims;
     for (int64_t d : out_.minor_dims) all_.push_back(d);
   }
@@ -77,7 +83,8 @@ class Lowering {
 
   // A view over the axes of `shape` as one over majors ++ minors. On rows it has no reduced axes.
   View arrange(const View& v, const Shape& shape, Level level) const {
-    Ints st(g_.dims.size(), 0), lo(g_.dims.size(), 0), hi = g_.dims;
+    Ints st(g_.dims.size(), 0), lo, hi;
+    if (v.bounded) lo.resize(g_.dims.size()), hi = g_.dims;
     int j = 0;
     for (int i = 0; i < g_.dims.size(); ++i) {
       if (level == Level::Red && !g_.red.empty() && g_.red[static_cast<size_t>(i)]) continue;
@@ -97,13 +104,13 @@ class Lowering {
     for (const std::vector<int>* axes : {&major_, &minor_})
       for (int i : *axes) {
         r.strides.push_back(st[i]);
+        if (!v.bounded) continue;
         r.lo.push_back(lo[i]);
         r.hi.push_back(hi[i]);
       }
     if (r.strides.empty()) {
       r.strides.push_back(0);
-      r.lo.push_back(0);
-      r.hi.push_back(1);
+      if (v.bounded) r.lo.push_back(0), r.hi.push_back(1);
     }
     // Bounds on an axis of size 1 that was dropped hold everywhere or nowhere.
     if (v.bounded)
@@ -145,13 +152,13 @@ class Lowering {
     int16_t arg = add_arg(index ? -1 : base, b.dtype, cls, view, false);
     int16_t reg = new_reg(b.dtype, level);
     out_.program.code.push_back({InstrKind::Load, level, kLeaf, b.dtype, reg, arg, -1, -1});
-    loads_.push_back({base, want, force_elem, view, reg});
+    loads_.push_back({base, want, force_elem, std::move(view), reg});
     return reg;
   }
 
-  int16_t add_arg(int node, DType t, ArgClass cls, const View& view, bool output) {
+  int16_t add_arg(int node, DType t, ArgClass cls, View view, bool output) {
     out_.program.args.push_back({t, cls, output});
-    out_.operands.push_back({node, view, output});
+    out_.operands.push_back({node, std::move(view), output});
     return static_cast<int16_t>(out_.program.args.size() - 1);
   }
 
@@ -170,17 +177,17 @@ class Lowering {
     int b = s.base;
     const PieceNode& n = p_[b];
     bool own = part_.group_of[static_cast<size_t>(b)] == number_ && n.kind != NodeKind::Index;
-    View v = broadcast_view(s.view, s.shape, shape);
-    if (own && (uses_register(b, s, shape, level))) return emit(b, level_of(b));
+    if (own && uses_register(b, s, shape, level)) return emit(b, level_of(b));
     bool loaded = n.kind == NodeKind::Leaf || n.kind == NodeKind::Number || n.kind == NodeKind::Index ||
                   part_.stored[static_cast<size_t>(b)];
     if (!loaded) return emit(b, level);  // cheap: computed again here
-    return load(b, arrange(v, shape, level), level, false);
+    return load(b, arrange(broadcast_view(s.view, s.shape, shape), shape, level), level, false);
   }
 
   // Inside the group a register serves where the partition said so: the same element, or its row.
   bool uses_register(int b, const Source& s, const Shape& shape, Level level) const {
     if (s.view.bounded || s.view.offset) return false;
+    if (s.plain && s.shape == shape && level == level_of(b)) return true;
     View v = arrange(broadcast_view(s.view, s.shape, shape), shape, level);
     View natural = arrange(identity_view(p_[b].shape), p_[b].shape, level_of(b));
     if (level == Level::Red && level_of(b) == Level::Elem) return false;
@@ -193,22 +200,22 @@ class Lowering {
     const PieceNode& n = p_[v];
     int16_t reg;
     if (n.kind == NodeKind::Move) {
-      Source s = resolve_through(p_, v, part_.stops);
+      const Source& s = part_.sources.of(v, 0);
       Level l = level_of(v);
       reg = load(s.base, arrange(s.view, n.shape, l), l, l == Level::Elem);
     } else if (n.kind == NodeKind::Index) {
       Level l = level_of(v);
       reg = load(v, arrange(identity_view(n.shape), n.shape, l), l, l == Level::Elem);
     } else if (n.kind == NodeKind::Reduce) {
-      Source s = resolve(p_, n.in[0], part_.stops);
+      const Source& s = part_.sources.of(v, 0);
       int16_t a = raise(operand(s, p_[n.in[0]].shape, Level::Elem), Level::Elem);
       reg = new_reg(n.dtype, Level::Red);
       out_.program.code.push_back({InstrKind::Reduce, Level::Red, n.op, n.dtype, reg, a, -1, -1});
     } else {
       int16_t in[3] = {-1, -1, -1};
       Level l = Level::Uniform;
-      for (size_t k = 0; k < n.in.size(); ++k) {
-        in[k] = operand(resolve(p_, n.in[k], part_.stops), n.shape, level);
+      for (int k = 0; k < n.in.size(); ++k) {
+        in[k] = operand(part_.sources.of(v, k), n.shape, level);
         l = std::max(l, reg_level(in[k]));
       }
       reg = new_reg(n.dtype, l);
@@ -224,7 +231,7 @@ class Lowering {
     int16_t r = raise(emit(v, level), level);
     View view = arrange(identity_view(p_[v].shape), p_[v].shape, level);
     bool maj = !columns() && level == Level::Red;
-    int16_t arg = add_arg(v, p_[v].dtype, maj ? ArgClass::Maj : ArgClass::Vec, view, true);
+    int16_t arg = add_arg(v, p_[v].dtype, maj ? ArgClass::Maj : ArgClass::Vec, std::move(view), true);
     out_.program.code.push_back({InstrKind::Store, level, kLeaf, p_[v].dtype, arg, r, -1, -1});
   }
 

@@ -26,27 +26,36 @@ constexpr int kRecomputeLoads = 2;
 
 // Sets of groups, as bits.
 struct Bits {
-  std::vector<uint64_t> w;
+  SmallVec<uint64_t, 2> w;
   void set(int i) {
-    size_t k = static_cast<size_t>(i) / 64;
-    if (w.size() <= k) w.resize(k + 1);
-    w[k] |= uint64_t(1) << (i % 64);
+    if (w.size() <= i / 64) w.resize(i / 64 + 1);
+    w[i / 64] |= uint64_t(1) << (i % 64);
   }
-  bool has(int i) const {
-    size_t k = static_cast<size_t>(i) / 64;
-    return k < w.size() && (w[k] >> (i % 64) & 1);
-  }
+  bool has(int i) const { return i / 64 < w.size() && (w[i / 64] >> (i % 64) & 1); }
   void join(const Bits& o) {
     if (w.size() < o.w.size()) w.resize(o.w.size());
-    for (size_t k = 0; k < o.w.size(); ++k) w[k] |= o.w[k];
+    for (int k = 0; k < o.w.size(); ++k) w[k] |= o.w[k];
   }
 };
+
+using Groups = SmallVec<int, 4>;
 
 Shape squeezed(const Shape& s) {
   Shape r;
   for (int64_t d : s)
     if (d != 1) r.push_back(d);
   return r;
+}
+
+// squeezed(s) == dims
+bool same_domain(const Shape& s, const Shape& dims) {
+  int k = 0;
+  for (int64_t d : s) {
+    if (d == 1) continue;
+    if (k == dims.size() || dims[k] != d) return false;
+    ++k;
+  }
+  return k == dims.size();
 }
 
 enum class Use : uint8_t { Memory, Elem, RedInElem, RedInRed };
@@ -72,6 +81,7 @@ class Partitioner {
 
   Partition run() {
     find_stops();
+    part_.sources = Sources(p_, stop_);
     for (int v = 0; v < n_; ++v) place(v);
     settle_memory();
     finish();
@@ -141,14 +151,14 @@ class Partitioner {
   bool stop_operands(int v) {
     bool any = false;
     const PieceNode& n = node(v);
-    for (size_t k = 0; k < n.in.size(); ++k) {
+    for (int k = 0; k < n.in.size(); ++k) {
       int x = n.in[k];
       if (node(x).kind == NodeKind::Index) wanted_[static_cast<size_t>(x)] = 1;
       if (!is_movement(x)) continue;
       Source s = resolve(p_, x, stop_);
       NodeKind b = node(s.base).kind;
       if (b == NodeKind::Number || b == NodeKind::Index || s.view.bounded ||
-          (!is_identity(s.view, s.shape) && !may_view_(n, static_cast<int>(k))))
+          (!is_identity(s.view, s.shape) && !may_view_(n, k)))
         any |= stop(x);
     }
     return any;
@@ -172,15 +182,19 @@ class Partitioner {
   Use use_of(int g, const Source& s, const Shape& shape) {
     const Group& k = draft(g).g;
     if (k.kind == GroupKind::Opaque || s.view.bounded || s.view.offset) return Use::Memory;
-    Shape d = squeezed(shape);
-    View v = broadcast_view(s.view, s.shape, shape);
-    if (elem(s.base)) return d == k.dims && is_identity(v, shape) ? Use::Elem : Use::Memory;
+    if (elem(s.base)) {
+      if (!same_domain(shape, k.dims)) return Use::Memory;
+      bool same = s.shape == shape ? s.plain || is_identity(s.view, shape)
+                                   : is_identity(broadcast_view(s.view, s.shape, shape), shape);
+      return same ? Use::Elem : Use::Memory;
+    }
     if (k.split()) return Use::Memory;
+    View v = broadcast_view(s.view, s.shape, shape);
     Shape outer;
     for (int i = 0; i < k.dims.size(); ++i)
       if (!k.red[static_cast<size_t>(i)]) outer.push_back(k.dims[i]);
-    if (d == outer && is_identity(v, shape)) return Use::RedInRed;
-    if (d != k.dims) return Use::Memory;
+    if (same_domain(shape, outer) && is_identity(v, shape)) return Use::RedInRed;
+    if (!same_domain(shape, k.dims)) return Use::Memory;
     int64_t stride = 1;
     for (int i = k.dims.size() - 1, j = shape.size() - 1; i >= 0; --i, --j) {
       while (shape[j] == 1) --j;
@@ -238,7 +252,7 @@ class Partitioner {
   }
 
   // May v, which reads these groups, be part of g?
-  bool can_join(int g, const std::vector<int>& reads) {
+  bool can_join(int g, const Groups& reads) {
     if (static_cast<int>(draft(g).g.members.size()) >= options_.max_members) return false;
     for (int r : reads)
       if (r >= 0 && r != g && draft(r).before.has(g)) return false;
@@ -250,31 +264,31 @@ class Partitioner {
     if (n.kind == NodeKind::Leaf || n.kind == NodeKind::Number) return;
     if (n.kind == NodeKind::Index && !wanted_[static_cast<size_t>(v)]) return;
     if (is_movement(v) && !stop_[static_cast<size_t>(v)]) return;
-    std::vector<Source> sources;
-    if (is_movement(v)) {
-      sources.push_back(resolve_through(p_, v, stop_));
-      sources[0].shape = n.shape;
-    } else {
-      for (int x : n.in) sources.push_back(resolve(p_, x, stop_));
-    }
-    if (n.kind == NodeKind::Opaque) return place_opaque(v, sources);
-    if (n.kind == NodeKind::Reduce) return place_reduce(v, sources[0]);
-    place_elementwise(v, sources);
+    if (n.kind == NodeKind::Opaque) return place_opaque(v);
+    if (n.kind == NodeKind::Reduce) return place_reduce(v);
+    place_elementwise(v);
   }
 
-  std::vector<int> groups_read(const std::vector<Source>& sources) {
-    std::vector<int> r;
-    for (const Source& s : sources) r.push_back(node(s.base).kind == NodeKind::Index ? -1 : group_of(s.base));
+  int sources(int v) const { return part_.sources.count(v); }
+  const Source& source(int v, int k) const { return part_.sources.of(v, k); }
+
+  // The groups in which v's operands are made; -1 where none is.
+  Groups groups_read(int v) {
+    Groups r;
+    for (int k = 0; k < sources(v); ++k) {
+      int b = source(v, k).base;
+      r.push_back(node(b).kind == NodeKind::Index ? -1 : group_of(b));
+    }
     return r;
   }
 
-  void settle(int g, int v, bool as_elem, const std::vector<Source>& sources) {
+  void settle(int g, int v, bool as_elem) {
     add_member(g, v, as_elem);
-    std::vector<int> reads = groups_read(sources);
-    for (size_t k = 0; k < reads.size(); ++k) {
-      if (reads[k] < 0) continue;
-      int r = find(reads[k]);
-      if (r != g && use_by(v, r, sources[k]) == Use::Memory) draft(g).through_memory.set(r);
+    Groups reads = groups_read(v);
+    for (int k = 0; k < reads.size(); ++k) {
+      int r = reads[k];
+      if (r < 0) continue;
+      if (r != g && use_by(v, r, source(v, k)) == Use::Memory) draft(g).through_memory.set(r);
       runs_after(g, r);
     }
   }
@@ -285,15 +299,16 @@ class Partitioner {
     return use_of(g, s, node(v).kind == NodeKind::Reduce ? s.shape : node(v).shape);
   }
 
-  void place_opaque(int v, const std::vector<Source>& sources) {
+  void place_opaque(int v) {
     int g = new_group(GroupKind::Opaque, node(v).shape);
-    settle(g, v, true, sources);
-    for (const Source& s : sources)
-      if (node(s.base).kind == NodeKind::Index) runs_after(g, group_of(s.base));
+    settle(g, v, true);
+    for (int k = 0; k < sources(v); ++k)
+      if (node(source(v, k).base).kind == NodeKind::Index) runs_after(g, group_of(source(v, k).base));
   }
 
-  void place_reduce(int v, const Source& s) {
+  void place_reduce(int v) {
     const PieceNode& n = node(v);
+    const Source& s = source(v, 0);
     const Shape& full = s.shape;
     std::vector<char> red;
     Shape dims;
@@ -304,7 +319,7 @@ class Partitioner {
       red.push_back(r);
     }
     bool any = std::find(red.begin(), red.end(), 1) != red.end();
-    std::vector<int> reads = groups_read({s});
+    Groups reads = groups_read(v);
     int g = reads[0];
     if (options_.fuse && any && g >= 0 && use_of(g, s, full) == Use::Elem && can_join(g, reads)) {
       Group& k = draft(g).g;
@@ -312,7 +327,7 @@ class Partitioner {
         std::vector<char> before = k.red;
         k.red = red;
         // Becoming split would take the rows away from nobody: there were none.
-        return settle(g, v, false, {s});
+        return settle(g, v, false);
       }
     }
     if (!any) {  // over axes of size 1 alone: an axis to run along, so that the tree says the bits
@@ -321,34 +336,33 @@ class Partitioner {
     }
     g = new_group(GroupKind::Fused, dims);
     draft(g).g.red = red;
-    settle(g, v, false, {s});
+    settle(g, v, false);
   }
 
-  void place_elementwise(int v, const std::vector<Source>& sources) {
+  void place_elementwise(int v) {
     const PieceNode& n = node(v);
-    Shape dims = squeezed(n.shape);
-    std::vector<int> reads = groups_read(sources);
+    Groups reads = groups_read(v);
     int host = -1;
     bool host_elem = true;
     if (options_.fuse && !is_movement(v)) {
       // Elementwise company first: rows of a reduction may then be used by it, or it moves onto the rows.
       for (int pass = 0; pass < 2; ++pass)
-        for (size_t k = 0; k < sources.size(); ++k) {
+        for (int k = 0; k < reads.size(); ++k) {
           int g = reads[k] < 0 ? -1 : find(reads[k]);
           if (g < 0 || g == host) continue;
-          Use u = use_of(g, sources[k], n.shape);
+          Use u = use_of(g, source(v, k), n.shape);
           if (u == Use::Memory || (u == Use::Elem) != (pass == 0)) continue;
           bool elsewhere = false;  // v also reads g at other places
-          for (size_t j = 0; j < sources.size(); ++j)
-            elsewhere |= reads[j] >= 0 && find(reads[j]) == g && use_of(g, sources[j], n.shape) == Use::Memory;
+          for (int j = 0; j < reads.size(); ++j)
+            elsewhere |= j != k && reads[j] >= 0 && find(reads[j]) == g && use_of(g, source(v, j), n.shape) == Use::Memory;
           if (!elsewhere) meet(g, u, reads, &host, &host_elem);
         }
     }
-    if (host < 0) host = new_group(GroupKind::Fused, dims);
-    settle(host, v, host_elem, sources);
+    if (host < 0) host = new_group(GroupKind::Fused, squeezed(n.shape));
+    settle(host, v, host_elem);
   }
 
-  void meet(int g, Use u, const std::vector<int>& reads, int* host, bool* host_elem) {
+  void meet(int g, Use u, const Groups& reads, int* host, bool* host_elem) {
     bool as_elem = u != Use::RedInRed;
     if (*host < 0) {
       if (!can_join(g, reads)) return;
@@ -375,8 +389,8 @@ class Partitioner {
     const PieceNode& n = node(v);
     if (depth > 6 || n.kind != NodeKind::Fusible || !elem(v) || n.in.empty()) return 10000;
     int cost = traits(n.op).cost;
-    for (int x : n.in) {
-      Source s = resolve(p_, x, stop_);
+    for (int k = 0; k < sources(v); ++k) {
+      const Source& s = source(v, k);
       if (node(s.base).kind == NodeKind::Number) continue;
       if (in_memory(s.base) || part_.stored[static_cast<size_t>(s.base)] || node(s.base).output) {
         ++*loads;
@@ -404,8 +418,8 @@ class Partitioner {
       for (int v = 0; v < n_; ++v) {
         if (group_of(v) < 0) continue;
         const PieceNode& n = node(v);
-        for (size_t k = 0; k < n.in.size(); ++k) {
-          Source s = is_movement(v) ? resolve_through(p_, v, stop_) : resolve(p_, n.in[k], stop_);
+        for (int k = 0; k < sources(v); ++k) {
+          const Source& s = source(v, k);
           if (part_.stored[static_cast<size_t>(s.base)]) continue;
           int g = group_of(s.base);
           Use use = g < 0 ? Use::Memory : use_by(v, g, s);

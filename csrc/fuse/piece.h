@@ -27,7 +27,7 @@ struct PieceNode {
   DType dtype = DType::F32;
   Shape shape;
   Ints attrs;
-  std::vector<int> in;
+  SmallVec<int, 4> in;
   GraphRef body;       // of `foreach`
   int leaf = -1;       // of Leaf, Number: its place among the plan's arguments
   int part = 0;        // of several outputs: which one (in[0] is the node)
@@ -47,6 +47,7 @@ struct Source {
   int base;
   Shape shape;
   View view;
+  bool plain = false;  // no movement between: element i of the shape is element i of the base
 };
 
 // ---- views (views.cpp)
@@ -60,6 +61,19 @@ Source resolve(const Piece& p, int x, const std::vector<char>& stop);
 Source resolve_through(const Piece& p, int x, const std::vector<char>& stop);
 // The view of an operand of shape `from` broadcast to `to`.
 View broadcast_view(const View& v, const Shape& from, const Shape& to);
+
+// What every node reads, operand by operand. Movement has its own source where it stops, otherwise none.
+class Sources {
+ public:
+  Sources() = default;
+  Sources(const Piece& p, const std::vector<char>& stop);
+  const Source& of(int node, int operand) const { return all_[static_cast<size_t>(first_[static_cast<size_t>(node)] + operand)]; }
+  int count(int node) const { return first_[static_cast<size_t>(node) + 1] - first_[static_cast<size_t>(node)]; }
+
+ private:
+  std::vector<Source> all_;
+  std::vector<int> first_;
+};
 
 // ---- groups (partition.cpp)
 
@@ -80,6 +94,7 @@ struct Partition {
   std::vector<int> alias;         // node -> the stored node whose elements it has, in the same order; -1: none
   std::vector<int> group_of;      // node -> number of its group, -1 where it has none
   std::vector<char> stops;        // node -> movement that is computed into memory
+  Sources sources;                // as the stops have it
 };
 
 struct FuseOptions {

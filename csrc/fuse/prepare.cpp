@@ -280,6 +280,8 @@ PreparedLaunch prepare(const Program& p, const Ints& major_dims, const Ints& min
   l.layout = p.layout;
   const int rank = major_dims.size() + minor_dims.size();
   std::vector<View*> merged;
+  merged.reserve(p.args.size());
+  l.operands.reserve(p.args.size());
   for (size_t k = 0; k < p.args.size(); ++k) {
     l.operands.push_back(operand_of(p, static_cast<int16_t>(k), views[k]));
     View& v = l.operands.back().view;

@@ -12,7 +12,6 @@
 namespace pd {
 namespace {
 
-constexpr int64_t kWorthThreads = 32768;     // additions: below it waking a thread costs more than it saves
 constexpr int64_t kTasksAThread = 4;         // so that a thread that was late does not hold up the others
 constexpr size_t kKeptScratch = 8u << 20;    // larger scratch is given back after the launch
 
@@ -199,9 +198,8 @@ void run(const PreparedLaunch& l, const Interpreted& program, KernelFn compiled,
   const size_t kernel_bytes =
       compiled ? scratch_bytes(l.layout, compiled_scratch, g.R, g.C) : program.scratch_bytes(g.R, g.C);
   const Launch launch{l, g, program, compiled, kernel_bytes, bases, static_cast<char*>(partial.get())};
-  int64_t threads = tiles == 1 || l.work < 2 * kWorthThreads
-                        ? 1
-                        : std::min<int64_t>({num_threads(), tiles, l.work / kWorthThreads});
+  const int64_t worth = worth_a_thread();
+  int64_t threads = tiles == 1 || l.work < 2 * worth ? 1 : std::min<int64_t>({num_threads(), tiles, l.work / worth});
   if (threads <= 1) {
     launch.run_tiles(0, tiles);
   } else {

@@ -92,8 +92,10 @@ bool reshape_view(View& v, const Shape& from, const Shape& to) {
 }
 
 bool expand_view(View& v, const Shape& from, const Shape& to) {
+  if (from == to) return true;
   int lead = to.size() - from.size();
-  Ints s(to.size(), 0), lo(to.size(), 0), hi = to;
+  Ints s(to.size(), 0), lo, hi;
+  if (v.bounded) lo.resize(to.size()), hi = to;
   for (int i = 0; i < from.size(); ++i) {
     bool same = from[i] == to[lead + i];
     if (same) s[lead + i] = v.strides[i];
@@ -176,7 +178,7 @@ Source resolve_from(const Piece& p, int x, int bottom) {
   // memory, and the map starts afresh from there.
   std::vector<int> chain;
   for (int n = x; n != bottom; n = p[n].in[0]) chain.push_back(n);
-  Source s{bottom, p[bottom].shape, plain(p[bottom].shape)};
+  Source s{bottom, p[bottom].shape, plain(p[bottom].shape), false};
   for (size_t k = chain.size(); k-- > 0;) {
     const PieceNode& n = p[chain[k]];
     View v = s.view;
@@ -207,7 +209,7 @@ bool is_identity(const View& v, const Shape& shape) {
 }
 
 Source resolve(const Piece& p, int x, const std::vector<char>& stop) {
-  if (p[x].kind != NodeKind::Move || stop[static_cast<size_t>(x)]) return Source{x, p[x].shape, plain(p[x].shape)};
+  if (p[x].kind != NodeKind::Move || stop[static_cast<size_t>(x)]) return Source{x, p[x].shape, plain(p[x].shape), true};
   return resolve_through(p, x, stop);
 }
 
@@ -215,6 +217,23 @@ Source resolve_through(const Piece& p, int x, const std::vector<char>& stop) {
   int bottom = p[x].in[0];
   while (p[bottom].kind == NodeKind::Move && !stop[static_cast<size_t>(bottom)]) bottom = p[bottom].in[0];
   return resolve_from(p, x, bottom);
+}
+
+Sources::Sources(const Piece& p, const std::vector<char>& stop) {
+  size_t n = p.nodes.size(), reads = 0;
+  for (const PieceNode& node : p.nodes) reads += static_cast<size_t>(node.in.size());
+  all_.reserve(reads);
+  first_.reserve(n + 1);
+  for (size_t v = 0; v < n; ++v) {
+    const PieceNode& node = p.nodes[v];
+    first_.push_back(static_cast<int>(all_.size()));
+    if (node.kind == NodeKind::Move) {
+      if (stop[v]) all_.push_back(resolve_through(p, static_cast<int>(v), stop));
+    } else {
+      for (int x : node.in) all_.push_back(resolve(p, x, stop));
+    }
+  }
+  first_.push_back(static_cast<int>(all_.size()));
 }
 
 View broadcast_view(const View& v, const Shape& from, const Shape& to) {

@@ -36,6 +36,7 @@ namespace pd {
 
 namespace detail {
 std::atomic<int> pool_threads{0};
+std::atomic<int> pool_awake{0};
 }
 
 namespace {
@@ -157,6 +158,7 @@ struct Pool {
 
   void work(int thread) {
     uint64_t seen = 0;
+    detail::pool_awake.fetch_add(1, std::memory_order_relaxed);
     auto called = [this, &seen] {
       uint64_t s = state.load();
       return stop.load(std::memory_order_relaxed) || ((s & kOpen) && (s >> 32) != seen);
@@ -165,10 +167,15 @@ struct Pool {
       if (!spin_until(called)) {
         std::unique_lock<std::mutex> hold(mutex);
         sleepers.fetch_add(1);
+        detail::pool_awake.fetch_sub(1, std::memory_order_relaxed);
         wake.wait(hold, called);
+        detail::pool_awake.fetch_add(1, std::memory_order_relaxed);
         sleepers.fetch_sub(1);
       }
-      if (stop.load()) return;
+      if (stop.load()) {
+        detail::pool_awake.fetch_sub(1, std::memory_order_relaxed);
+        return;
+      }
       uint64_t s = state.load();
       if (!(s & kOpen) || !state.compare_exchange_strong(s, s + 1)) continue;
       seen = s >> 32;
@@ -219,6 +226,7 @@ void start_afresh() {
   Home* old = g_home.load();
   Home* made = new Home;
   made->closed = old && old->closed;
+  detail::pool_awake.store(0);
   g_home.store(made);
 }
 

@@ -9,6 +9,7 @@ namespace pd {
 
 namespace detail {
 extern std::atomic<int> pool_threads;  // 0 until first asked for
+extern std::atomic<int> pool_awake;    // workers that would take a job at once
 int init_num_threads();
 using TaskFn = void (*)(void* context, int64_t task, int thread);
 void run_tasks(int64_t n_tasks, int threads, TaskFn fn, void* context);
@@ -18,6 +19,10 @@ void run_tasks(int64_t n_tasks, int threads, TaskFn fn, void* context);
 inline int num_threads() {
   int n = detail::pool_threads.load(std::memory_order_relaxed);
   return n ? n : detail::init_num_threads();
+}
+// Work, in additions, that pays for a second thread. A worker that sleeps takes tens of microseconds to come.
+inline int64_t worth_a_thread() {
+  return detail::pool_awake.load(std::memory_order_relaxed) > 0 ? int64_t(1) << 18 : int64_t(1) << 20;
 }
 // n >= 1. Waits for a call in progress; an error inside a task.
 void set_num_threads(int n);
