@@ -117,6 +117,7 @@ class Builder {
   FusedStep* new_fused(const Program& program) {
     auto step = std::make_unique<FusedStep>();
     step->kernel = kernel_for(program);
+    if (!step->kernel->interpreted) step->kernel->interpreted = std::make_unique<const Interpreted>(program);
     step->instructions = count(program);
     plan_->steps.emplace_back();
     plan_->steps.back().fused = std::move(step);

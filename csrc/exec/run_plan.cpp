@@ -42,7 +42,7 @@ void run_fused(const FusedStep& s, void* const* slots) {
     int n = static_cast<int>(l.slots.size());
     bases.resize(n);
     for (int k = 0; k < n; ++k) bases[k] = l.slots[static_cast<size_t>(k)] < 0 ? nullptr : slots[l.slots[static_cast<size_t>(k)]];
-    run(l.launch, s.kernel->interpreted, fn, scratch, bases.data());
+    run(l.launch, *s.kernel->interpreted, fn, scratch, bases.data());
   };
   if (s.parallel) {
     int64_t n = static_cast<int64_t>(s.launches.size());

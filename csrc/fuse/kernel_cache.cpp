@@ -165,7 +165,8 @@ KernelRef kernel_for(const Program& p) {
       c.order.splice(c.order.begin(), c.order, it->second);
       return KernelRef(*it->second);
     }
-  auto* k = new Kernel(p);
+  auto* k = new Kernel;
+  k->program = p;
   k->id = c.next_id++;
   char name[32];
   std::snprintf(name, sizeof name, "pd_%016llx", static_cast<unsigned long long>(h));

@@ -5,6 +5,7 @@
 // it takes over between two calls, unseen.
 #pragma once
 #include <atomic>
+#include <memory>
 #include <string>
 
 #include "base/ref.h"
@@ -16,10 +17,8 @@ namespace pd {
 enum class JitMode : uint8_t { Off, Background, Blocking };
 
 struct Kernel {
-  explicit Kernel(const Program& p) : program(p), interpreted(program) {}
-
-  const Program program;
-  const Interpreted interpreted;
+  Program program;
+  std::unique_ptr<const Interpreted> interpreted;  // made by the first plan that runs it
   std::string name;                    // pd_<hash of the program>
   uint64_t id = 0;                     // a ticket for the host
   std::atomic<KernelFn> fn{nullptr};   // compiled; null: interpret

@@ -408,7 +408,9 @@ def test_fork_while_compiling(tmp_path):
 
 def interrupt(code, after):
     """Ctrl-C `after` seconds after the process says "ready"; returns its output and how long it went on."""
-    process = start(code)
+    # What a shell starts in the background ignores Ctrl-C, and so would its children.
+    heeds = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    process = start(heeds + textwrap.dedent(code))
     assert process.stdout.readline() == "ready\n"
     time.sleep(after)
     process.send_signal(signal.SIGINT)
