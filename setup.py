@@ -23,6 +23,8 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 SOURCES = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*.cpp"))
+# A library of its own, which takes the place of the CUDA driver where there is none (device="cuda-host").
+CUDA_HOST = [s for s in SOURCES if s.startswith("csrc/device/cuda_host/")]
 
 # Never contracted, never re-associated: one definition of the arithmetic everywhere (csrc/ops/vmath/scalar.h).
 # (SmallVec's union is read only where its size says which member lives; g++ cannot see that.)
@@ -113,10 +115,13 @@ class BuildExt(build_ext):
     def flags_of(source):
         if source.startswith(("csrc/kernels/", "csrc/fuse/pack", "csrc/fuse/broadcast")):
             return LOOPS
-        return ["-O2"]
+        return ["-O2", "-fvisibility=default"] if source in CUDA_HOST else ["-O2"]
 
 
 setup(
-    ext_modules=[Pybind11Extension("pydiff._C", SOURCES)],
+    ext_modules=[
+        Pybind11Extension("pydiff._C", [s for s in SOURCES if s not in CUDA_HOST]),
+        Pybind11Extension("pydiff._cuda_host", CUDA_HOST),
+    ],
     cmdclass={"build_ext": BuildExt},
 )

@@ -155,19 +155,20 @@ def choose_device(name):
     """The device to train on; `auto` is the GPU where there is one."""
     if name == "cpu":
         return name
+    device = "cuda" if name == "auto" else name
     try:
-        pydiff.zeros(1, device="cuda")
+        pydiff.zeros(1, device=device)
     except (RuntimeError, ValueError) as error:
         if name == "auto":
             return "cpu"
         raise SystemExit(f"train_digits.py: error: no GPU to train on: {error}") from None
-    return "cuda"
+    return device
 
 
 def parse_arguments(argv):
     parser = argparse.ArgumentParser(description="Train a network on scikit-learn's digits.")
     add = parser.add_argument
-    add("--device", choices=("cpu", "cuda", "auto"), default="auto", help="where to train (default: auto)")
+    add("--device", choices=("cpu", "cuda", "cuda-host", "auto"), default="auto", help="where to train (default: auto)")
     add("--epochs", type=at_least(1), default=60, metavar="N", help="passes over the images (default: 60)")
     add("--seed", type=at_least(0), default=0, metavar="N", help="of weights, order and noise (default: 0)")
     add("--plot", type=output_file, metavar="FILE", help="draw curves, confusion matrix and errors")

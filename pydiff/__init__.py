@@ -13,7 +13,13 @@ as fused kernels whose bits do not depend on how they were fused. See `docs/` fo
 import importlib
 from math import e, inf, nan, pi
 
-from . import _core  # noqa: F401  the extension gets what it needs before anything else
+try:
+    from . import _core  # noqa: F401  the extension gets what it needs before anything else
+except ImportError as error:
+    raise ImportError(
+        f"[pydiff] the core does not load; got {error}; try pip install --force-reinstall pydiff-tensor, or "
+        "pip install -e . in a checkout"
+    ) from error
 from . import _C, autograd, contraction, elementwise, fallback, functions, ops, random, transforms, tree
 from ._C import (
     NotDifferentiableError,
@@ -47,7 +53,7 @@ half, float, double, int, long = (
 )  # fmt: skip
 
 #: Loaded when first asked for.
-_LAZY = ("linalg", "nn", "optim", "testing")
+_LAZY = ("cuda", "linalg", "nn", "optim", "testing")
 
 newaxis = None
 
@@ -86,6 +92,6 @@ __all__ = [
     "argsort", "kthvalue", "median", "searchsorted", "sort", "topk", "unique",
     "bernoulli", "multinomial", "normal", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like",
     "randperm", "seed", "uniform",
-    "e", "inf", "nan", "newaxis", "pi", "linalg", "nn", "optim", "testing",
+    "e", "inf", "nan", "newaxis", "pi", "cuda", "linalg", "nn", "optim", "testing",
     *DTYPES, *contraction.__all__, *elementwise.__all__, *functions.__all__, *ops.__all__,
 ]  # fmt: skip

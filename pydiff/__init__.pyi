@@ -8,6 +8,7 @@ from numpy import dtype as _np_dtype
 from . import (
     autograd as autograd,
     contraction as contraction,
+    cuda as cuda,
     elementwise as elementwise,
     fallback as fallback,
     functions as functions,

@@ -79,7 +79,8 @@ def _dtype_of(name):
 class device:
     """Where a tensor lives: `device("cpu")`, `device("cuda")`, `device("cuda:1")`, `device("cuda", 1)`.
 
-    Attributes: `type` ('cpu' or 'cuda'), `index` (None for the CPU).
+    Attributes: `type` ('cpu' or 'cuda'), `index` (None for the CPU). `device("cuda-host")` puts a stand-in that runs on the
+    CPU into the place of the CUDA driver, for the whole process, and is its `cuda:0` (see `pydiff.cuda.use_host`).
 
     >>> import pydiff as pd
     >>> pd.device("cuda:1").index, str(pd.zeros(1).device)
@@ -92,6 +93,11 @@ class device:
         if isinstance(type, device):
             type, index = type.type, type.index
         name, colon, number = str(type).partition(":")
+        if name == "cuda-host":
+            from . import cuda
+
+            cuda.use_host()
+            name = "cuda"
         if colon:
             index = int(number) if number.isdigit() and index is None else -1
         if name not in ("cpu", "cuda") or (index is not None and index < 0):

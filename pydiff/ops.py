@@ -69,7 +69,7 @@ __all__.append("asarray")
 
 @_public
 def from_dlpack(ext_tensor):
-    """A tensor that shares the CPU memory of any object with `__dlpack__`.
+    """A tensor that shares the memory of any object with `__dlpack__`, on the CPU or a CUDA device.
 
     >>> import pydiff as pd, numpy as np
     >>> pd.from_dlpack(np.arange(3)).tolist()
@@ -77,10 +77,12 @@ def from_dlpack(ext_tensor):
     """
     if not hasattr(ext_tensor, "__dlpack__"):
         return from_capsule(ext_tensor)
+    cuda = hasattr(ext_tensor, "__dlpack_device__") and ext_tensor.__dlpack_device__()[0] == 2
+    stream = {"stream": 1} if cuda else {}  # pydiff's: the exporter makes it wait for its own
     try:
-        capsule = ext_tensor.__dlpack__(max_version=(1, 0))
+        capsule = ext_tensor.__dlpack__(max_version=(1, 0), **stream)
     except TypeError:  # an exporter from before versions
-        capsule = ext_tensor.__dlpack__()
+        capsule = ext_tensor.__dlpack__(**stream)
     return from_capsule(capsule)
 
 

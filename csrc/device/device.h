@@ -91,7 +91,8 @@ struct Device {
 Device& device(DeviceId id);
 int device_count(DeviceKind kind);
 
-// How a back end enters: `count()` devices, of which `open(i)` gives one that lives until the process ends.
+// How a back end enters: `count()` devices, of which `open(i)` gives one that lives until the process ends, or an Error that
+// says why there is none. A device that was opened once is given without an Error ever after.
 struct DeviceDriver {
   int (*count)() = nullptr;
   Device& (*open)(int index) = nullptr;

@@ -46,14 +46,15 @@ class Arena {
 
 class Builder {
  public:
-  Builder(const Piece& p, const std::vector<int>& outputs, int leaves, const std::vector<DType>& numbers)
-      : p_(p), outputs_(outputs), plan_(new Plan) {
+  Builder(DeviceId device, const Piece& p, const std::vector<int>& outputs, int leaves, const std::vector<DType>& numbers)
+      : p_(p), outputs_(outputs), plan_(new Plan), cuda_(device.kind == DeviceKind::Cuda) {
+    plan_->device = device;
     plan_->leaves = leaves;
     plan_->numbers = numbers;
     plan_->slots = leaves + static_cast<int>(numbers.size());
   }
 
-  std::unique_ptr<Plan> run() {
+  std::unique_ptr<Plan> run(bool compile) {
     part_ = partition(p_, fuse_options(), reads_views);
     assign_slots();
     for (size_t g = 0; g < part_.groups.size(); ++g) {
@@ -62,6 +63,7 @@ class Builder {
       else opaque(group.members[0]);
     }
     place_temporaries();
+    if (compile) cuda::build(launches_);
     return std::move(plan_);
   }
 
@@ -116,8 +118,10 @@ class Builder {
 
   FusedStep* new_fused(const Program& program) {
     auto step = std::make_unique<FusedStep>();
-    step->kernel = kernel_for(program);
-    if (!step->kernel->interpreted) step->kernel->interpreted = std::make_unique<const Interpreted>(program);
+    if (!cuda_) {
+      step->kernel = kernel_for(program);
+      if (!step->kernel->interpreted) step->kernel->interpreted = std::make_unique<const Interpreted>(program);
+    }
     step->instructions = count(program);
     plan_->steps.emplace_back();
     plan_->steps.back().fused = std::move(step);
@@ -136,8 +140,32 @@ class Builder {
       views.push_back(std::move(o.view));
       launch.slots.push_back(o.node < 0 ? -1 : slot(holder(o.node)));
     }
-    launch.launch = prepare(l.program, l.major_dims, l.minor_dims, views);
     step->elements = numel(l.major_dims) * numel(l.minor_dims);
+    add_launch(step, std::move(launch), l.program, l.major_dims, l.minor_dims, views);
+  }
+
+  bool is_number(int slot) const {
+    if (slot >= plan_->leaves && slot < plan_->leaves + static_cast<int>(plan_->numbers.size())) return true;
+    for (const Plan::Constant& c : plan_->constants)
+      if (c.slot == slot) return true;
+    return false;
+  }
+
+  // The program over one domain; the launch's slots are known.
+  void add_launch(FusedStep* step, FusedLaunch launch, const Program& program, const Ints& major, const Ints& minor,
+                  const std::vector<View>& views) {
+    if (!cuda_) {
+      launch.launch = prepare(program, major, minor, views);
+    } else {
+      std::vector<char> numbers;
+      for (int s : launch.slots) numbers.push_back(s >= 0 && is_number(s));
+      auto make = [device = plan_->device, program, major, minor, views, numbers](bool whole) {
+        return cuda::prepare(device, program, major, minor, views, numbers, whole);
+      };
+      launch.cuda = std::make_unique<cuda::Launch>(make(true));
+      launch.make_plain = [make] { return make(false); };
+      launches_.push_back(launch.cuda.get());
+    }
     step->launches.push_back(std::move(launch));
   }
 
@@ -149,8 +177,10 @@ class Builder {
     auto step = std::make_unique<NativeStep>();
     step->op = n.op;
     step->origin = n.origin;
-    step->fn = native_for(n.op);
-    if (!step->fn) fail(traits(n.op).name, "no kernel", name_of(n.dtype), "another op", ErrorKind::Runtime);
+    if (cuda_) step->cuda_fn = cuda_native_for(n.op);
+    else step->fn = native_for(n.op);
+    if (cuda_ && traits(n.op).may_fail) step->error = plan_->errors++;
+    if (!step->fn && !step->cuda_fn) fail(traits(n.op).name, "no kernel", name_of(n.dtype), "another op", ErrorKind::Runtime);
     for (int x : n.in) {
       step->specs.push_back(Spec{node(x).shape, node(x).dtype, {}});
       step->in.push_back(contiguous_slot(x));
@@ -202,12 +232,11 @@ class Builder {
     FusedStep* step = new_fused(program);
     Ints major(s.shape.data(), s.shape.size() - 1), minor(s.shape.data() + s.shape.size() - 1, 1);
     FusedLaunch launch;
-    launch.launch = prepare(program, major, minor, {s.view, identity_view(s.shape)});
     step->elements = numel(s.shape);
     int out = plan_->slots++;
     extra_temps_.push_back({out, numel(s.shape) * static_cast<int64_t>(size_of(t))});
     launch.slots = {slot(holder(s.base)), out};
-    step->launches.push_back(std::move(launch));
+    add_launch(step, std::move(launch), program, major, minor, {s.view, identity_view(s.shape)});
     return out;
   }
 
@@ -337,8 +366,7 @@ class Builder {
             launch.slots.push_back(part_slot(v, s * nr + r, size, b[o.node].dtype));
           }
         }
-        launch.launch = prepare(l.program, {}, {size}, views);
-        step->launches.push_back(std::move(launch));
+        add_launch(step, std::move(launch), l.program, {}, {size}, views);
       }
       step->parallel = segments > 1 && largest < 65536 && total > 32768;
     }
@@ -408,6 +436,8 @@ class Builder {
   const Piece& p_;
   std::vector<int> outputs_;
   std::unique_ptr<Plan> plan_;
+  bool cuda_;
+  std::vector<const cuda::Launch*> launches_;
   Partition part_;
   std::vector<int> slot_;
   std::vector<char> is_output_;
@@ -423,9 +453,9 @@ FuseOptions fuse_options() {
   return o;
 }
 
-std::unique_ptr<Plan> build_plan(const Piece& piece, const std::vector<int>& outputs, int leaves,
-                                 const std::vector<DType>& numbers) {
-  return Builder(piece, outputs, leaves, numbers).run();
+std::unique_ptr<Plan> build_plan(DeviceId device, const Piece& piece, const std::vector<int>& outputs, int leaves,
+                                 const std::vector<DType>& numbers, bool compile) {
+  return Builder(device, piece, outputs, leaves, numbers).run(compile);
 }
 
 }  // namespace pd

@@ -113,6 +113,8 @@ uint64_t body_id(const Graph* g) {
 void make_key(Work& w) {
   std::vector<uint64_t>& k = w.key;
   k.reserve(w.order.size() * 6);
+  const DeviceId d = w.order.empty() ? DeviceId{} : w.order[0]->device;
+  k.push_back(static_cast<uint64_t>(d.kind) << 8 | static_cast<uint8_t>(d.index));
   uint32_t mark = next_mark();
   auto shape = [&](const Ints& s) {
     for (int64_t d : s) k.push_back(static_cast<uint64_t>(d));
@@ -334,7 +336,7 @@ Cached make_plan(const Work& w) {
     numbers.push_back(v->dtype);
     c.body_cells.push_back(cell(v));
   }
-  c.plan = build_plan(piece, outputs, static_cast<int>(w.leaves.size()), numbers);
+  c.plan = build_plan(w.order[0]->device, piece, outputs, static_cast<int>(w.leaves.size()), numbers);
   return c;
 }
 
@@ -446,6 +448,14 @@ void evaluate_with(const std::vector<Value*>& roots, bool store_all) {
     any |= r->pending();
   }
   if (!any) return;
+  // One device at a time: values of two devices never meet in one piece of graph.
+  for (Value* r : roots) {
+    if (r->device == roots[0]->device) continue;
+    std::vector<Value*> same, others;
+    for (Value* v : roots) (v->device == roots[0]->device ? same : others).push_back(v);
+    evaluate_with(same, store_all);
+    return evaluate_with(others, store_all);
+  }
   std::vector<ValueRef> hold;
   for (Value* r : roots) hold.push_back(ValueRef(r));
   Turn turn;
@@ -477,6 +487,25 @@ void flush() {
 }
 
 void clear_plans() { cache().clear(); }
+
+std::vector<std::string> cuda_texts(const std::vector<Value*>& roots) {
+  Work w = collect(roots, false);
+  std::vector<int> outputs;
+  PieceMaker maker(w);
+  Piece piece = maker.make(outputs);
+  std::vector<DType> numbers;
+  for (Value* v : w.numbers) numbers.push_back(v->dtype);
+  for (const Value* v : maker.body_numbers) numbers.push_back(v->dtype);
+  auto plan = build_plan(DeviceId{DeviceKind::Cuda, 0}, piece, outputs, static_cast<int>(w.leaves.size()), numbers, false);
+  std::vector<std::string> texts;
+  for (const Step& s : plan->steps)
+    if (s.fused)
+      for (const FusedLaunch& l : s.fused->launches) {
+        if (l.cuda->build) texts.push_back(l.cuda->build->source);
+        for (const cuda::Launch::Combine& c : l.cuda->combines) texts.push_back(c.build->source);
+      }
+  return texts;
+}
 
 std::string explain(const std::vector<Value*>& roots) {
   Work w = collect(roots, false);

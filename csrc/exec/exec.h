@@ -34,6 +34,8 @@ void clear_plans();
 
 // The fused kernels that evaluating the roots would launch, printed; computes nothing.
 std::string explain(const std::vector<Value*>& roots);
+// The CUDA C++ of these kernels, as a CUDA device would be given it.
+std::vector<std::string> cuda_texts(const std::vector<Value*>& roots);
 
 int64_t& pending_node_limit();
 int64_t& pending_byte_limit();

@@ -4,18 +4,24 @@
 //           [leaves, leaves + numbers)  cells of Python numbers
 //           then                        what the plan computes: outputs, and temporaries in one arena
 #pragma once
+#include <functional>
 #include <memory>
 #include <vector>
 
+#include "fuse/cuda/launch.h"
 #include "fuse/kernel_cache.h"
 #include "fuse/piece.h"
 #include "fuse/runner.h"
+#include "kernels/cuda/native_cuda.h"
 #include "kernels/native.h"
 
 namespace pd {
 
 struct FusedLaunch {
-  PreparedLaunch launch;
+  PreparedLaunch launch;                // on the CPU
+  std::unique_ptr<cuda::Launch> cuda;   // on a CUDA device
+  std::unique_ptr<cuda::Launch> plain;  // the same for addresses that are not aligned, made when first met
+  std::function<cuda::Launch()> make_plain;
   std::vector<int> slots;  // one an argument; -1: the index itself
 };
 
@@ -38,7 +44,9 @@ struct MatmulStep {
 
 struct NativeStep {
   OpId op;
-  NativeFn fn;
+  NativeFn fn = nullptr;               // on the CPU
+  CudaNativeFn cuda_fn = nullptr;      // on a CUDA device
+  int error = -1;                      // there: which of the plan's error cells it writes
   std::vector<Spec> specs;
   Spec out_spec;
   Ints attrs;
@@ -54,6 +62,8 @@ struct Step {
 };
 
 struct Plan {
+  DeviceId device;
+  int errors = 0;  // steps that may find an error on a CUDA device
   std::vector<Step> steps;
   int leaves = 0;
   std::vector<DType> numbers;
@@ -77,14 +87,14 @@ struct Plan {
   std::vector<Output> outputs;  // in the order in which the walk met them
 };
 
-// Builds the plan of a piece: partition, lowering, memory. `outputs` are node numbers.
-std::unique_ptr<Plan> build_plan(const Piece& piece, const std::vector<int>& outputs, int leaves,
-                                 const std::vector<DType>& numbers);
+// Builds the plan of a piece: partition, lowering, memory, and on a CUDA device compilation. `outputs` are node numbers.
+std::unique_ptr<Plan> build_plan(DeviceId device, const Piece& piece, const std::vector<int>& outputs, int leaves,
+                                 const std::vector<DType>& numbers, bool compile = true);
 
 // Runs it. leaf_data has the leaves' memory, numbers the cells' bits, outputs the fresh outputs' memory
 // (null for the others). No Python object is touched.
-void run_plan(const Plan& plan, void* const* leaf_data, const int64_t* numbers, void* const* outputs,
-              NativeError& error);
+void run_plan(Plan& plan, void* const* leaf_data, const int64_t* numbers, void* const* outputs, NativeError& error);
+void run_cuda_steps(Plan& plan, void* const* slots, NativeError& error);
 
 FuseOptions fuse_options();
 

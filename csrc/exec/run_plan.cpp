@@ -81,19 +81,23 @@ void run_native(const NativeStep& s, void* const* slots, NativeError& error) {
 
 }  // namespace
 
-void run_plan(const Plan& plan, void* const* leaf_data, const int64_t* numbers, void* const* outputs,
-              NativeError& error) {
+void run_plan(Plan& plan, void* const* leaf_data, const int64_t* numbers, void* const* outputs, NativeError& error) {
   static Arena arena;  // one plan runs at a time (evaluate.cpp)
+  const bool cpu = plan.device.kind == DeviceKind::Cpu;
   SmallVec<void*, 64> slots;
   slots.resize(plan.slots);
   for (int k = 0; k < plan.leaves; ++k) slots[k] = leaf_data[k];
   for (size_t k = 0; k < plan.numbers.size(); ++k)
     slots[plan.leaves + static_cast<int>(k)] = const_cast<int64_t*>(&numbers[k]);
   for (const Plan::Constant& c : plan.constants) slots[c.slot] = const_cast<int64_t*>(&c.bits);
-  char* base = plan.arena ? arena.get(plan.arena) : nullptr;
+  // Of a device with streams the memory is taken and given back in the stream's order.
+  std::unique_ptr<Buffer, void (*)(Buffer*)> there(nullptr, [](Buffer* b) { release(b); });
+  if (!cpu && plan.arena) there.reset(new_buffer(plan.device, static_cast<size_t>(plan.arena)));
+  char* base = there ? static_cast<char*>(there->data) : plan.arena ? arena.get(plan.arena) : nullptr;
   for (const Plan::Temp& t : plan.temps) slots[t.slot] = base + t.offset;
   for (size_t k = 0; k < plan.outputs.size(); ++k)
     if (plan.outputs[k].fresh) slots[plan.outputs[k].slot] = outputs[k];
+  if (!cpu) return run_cuda_steps(plan, slots.data(), error);
   for (const Step& s : plan.steps) {
     if (s.fused) run_fused(*s.fused, slots.data());
     else if (s.matmul) run_matmul(*s.matmul, slots.data());

@@ -248,6 +248,10 @@ DeviceId device_arg(PyObject* o) {
     }
     if (digits && i < 16) return present(DeviceId{DeviceKind::Cuda, static_cast<int8_t>(i)});
   }
+  if (s == "cuda-host") {  // the stand-in takes the driver's place when the name is first said
+    py::object made = py::reinterpret_steal<py::object>(checked(PyObject_CallFunction(g_device_class, "s", s.c_str())));
+    return present(DeviceId{DeviceKind::Cuda, 0});
+  }
   fail("device", "unknown device", s, "'cpu', 'cuda' or 'cuda:0'", ErrorKind::Runtime);
 }
 

@@ -64,7 +64,7 @@ PyObject* dlpack_body(PyObject** a) {
     py::object major = py::handle(a[2]).attr("__getitem__")(0);
     versioned = int_arg("__dlpack__", major.ptr(), "max_version") >= 1;
   }
-  return to_dlpack(v, versioned, bool_arg(a[4], false)).release().ptr();
+  return to_dlpack(v, a[1], versioned, bool_arg(a[4], false)).release().ptr();
 }
 constexpr Def kDlpack = {"__dlpack__", dlpack_body, 1, -1,
                          "The value as a DLPack capsule: read-only where the protocol can say so, else a copy.",

@@ -1,7 +1,8 @@
-// DLPack in both directions, CPU memory, versioned and legacy capsules.
+// DLPack in both directions, versioned and legacy capsules, memory of the CPU and of CUDA devices; and the CUDA array interface.
 // The structs are the ABI of https://dmlc.github.io/dlpack (version 1).
 #include <cstring>
 
+#include "device/device.h"
 #include "python/args.h"
 #include "python/convert.h"
 #include "python/dlpack.h"
@@ -39,6 +40,8 @@ struct Versioned {
   DlTensor t;
 };
 constexpr uint64_t kReadOnly = 1, kCopied = 2;
+constexpr int kDlCpu = 1, kDlCuda = 2;
+constexpr int kLegacyDefaultStream = 1;  // of CUDA, as DLPack and the CUDA array interface number streams: pydiff's own
 enum Code : uint8_t { kInt = 0, kUInt = 1, kFloat = 2, kBfloat = 4, kComplex = 5, kBoolean = 6 };
 
 DlType type_of(DType t) {
@@ -77,7 +80,8 @@ Exported<M>* exported(const Var& v, BufferRef b) {
   e->strides.assign(st.begin(), st.end());
   e->managed.context = e;
   e->managed.deleter = [](M* m) { delete static_cast<Exported<M>*>(m->context); };
-  e->managed.t = {e->buffer->data, {1, 0}, v.shape().size(), type_of(v.dtype()), e->shape.data(), e->strides.data(), 0};
+  const DlDevice where{v.device().kind == DeviceKind::Cpu ? kDlCpu : kDlCuda, v.device().index};
+  e->managed.t = {e->buffer->data, where, v.shape().size(), type_of(v.dtype()), e->shape.data(), e->strides.data(), 0};
   return e;
 }
 
@@ -93,9 +97,18 @@ void drop_unused(PyObject* capsule) {
 }
 
 BufferRef copy_of(const BufferRef& b) {
-  BufferRef c = BufferRef::adopt(new_buffer(DeviceId{}, b->bytes));
-  std::memcpy(c->data, b->data, b->bytes);
+  BufferRef c = BufferRef::adopt(new_buffer(b->device, b->bytes));
+  device(b->device).copy(c->data, b->data, b->bytes, CopyKind::DeviceToDevice);
   return c;
+}
+
+// The value's memory where it is.
+BufferRef memory_of(const char* op, const Var& v) {
+  if (v.device().kind == DeviceKind::Cpu) return host_buffer(op, v);
+  ensure(op, v);
+  if (!v.v->is_scalar()) return BufferRef(v.v->buffer);
+  const bool f = is_floating(v.dtype());
+  return BufferRef(scalar_leaf(v.dtype(), f ? v.v->num.f : 0, f ? 0 : v.v->num.i, v.device()).v->buffer);
 }
 
 template <class M>
@@ -112,10 +125,12 @@ Var imported(PyObject* capsule, const char* name, const char* used) {
   auto* m = static_cast<M*>(PyCapsule_GetPointer(capsule, name));
   if (!m) throw PythonError();
   const DlTensor& t = m->t;
-  if (t.device.type != 1)
-    fail("from_dlpack", "the memory is not the CPU's", "device type " + std::to_string(t.device.type), "moving it to the CPU first",
-         ErrorKind::Runtime);
   Spec s;
+  if (t.device.type == kDlCuda) s.device = DeviceId{DeviceKind::Cuda, static_cast<int8_t>(t.device.id)};
+  else if (t.device.type != kDlCpu)
+    fail("from_dlpack", "memory of a device that is not known here", "device type " + std::to_string(t.device.type),
+         "moving it to the CPU first", ErrorKind::Runtime);
+  device(s.device);  // an error where there is none
   s.dtype = dtype_from(t.dtype);
   for (int i = 0; i < t.ndim; ++i) s.shape.push_back(t.shape[i]);
   if (t.strides && numel(s.shape) > 1) {
@@ -126,17 +141,20 @@ Var imported(PyObject* capsule, const char* name, const char* used) {
   }
   size_t bytes = static_cast<size_t>(numel(s.shape)) * size_of(s.dtype);
   BufferRef b = BufferRef::adopt(
-      wrap_external(static_cast<char*>(t.data) + t.byte_offset, bytes, DeviceId{}, m, release_managed<M>));
+      wrap_external(static_cast<char*>(t.data) + t.byte_offset, bytes, s.device, m, release_managed<M>));
   checked(PyCapsule_SetName(capsule, used));
   return Var(make_leaf(s, b.get()));
 }
 
 }  // namespace
 
-py::object to_dlpack(const Var& v, bool versioned, bool copy) {
-  if (v.device().kind != DeviceKind::Cpu)
-    fail("__dlpack__", "only CPU memory is shared yet", to_string(v.device()), ".cpu()", ErrorKind::Runtime);
-  BufferRef b = host_buffer("__dlpack__", v);
+py::object to_dlpack(const Var& v, PyObject* stream, bool versioned, bool copy) {
+  BufferRef b = memory_of("__dlpack__", v);
+  if (v.device().kind != DeviceKind::Cpu && given(stream)) {
+    // The consumer's stream must find the work done. On pydiff's own, and where none is named, order sees to it.
+    const int64_t n = int_arg("__dlpack__", stream, "a stream");
+    if (n != -1 && n != kLegacyDefaultStream) device(v.device()).synchronize(Stream{});
+  }
   if (!versioned) {
     // A legacy capsule cannot say that it must not be written to: it gets memory of its own.
     auto* e = exported<Legacy>(v, copy_of(b));
@@ -147,6 +165,24 @@ py::object to_dlpack(const Var& v, bool versioned, bool copy) {
   e->managed.minor = 0;
   e->managed.flags = copy ? kCopied : kReadOnly;
   return py::reinterpret_steal<py::object>(checked(PyCapsule_New(&e->managed, kVersionedName, drop_unused<Versioned>)));
+}
+
+py::dict cuda_array_interface(const Var& v) {
+  if (v.device().kind != DeviceKind::Cuda) {
+    PyErr_SetString(PyExc_AttributeError, "[__cuda_array_interface__] the tensor is on the CPU; got device 'cpu'; try .to('cuda')");
+    throw PythonError();
+  }
+  BufferRef b = memory_of("__cuda_array_interface__", v);
+  py::tuple shape(v.shape().size());
+  for (int i = 0; i < v.shape().size(); ++i) shape[static_cast<size_t>(i)] = v.shape()[i];
+  py::dict d;
+  d["shape"] = shape;
+  d["typestr"] = py::reinterpret_borrow<py::object>(numpy_dtype(v.dtype())).attr("str");
+  d["data"] = py::make_tuple(v.v->size() ? reinterpret_cast<uintptr_t>(b->data) : 0, true);
+  d["strides"] = py::none();
+  d["version"] = 3;
+  d["stream"] = kLegacyDefaultStream;
+  return d;
 }
 
 Var from_dlpack(PyObject* capsule) {

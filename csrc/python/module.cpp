@@ -26,4 +26,5 @@ PYBIND11_MODULE(_C, m) {
   bind_services(m);
   bind_op_table(m);
   bind_jit(m);
+  bind_cuda(m);
 }

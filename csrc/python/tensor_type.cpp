@@ -1,5 +1,6 @@
 #include "python/args.h"
 #include "python/convert.h"
+#include "python/dlpack.h"
 #include "python/views.h"
 
 #include <structmember.h>
@@ -186,6 +187,14 @@ int set_data(PyObject* self, PyObject* value, void*) {
     own_leaf(t);
   });
 }
+PD_GET(cuda_array_interface) {
+  return guarded([&] {
+    if (requires_grad(value_of(self)))
+      fail("__cuda_array_interface__", "the tensor requires grad, and what is exported keeps no tape",
+           to_string(value_of(self).v->spec()), ".detach()", ErrorKind::Runtime);
+    return cuda_array_interface(value_of(self)).release().ptr();
+  });
+}
 #undef PD_GET
 
 PyGetSetDef g_getset[] = {
@@ -203,6 +212,7 @@ PyGetSetDef g_getset[] = {
     {"retains_grad", get_retains_grad, nullptr, "Whether a result keeps its gradient.", nullptr},
     {"grad", get_grad, set_grad, "The gradient that backward() has added up, or None.", nullptr},
     {"data", get_data, set_data, "The value without tape; shares memory. Setting it replaces the value.", nullptr},
+    {"__cuda_array_interface__", get_cuda_array_interface, nullptr, "Version 3; of tensors on a CUDA device.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
 PyMemberDef g_members[] = {

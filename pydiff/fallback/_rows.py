@@ -2,13 +2,10 @@
 
 import functools
 
-import numpy as np
-
-from .. import _C
 from .._C import (
     NotDifferentiableError,
+    Tensor,
     attach_custom,
-    from_numpy,
     is_grad_enabled,
     strip_level,
     tangent_levels,
@@ -17,6 +14,7 @@ from .._C import (
     zeros_like,
 )
 from ..ops import as_tensor
+from ._arrays import arrays_for
 
 _ROWS = {}
 
@@ -47,8 +45,9 @@ def fallback(name, *, vjp=None, jvp=None, example=None):
             tangents are zeros.
         example: operands on which the row's derivative can be tested.
 
-    The decorated function takes `xp` and arrays and returns an array or a tuple of them. Without rules
-    the operation is not differentiable: asking is an error that names it.
+    The decorated function takes `xp` and arrays and returns an array or a tuple of them. `xp` is NumPy, or
+    CuPy where the operands lie on a GPU; the arrays share the operands' memory, so they must not be
+    written to. Without rules the operation is not differentiable: asking is an error that names it.
 
     >>> import pydiff as pd
     >>> @pd.fallback.fallback("sum_of_digits")
@@ -72,7 +71,8 @@ def fallback(name, *, vjp=None, jvp=None, example=None):
 
 
 def _call(row, operands, options):
-    operands = [as_tensor(o) for o in operands]
+    device = next((o.device for o in operands if isinstance(o, Tensor)), None)
+    operands = [o if isinstance(o, Tensor) else as_tensor(o, device=device) for o in operands]
     levels = sorted({level for o in operands for level in tangent_levels(o)})
     plain = [_stripped(o, levels) for o in operands]
     results = _compute(row, plain, options)
@@ -87,17 +87,23 @@ def _call(row, operands, options):
 
 
 def _compute(row, operands, options):
+    device = operands[0].device if operands else None
+    for operand in operands:
+        if operand.device != device:
+            raise ValueError(
+                f"[{row.name}] operands on different devices; got {device} and {operand.device}; "
+                f"try .to({str(device)!r})"
+            )
+    arrays = arrays_for(device, row.name)
     for operand in operands:
         if operand.is_abstract:
             raise RuntimeError(
-                f"[{row.name}] NumPy computes it, and inside vmap or jit there is no value yet; got "
+                f"[{row.name}] {arrays.name} computes it, and inside vmap or jit there is no value yet; got "
                 f"{operand.dtype.name} {operand.shape}; try calling it outside, or a loop in place of vmap"
             )
-    results = row.forward(np, *[o.detach().numpy() for o in operands], **options)
-    if not isinstance(results, tuple):
-        results = (results,)
-    device = operands[0].device if operands else None
-    return [from_numpy(np.array(r, order="C", copy=None)).to(device=device) for r in results]
+    with arrays.running():
+        results = row.forward(arrays.xp, *[arrays.array(o) for o in operands], **options)
+        return [arrays.tensor(r) for r in (results if isinstance(results, tuple) else (results,))]
 
 
 def _attach(row, operands, results, options):

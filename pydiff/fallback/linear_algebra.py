@@ -1,8 +1,10 @@
-"""Linear algebra by NumPy (LAPACK), with rules composed of itself.
+"""Linear algebra by NumPy (LAPACK) or CuPy (cuSOLVER), with rules composed of itself.
 
 The rules are the classical ones (Giles, "Collected matrix derivative results for forward and
 reverse mode algorithmic differentiation", 2008).
 """
+
+import numpy as np
 
 from .._C import matmul
 from ._rows import fallback
@@ -48,8 +50,12 @@ def _solve_jvp(operands, results, tangents, vector):
 )  # fmt: skip
 def _solve(xp, a, b, vector):
     """x with A x = b."""
+    b = b[..., None] if vector else b
+    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])  # which CuPy leaves to its caller
+    a, b = xp.broadcast_to(a, batch + a.shape[-2:]), xp.broadcast_to(b, batch + b.shape[-2:])
     try:
-        return xp.linalg.solve(a, b[..., None])[..., 0] if vector else xp.linalg.solve(a, b)
+        x = xp.linalg.solve(a, b) if b.size else xp.zeros(b.shape, xp.result_type(a, b))
+        return x[..., 0] if vector else x
     except xp.linalg.LinAlgError:
         raise RuntimeError(f"[solve] the matrix is singular; got shape {a.shape}; try lstsq of A.T A + eps I") from None
 

@@ -1,6 +1,11 @@
-"""Sorting and searching: NumPy finds the indices, `gather` takes the values, so all differentiate."""
+"""Sorting and searching: NumPy, or CuPy, finds the indices, `gather` takes the values, so all differentiate.
+
+What CuPy has not (`ufunc.accumulate`) or has for few elements only (`unique` along an axis) is composed here.
+"""
 
 from collections import namedtuple
+
+import numpy as np
 
 from .._C import Tensor
 from ._rows import fallback
@@ -16,8 +21,8 @@ KthResult = namedtuple("kthvalue", ["values", "indices"], module="pydiff")
 @fallback("argsort")
 def _argsort(xp, x, dim, descending):
     """Positions that sort an axis; equal elements keep their order."""
-    if not x.ndim:
-        return xp.zeros((), xp.int64)
+    if not x.ndim or not x.size:
+        return xp.zeros(x.shape, xp.int64)
     if not descending:
         return xp.argsort(x, axis=dim, kind="stable")
     # Stable in descending order too: the flipped axis is sorted and the positions counted from its end.
@@ -28,8 +33,27 @@ def _argsort(xp, x, dim, descending):
 @fallback("unique")
 def _unique(xp, x, axis):
     """Distinct elements in ascending order, where each element went, how often each comes."""
+    if axis is not None and xp is not np:
+        return _unique_parts(xp, x, axis)
     values, inverse, counts = xp.unique(x, return_inverse=True, return_counts=True, axis=axis)
     return values, inverse.reshape(x.shape if axis is None else -1), counts
+
+
+def _unique_parts(xp, x, axis):
+    """`unique` along an axis by one sort of the parts; CuPy's own compares two of them at a time, from the host."""
+    parts = xp.moveaxis(x, axis, 0)
+    flat = parts.reshape(len(parts), int(np.prod(parts.shape[1:])))
+    n, width = flat.shape
+    # The last key counts most. Without a key all parts are equal.
+    order = xp.lexsort(xp.ascontiguousarray(flat.T[::-1])) if n and width else xp.arange(n)
+    ranked = flat[order]
+    first = xp.ones(n, xp.bool_)  # of its kind
+    first[1:] = (ranked[1:] != ranked[:-1]).any(1)
+    kind = xp.cumsum(first) - 1
+    inverse = xp.zeros(n, xp.int64)
+    inverse[order] = kind
+    counts = xp.bincount(kind) if n else xp.zeros(0, xp.int64)
+    return xp.moveaxis(parts[order[first]], 0, axis), inverse, counts
 
 
 @fallback("searchsorted")
@@ -41,11 +65,30 @@ def _searchsorted(xp, edges, values, right):
 @fallback("cummax_indices")
 def _cummax_indices(xp, x, dim):
     """Position of the largest element so far, along an axis."""
-    top = xp.maximum.accumulate(x, axis=dim)
+    if not x.ndim:
+        return xp.zeros((), xp.int64)
+    top = _running_max(xp, x, dim)
     shape = [1] * x.ndim
     shape[dim] = -1
     index = xp.broadcast_to(xp.arange(x.shape[dim]).reshape(shape), x.shape)
-    return xp.maximum.accumulate(xp.where(x == top, index, 0), axis=dim)
+    return _running_max(xp, xp.where((x == top) | (x != x), index, 0), dim)  # a NaN is largest
+
+
+def _running_max(xp, x, dim):
+    """`maximum.accumulate`; NaN stays."""
+    if xp is np:
+        return np.maximum.accumulate(x, axis=dim)
+    return _running_max_by_doubling(xp, x, dim)
+
+
+def _running_max_by_doubling(xp, x, dim):
+    # After the step of length s each element is the largest of the 2 s elements that end with it.
+    top = xp.moveaxis(x, dim, 0)
+    step = 1
+    while step < len(top):
+        top = xp.concatenate([top[:step], xp.maximum(top[step:], top[:-step])])
+        step *= 2
+    return xp.moveaxis(top, 0, dim)
 
 
 def cummax_indices(input, dim):

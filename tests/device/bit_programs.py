@@ -1,11 +1,12 @@
 """Programs whose results must not depend on how they are run; the script writes their bytes to a file.
 
-    python bit_programs.py OUT.npz SEED [all]
+    python bit_programs.py OUT.npz SEED [--all] [--every N] [--device NAME]
 
-test_same_bits.py runs it under several settings of PYDIFF_JIT, PYDIFF_FUSE, PYDIFF_NUM_THREADS and PYDIFF_ISA.
+test_same_bits.py runs it under several settings of PYDIFF_JIT, PYDIFF_FUSE, PYDIFF_NUM_THREADS and PYDIFF_ISA, and on
+other devices. Of a sample (`--every 7`) only every seventh result is computed.
 """
 
-import sys
+import argparse
 
 import numpy as np
 from oracle import array, differentiable, function_of, rows, sample, specials, types_of
@@ -185,15 +186,25 @@ def contractions(rng, everything):
 PROGRAMS = [elementwise_rows, casts, reductions, layers, chains, second_order, draws, contractions]
 
 
-def main(out, seed, everything):
-    found = {}
+def main(out, seed, everything, every):
+    found, count = {}, 0
     for number, program in enumerate(PROGRAMS):
         for name, value in program(np.random.default_rng([seed, number]), everything):
             assert name not in found, name
-            found[name] = array(value)
+            if count % every == 0:
+                found[name] = array(value)
+            count += 1
     counts = [pd._C.exec_stats()["kernels"], pd._C.kernel_stats()["compiled"]]
     np.savez(out, **{str(k): v for k, v in enumerate(found.values())}, names=np.array(list(found)), counts=np.array(counts))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), "all" in sys.argv[3:])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out")
+    parser.add_argument("seed", type=int)
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    given = parser.parse_args()
+    pd.set_default_device(given.device)
+    main(given.out, given.seed, given.all, given.every)

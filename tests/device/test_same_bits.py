@@ -35,19 +35,19 @@ ALL = [(j, f, t, i) for j in ("off", "blocking") for f in ("off", "on") for t in
 def run(tmp_path_factory, seed, nightly):
     folder, done = tmp_path_factory.mktemp("bits"), {}
 
-    def run(setting):
-        if setting not in done:
+    def run(setting, *options):
+        if (setting, options) not in done:
             jit, fuse, threads, isa = setting
             env = dict(os.environ, PYDIFF_JIT=jit, PYDIFF_FUSE=fuse, PYDIFF_NUM_THREADS=threads, PYDIFF_ISA=isa)
             env["PYDIFF_CACHE_DIR"] = ""  # compiled by this very code
             env["PYTHONPATH"] = os.pathsep.join([HOME, str(HERE)])
-            out = folder / ("-".join(map(str, setting)) + ".npz")
-            command = [sys.executable, "-W", "error", str(HERE / "bit_programs.py"), str(out), str(seed)]
-            ran = subprocess.run(command + ["all"] * nightly, env=env, capture_output=True, text=True)
+            out = folder / f"{len(done)}.npz"
+            command = [sys.executable, "-W", "error", str(HERE / "bit_programs.py"), str(out), str(seed), *options]
+            ran = subprocess.run(command + ["--all"] * nightly, env=env, capture_output=True, text=True)
             assert ran.returncode == 0, f"{setting}: {ran.stderr[-2000:]}"
             with np.load(out) as f:
-                done[setting] = {str(n): f[str(k)] for k, n in enumerate(f["names"])}, f["counts"].tolist()
-        return done[setting]
+                done[setting, options] = {str(n): f[str(k)] for k, n in enumerate(f["names"])}, f["counts"].tolist()
+        return done[setting, options]
 
     return run
 
@@ -67,10 +67,30 @@ def test_every_setting_gives_the_bits_of_the_plain_one(run, setting, device):
     assert none_compiled == 0 and (compiled > 100) == (setting[0] == "blocking")
     assert (kernels < 0.8 * plain_kernels) == (setting[1] == "on")
     assert plain.keys() == other.keys() and len(plain) > 400
+    compare(plain, other)
+
+
+def compare(expected, got):
     wrong = []
-    for name in plain:
+    for name in got:
         try:
-            same_bits(other[name], plain[name], name)
+            same_bits(got[name], expected[name], name)
         except AssertionError as e:
             wrong.append(str(e))
-    assert not wrong, f"{len(wrong)} of {len(plain)} differ:\n" + "\n".join(wrong[:20])
+    assert not wrong, f"{len(wrong)} of {len(got)} differ:\n" + "\n".join(wrong[:20])
+
+
+# What a CUDA device computes in an order of its own: products, and running sums of long rows; and what is made of them.
+OWN_ORDER = ("matmul", "product ", "second order", "cumsum")
+
+
+@pytest.mark.parametrize("fuse", ["on", "off"])
+def test_cuda_gives_the_bits_of_the_cpu(run, fuse, nightly, device):
+    """On the GPU where that is the device under test, else on the stand-in."""
+    other = "cuda-host" if device == "cpu" else device
+    if fuse == "off" and not nightly:
+        pytest.skip("slow; run with --nightly")
+    every = () if nightly else ("--every", "11")
+    (plain, _), (there, (kernels, _)) = run(PLAIN), run(("off", fuse, "1", PLAIN[3]), "--device", other, *every)
+    assert kernels > len(there) > 40
+    compare(plain, {name: value for name, value in there.items() if not name.startswith(OWN_ORDER)})

@@ -1,0 +1,93 @@
+// A plan's steps on a CUDA device: everything is given to the stream in order, nothing is waited for but the errors
+// that only the run can find.
+#include "device/cuda/cuda.h"
+#include "device/device.h"
+#include "exec/plan.h"
+#include "exec/stats.h"
+#include "kernels/cuda/matmul.h"
+
+namespace pd {
+
+namespace {
+
+void run_fused(const FusedStep& s, void* const* slots, Device& device) {
+  for (const FusedLaunch& l : s.launches) {
+    SmallVec<void*, 24> bases;
+    bases.resize(static_cast<int>(l.slots.size()));
+    for (int k = 0; k < bases.size(); ++k) {
+      const int slot = l.slots[static_cast<size_t>(k)];
+      bases[k] = slot < 0 ? nullptr : slots[slot];
+    }
+    if (cuda::run(*l.cuda, device, Stream{}, bases.data())) continue;
+    // Memory from elsewhere that is not aligned: the same work without vectors.
+    FusedLaunch& own = const_cast<FusedLaunch&>(l);
+    if (!own.plain) {
+      own.plain = std::make_unique<cuda::Launch>(own.make_plain());
+      cuda::build({own.plain.get()});
+    }
+    cuda::run(*own.plain, device, Stream{}, bases.data());
+  }
+  ++stats().kernels;
+  stats().instructions += s.instructions;
+}
+
+void run_matmul(const MatmulStep& s, void* const* slots, DeviceId device) {
+  const int64_t item = static_cast<int64_t>(size_of(s.type));
+  const char *a = static_cast<const char*>(slots[s.a]) + s.oa * item, *b = static_cast<const char*>(slots[s.b]) + s.ob * item;
+  if (!is_floating(s.type))
+    cuda_integer_gemm(pd::device(device), s.type, s.ta, s.tb, s.m, s.n, s.k, a, s.lda, b, s.ldb, slots[s.out], s.batch,
+                      s.sa, s.sb, Stream{});
+  else
+    cuda_gemm(device, s.type, s.ta, s.tb, s.m, s.n, s.k, a, s.lda, b, s.ldb, slots[s.out], s.n, false, s.batch, s.sa, s.sb,
+            s.m * s.n, Stream{});
+  ++stats().natives;
+}
+
+NativeArgs arguments(const NativeStep& s, void* const* slots, std::vector<const void*>& in) {
+  for (int k : s.in) in.push_back(slots[k]);
+  return {s.op, static_cast<int>(s.in.size()), s.specs.data(), in.data(), &s.out_spec, slots[s.out], &s.attrs};
+}
+
+// The first error of the plan, in the order of its steps.
+void find_error(const Plan& plan, void* const* slots, const int64_t* cells, NativeError& error) {
+  for (const Step& s : plan.steps) {
+    if (!s.native || s.native->error < 0) continue;
+    std::vector<const void*> in;
+    const NativeArgs a = arguments(*s.native, slots, in);
+    error.text = cuda_native_error(a, cells + s.native->error * kErrorCells);
+    error.origin = s.native->origin;
+    if (!error.text.empty()) return;
+  }
+}
+
+}  // namespace
+
+void run_cuda_steps(Plan& plan, void* const* slots, NativeError& error) {
+  Device& device = pd::device(plan.device);
+  const size_t bytes = static_cast<size_t>(plan.errors) * kErrorCells * sizeof(int64_t);
+  BufferRef cells;
+  if (bytes) {
+    cells = BufferRef::adopt(new_buffer(plan.device, bytes));
+    device.zero(cells->data, bytes);
+  }
+  for (const Step& s : plan.steps) {
+    if (s.fused) {
+      run_fused(*s.fused, slots, device);
+    } else if (s.matmul) {
+      run_matmul(*s.matmul, slots, plan.device);
+    } else {
+      std::vector<const void*> in;
+      const NativeArgs a = arguments(*s.native, slots, in);
+      int64_t* own = s.native->error < 0 ? nullptr : static_cast<int64_t*>(cells->data) + s.native->error * kErrorCells;
+      s.native->cuda_fn(a, CudaNativeContext{device, Stream{}, own});
+      ++stats().natives;
+    }
+  }
+  if (!bytes) return;
+  std::vector<int64_t> found(bytes / sizeof(int64_t));
+  device.copy(found.data(), cells->data, bytes, CopyKind::DeviceToHost);
+  device.synchronize(Stream{});
+  find_error(plan, slots, found.data(), error);
+}
+
+}  // namespace pd

@@ -1,0 +1,70 @@
+#include "kernels/cuda/native_cuda.h"
+
+#include "kernels/cuda/launch.h"
+#include "ops/op_ids.h"
+
+namespace pd {
+
+CudaNativeFn cuda_native_for(OpId op) {
+  switch (op) {
+    case op::argmax: return cuda::argmax;
+    case op::argmin: return cuda::argmin;
+    case op::concatenate: return cuda::concatenate;
+    case op::slice_update: return cuda::slice_update;
+    case op::index: return cuda::index;
+    case op::index_put: return cuda::index_put;
+    case op::gather: return cuda::gather;
+    case op::scatter: return cuda::scatter;
+    case op::cumsum: return cuda::cumsum;
+    default: return nullptr;
+  }
+}
+
+static const char* native_name(OpId op) {
+  switch (op) {
+    case op::argmax: return "argmax";
+    case op::argmin: return "argmin";
+    case op::index: return "index";
+    case op::index_put: return "index_put";
+    case op::gather: return "gather";
+    case op::scatter: return "scatter";
+    case op::cumsum: return "cumsum";
+    default: return "native";
+  }
+}
+
+std::string cuda_native_error(const NativeArgs& a, const int64_t* cells) {
+  std::string head = std::string("[") + native_name(a.op) + "] ", dtype = name_of(a.specs[0].dtype);
+  switch (static_cast<cuda::ErrorCode>(cells[0])) {
+    case cuda::ErrorCode::None: return "";
+    case cuda::ErrorCode::EmptyAxis:
+      return head + "no element to choose; got an axis of size 0; try an axis that is not empty";
+    case cuda::ErrorCode::NotOrdered:
+      return head + "no order for this dtype here; got " + dtype + "; try a cast to float32";
+    case cuda::ErrorCode::NotAddable:
+      return head + "no accumulation in this dtype; got " + dtype + "; try a cast to float32";
+    case cuda::ErrorCode::NoSum:
+      return head + "no running sum for this dtype; got " + dtype + "; try a cast to float32";
+    case cuda::ErrorCode::OutOfRange: break;
+  }
+  std::string n = std::to_string(cells[2]);
+  return head + "index out of range; got " + std::to_string(cells[1]) + " for an axis of size " + n + "; try " +
+         (cells[2] ? "an index from -" + n + " to " + std::to_string(cells[2] - 1) : "an axis that is not empty");
+}
+
+bool& cuda_deterministic() {
+  static bool on = true;
+  return on;
+}
+
+std::vector<CudaNativeText> cuda_native_texts() {
+  std::vector<CudaNativeText> out;
+  cuda::add_arg_reduce_texts(out);
+  cuda::add_join_texts(out);
+  cuda::add_index_texts(out);
+  cuda::add_scan_texts(out);
+  cuda::add_matmul_texts(out);
+  return out;
+}
+
+}  // namespace pd

@@ -1,0 +1,62 @@
+// What pydiff/cuda.py and pydiff/doctor.py ask of the CUDA back end.
+#include <pybind11/stl.h>
+
+#include "device/cuda/cuda.h"
+#include "device/cuda/prelude.h"
+#include "exec/exec.h"
+#include "kernels/cuda/native_cuda.h"
+#include "python/args.h"
+
+namespace pd {
+namespace binding {
+
+void bind_cuda(py::module_& m) {
+  m.def("cuda_report", cuda_report);
+  m.def("cuda_properties", [](int index) {
+    const CudaProperties& p = cuda_properties(index);
+    py::dict d;
+    d["name"] = p.name;
+    d["major"] = p.major;
+    d["minor"] = p.minor;
+    d["multi_processor_count"] = p.multiprocessors;
+    d["max_threads_per_multi_processor"] = p.max_threads_per_multiprocessor;
+    d["total_memory"] = p.memory;
+    d["shared_memory_per_block_optin"] = p.shared_per_block_optin;
+    return d;
+  });
+  // (image, log): the image is empty where the text does not compile.
+  m.def("cuda_compile", [](const std::string& source, const std::string& arch, bool resources) {
+    CudaImage image;
+    {
+      py::gil_scoped_release free;
+      image = cuda_compile(source, arch, resources);
+    }
+    return py::make_tuple(py::bytes(image.ok ? image.bytes : ""), image.log);
+  }, py::arg("source"), py::arg("arch"), py::arg("resources") = false);
+  // What evaluating these tensors on a CUDA device would compile, wherever they are; nothing is computed.
+  m.def("cuda_texts", [](const py::sequence& tensors) {
+    std::vector<Value*> roots;
+    for (const auto& t : tensors) roots.push_back(value_of(t.ptr()).v.get());
+    return cuda_texts(roots);
+  });
+  m.def("cuda_native_texts", [] {
+    std::vector<std::pair<std::string, std::string>> out;
+    for (const CudaNativeText& t : cuda_native_texts()) out.emplace_back(t.name, t.source);
+    return out;
+  });
+  m.def("cuda_look_again", cuda_look_again);
+  m.def("cuda_prelude", [] { return kCudaPrelude; });
+  m.def("cuda_allow_tf32", [](const py::object& o) {
+    bool before = cuda_allow_tf32();
+    if (given(o.ptr())) cuda_allow_tf32() = o.cast<bool>();
+    return before;
+  }, py::arg("allow") = py::none());
+  m.def("cuda_deterministic", [](const py::object& o) {
+    bool before = cuda_deterministic();
+    if (given(o.ptr())) cuda_deterministic() = o.cast<bool>();
+    return before;
+  }, py::arg("on") = py::none());
+}
+
+}  // namespace binding
+}  // namespace pd
