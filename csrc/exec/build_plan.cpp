@@ -183,7 +183,7 @@ class Builder {
     if (!step->fn && !step->cuda_fn) fail(traits(n.op).name, "no kernel", name_of(n.dtype), "another op", ErrorKind::Runtime);
     for (int x : n.in) {
       step->specs.push_back(Spec{node(x).shape, node(x).dtype, {}});
-      step->in.push_back(contiguous_slot(x));
+      step->in.push_back(cuda_ && node(x).kind == NodeKind::Number ? number_in_memory(x) : contiguous_slot(x));
     }
     step->out_spec = Spec{n.shape, n.dtype, {}};
     step->attrs = n.attrs;
@@ -237,6 +237,28 @@ class Builder {
     extra_temps_.push_back({out, numel(s.shape) * static_cast<int64_t>(size_of(t))});
     launch.slots = {slot(holder(s.base)), out};
     add_launch(step, std::move(launch), program, major, minor, {s.view, identity_view(s.shape)});
+    return out;
+  }
+
+  // A number's cell is the host's: a kernel of its own gets it as a tensor of one element.
+  int number_in_memory(int x) {
+    const DType t = node(x).dtype;
+    static const OpId cast = find_op("cast");
+    Program program;
+    program.regs = {t, t};
+    program.levels = {Level::Uniform, Level::Elem};
+    program.args = {{t, ArgClass::Uni, false}, {t, ArgClass::Vec, true}};
+    program.code = {{InstrKind::Load, Level::Uniform, kLeaf, t, 0, 0, -1, -1},
+                    {InstrKind::Op, Level::Elem, cast, t, 1, 0, -1, -1},
+                    {InstrKind::Store, Level::Elem, kLeaf, t, 1, 1, -1, -1}};
+    FusedStep* step = new_fused(program);
+    step->elements = 1;
+    const int out = plan_->slots++;
+    extra_temps_.push_back({out, static_cast<int64_t>(size_of(t))});
+    FusedLaunch launch;
+    launch.slots = {contiguous_slot(x), out};
+    const View one = identity_view(Shape{1});
+    add_launch(step, std::move(launch), program, {}, Ints{1}, {one, one});
     return out;
   }
 

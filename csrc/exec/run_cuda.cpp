@@ -10,23 +10,52 @@ namespace pd {
 
 namespace {
 
-void run_fused(const FusedStep& s, void* const* slots, Device& device) {
-  for (const FusedLaunch& l : s.launches) {
-    SmallVec<void*, 24> bases;
-    bases.resize(static_cast<int>(l.slots.size()));
-    for (int k = 0; k < bases.size(); ++k) {
-      const int slot = l.slots[static_cast<size_t>(k)];
-      bases[k] = slot < 0 ? nullptr : slots[slot];
-    }
-    if (cuda::run(*l.cuda, device, Stream{}, bases.data())) continue;
-    // Memory from elsewhere that is not aligned: the same work without vectors.
-    FusedLaunch& own = const_cast<FusedLaunch&>(l);
-    if (!own.plain) {
-      own.plain = std::make_unique<cuda::Launch>(own.make_plain());
-      cuda::build({own.plain.get()});
-    }
-    cuda::run(*own.plain, device, Stream{}, bases.data());
+using Bases = SmallVec<void*, 24>;
+
+Bases bases_of(const FusedLaunch& l, void* const* slots) {
+  Bases bases;
+  for (int slot : l.slots) bases.push_back(slot < 0 ? nullptr : slots[slot]);
+  return bases;
+}
+
+void run_one(FusedLaunch& l, void* const* slots, Device& device) {
+  const Bases bases = bases_of(l, slots);
+  if (cuda::run(*l.cuda, device, Stream{}, bases.data())) return;
+  // Memory from elsewhere that is not aligned: the same work without vectors.
+  if (!l.plain) {
+    l.plain = std::make_unique<cuda::Launch>(l.make_plain());
+    cuda::build({l.plain.get()});
   }
+  cuda::run(*l.plain, device, Stream{}, bases.data());
+}
+
+// The segments of a foreach: those that share a kernel in one launch.
+void run_segments(FusedStep& s, void* const* slots, Device& device) {
+  std::vector<char> done(s.launches.size(), 0);
+  for (size_t first = 0; first < s.launches.size(); ++first) {
+    if (done[first] || !s.launches[first].cuda->build) continue;
+    std::vector<size_t> places;
+    std::vector<Bases> bases;
+    for (size_t k = first; k < s.launches.size(); ++k) {
+      if (s.launches[k].cuda->build != s.launches[first].cuda->build) continue;
+      done[k] = 1;
+      places.push_back(k);
+      bases.push_back(bases_of(s.launches[k], slots));
+    }
+    std::vector<const cuda::Launch*> launches;
+    std::vector<void* const*> addresses;
+    for (size_t i = 0; i < places.size(); ++i) {
+      launches.push_back(s.launches[places[i]].cuda.get());
+      addresses.push_back(bases[i].data());
+    }
+    if (cuda::run_together(launches, device, Stream{}, addresses)) continue;
+    for (size_t k : places) run_one(s.launches[k], slots, device);
+  }
+}
+
+void run_fused(FusedStep& s, void* const* slots, Device& device) {
+  if (s.launches.size() == 1) run_one(s.launches[0], slots, device);
+  else run_segments(s, slots, device);
   ++stats().kernels;
   stats().instructions += s.instructions;
 }

@@ -171,3 +171,22 @@ def test_the_stand_in_is_chosen_once():
     if cuda.get_device_name() != "CUDA host stand-in":
         with pytest.raises(RuntimeError, match="another driver is in use"):
             pd.device("cuda-host")
+
+
+@pytest.mark.parametrize("count", [1, 2, 40, 101])
+def test_one_update_of_all_parameters_is_few_launches(count, rng, device):
+    """Parameters of all sizes, in the bits of updates one by one on the CPU."""
+    sizes = [int(rng.integers(0, 300)) if k % 7 else 1 for k in range(count)]
+    data = [rng.standard_normal((2, n)).astype("f") for n in sizes]
+
+    def updated(device):
+        parameters = [pd.tensor(d[0], device=device, requires_grad=True) for d in data]
+        optimizer = optim.Adam(parameters, lr=0.01, weight_decay=0.1)
+        for _ in range(3):
+            for p, d in zip(parameters, data):
+                p.grad = pd.tensor(d[1], device=device)
+            optimizer.step()
+        return [p.detach().numpy() for p in parameters]
+
+    for there, here in zip(updated("cuda"), updated("cpu")):
+        np.testing.assert_array_equal(there, here)

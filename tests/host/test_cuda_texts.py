@@ -110,7 +110,7 @@ def texts(nightly):
 
 def check(texts, arch):
     found = compile_all(texts, arch)
-    names = {re.search(r"PD_KERNEL (?:__launch_bounds__\(\d+\) )?(\w+)", t)[1] for t in texts}
+    names = {n for t in texts for n in re.findall(r"PD_KERNEL (?:__launch_bounds__\(\d+\) )?(\w+)", t)}
     assert names == set(found)
     spilling = {name: spills for name, (_, spills) in found.items() if spills}
     assert not spilling, spilling

@@ -25,11 +25,10 @@ class Elementwise : Printer {
 
   std::string run(const std::string& name) {
     std::string out;
-    open(out, name);
+    open(out, "PD_DEVICE void work(const PdParams& P, const I first, const I threads)");
     uniform(out);
     const std::vector<std::string> uniforms = name_;
-    put(out, "  const I total = (I)", param(at_.major_total), ", threads = (I)gridDim.x * (I)blockDim.x;\n",
-        "  const I first = (I)blockIdx.x * (I)blockDim.x + (I)threadIdx.x;\n");
+    put(out, "  const I total = (I)", param(at_.major_total), ";\n");
     if (f_.vector > 1) {
       put(out, "  const I groups = total / ", f_.vector, ";\n  for (I g = first; g < groups; g += threads) {\n",
           "    const I i = g * ", f_.vector, ";\n");
@@ -40,11 +39,24 @@ class Elementwise : Printer {
       put(out, "  for (I i = first; i < total; i += threads) {\n");
     }
     elements(out, 1);
-    put(out, "  }\n}\n");
+    put(out, "  }\n}\nPD_KERNEL ", name, "(const __grid_constant__ PdParams P) {\n",
+        "  work(P, (I)blockIdx.x * (I)blockDim.x + (I)threadIdx.x, (I)gridDim.x * (I)blockDim.x);\n}\n");
+    many(out, name);
     return out;
   }
 
  private:
+  // Several domains in one launch: segment s has blocks [start[s], start[s + 1]).
+  void many(std::string& out, const std::string& name) const {
+    const int room = segments_at_once(at_.count);
+    if (room < 2) return;
+    put(out, "struct PdMany { i64 count, start[", room + 1, "]; PdParams p[", room, "]; };\n", "PD_KERNEL ", name,
+        kManySuffix, "(const __grid_constant__ PdMany T) {\n  int s = 0;\n",
+        "  while (s + 1 < (int)T.count && (i64)blockIdx.x >= T.start[s + 1]) ++s;\n",
+        "  const i64 from = T.start[s], blocks = T.start[s + 1] - from;\n",
+        "  work(T.p[s], (I)((blockIdx.x - from) * blockDim.x + threadIdx.x), (I)(blocks * blockDim.x));\n}\n");
+  }
+
   static const char* word(int bytes) {
     switch (bytes) {
       case 16: return "int4";

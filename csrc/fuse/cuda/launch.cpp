@@ -283,9 +283,11 @@ void build(const std::vector<const Launch*>& launches) {
   if (error) std::rethrow_exception(error);
 }
 
-bool run(const Launch& l, Device& device, Stream stream, void* const* bases) {
-  if (!l.build) return true;
-  SmallVec<int64_t, 96> words(l.words.data(), static_cast<int>(l.words.size()));
+namespace {
+
+// The launch's parameters with what only the run knows. False where an address is not aligned.
+bool fill(const Launch& l, void* const* bases, int64_t* words) {
+  std::memcpy(words, l.words.data(), l.words.size() * sizeof(int64_t));
   for (size_t k = 0; k < l.args.size(); ++k) {
     const Launch::Arg& a = l.args[k];
     if (a.word < 0) continue;
@@ -297,6 +299,50 @@ bool run(const Launch& l, Device& device, Stream stream, void* const* bases) {
     if (address % a.align) return false;
     words[a.word] = address;
   }
+  return true;
+}
+
+}  // namespace
+
+bool run_together(const std::vector<const Launch*>& launches, Device& device, Stream stream,
+                  const std::vector<void* const*>& bases) {
+  Build& b = *launches[0]->build;
+  const int words = static_cast<int>(launches[0]->words.size()), room = segments_at_once(words);
+  if (room < 2 || launches.size() < 2) {
+    for (size_t k = 0; k < launches.size(); ++k)
+      if (!run(*launches[k], device, stream, bases[k])) return false;
+    return true;
+  }
+  if (!b.many.entry) b.many = cuda_kernel(b.device, b.source, b.function + kManySuffix);
+  // All parameters first: a kernel either runs over all domains or not at all.
+  std::vector<int64_t> all(launches.size() * static_cast<size_t>(words));
+  for (size_t k = 0; k < launches.size(); ++k)
+    if (!fill(*launches[k], bases[k], all.data() + k * static_cast<size_t>(words))) return false;
+  std::vector<int64_t> table(static_cast<size_t>(1 + room + 1 + room * words));
+  for (size_t k = 0; k < launches.size(); k += static_cast<size_t>(room)) {
+    const size_t n = std::min(launches.size() - k, static_cast<size_t>(room));
+    LaunchSize size;
+    size.block[0] = kThreads;
+    int64_t blocks = 0;
+    table[0] = static_cast<int64_t>(n);
+    for (size_t i = 0; i < n; ++i) {
+      table[1 + i] = blocks;
+      blocks += launches[k + i]->size.grid[0];
+    }
+    table[1 + n] = blocks;
+    std::copy_n(all.data() + k * static_cast<size_t>(words), n * static_cast<size_t>(words), table.data() + 2 + room);
+    size.grid[0] = static_cast<uint32_t>(blocks);
+    void* params[1] = {table.data()};
+    device.launch(b.many, size, params, stream);
+  }
+  return true;
+}
+
+bool run(const Launch& l, Device& device, Stream stream, void* const* bases) {
+  if (!l.build) return true;
+  SmallVec<int64_t, 96> words;
+  words.resize(static_cast<int>(l.words.size()));
+  if (!fill(l, bases, words.data())) return false;
   char* scratch = nullptr;
   if (l.scratch_bytes) {
     scratch = static_cast<char*>(device.allocate(static_cast<size_t>(l.scratch_bytes), stream));

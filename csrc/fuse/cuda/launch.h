@@ -16,6 +16,7 @@ struct Build {
   std::string source, function;
   size_t shared_bytes = 0;  // at most, of dynamic shared memory
   DeviceKernel kernel;
+  DeviceKernel many;        // over several domains; looked up when first needed
 };
 
 struct Launch {
@@ -53,5 +54,8 @@ void build(const std::vector<const Launch*>& launches);
 // bases: an address an argument (of numbers: of their 8 bytes in host memory). False, and nothing is done, where an
 // address is not aligned as the form assumes.
 bool run(const Launch& l, Device& device, Stream stream, void* const* bases);
+// Launches of one kernel as few as can be; bases[k] belongs to launches[k].
+bool run_together(const std::vector<const Launch*>& launches, Device& device, Stream stream,
+                  const std::vector<void* const*>& bases);
 
 }  // namespace pd::cuda

@@ -52,9 +52,10 @@ class Printer {
     }
   }
 
-  void open(std::string& out, const std::string& name, const char* bounds = "") {
-    put(out, kValueHelpers, "struct PdParams { i64 v[", at_.count, "]; };\n", "typedef ", f_.wide ? "i64" : "i32",
-        " I;\nPD_KERNEL ", bounds, name, "(const PdParams P) {\n");
+  // Up to the arguments' names; `head` is what stands before the body's brace.
+  void open(std::string& out, const std::string& head) {
+    put(out, kValueHelpers, "struct PdParams { i64 v[", at_.count, "]; };\n", "typedef ", f_.wide ? "i64" : "i32", " I;\n",
+        head, " {\n");
     for (int a = 0; a < static_cast<int>(p_.args.size()); ++a) {
       if (form(a).access == Access::Index || single(a)) continue;
       const bool output = p_.args[static_cast<size_t>(a)].output;

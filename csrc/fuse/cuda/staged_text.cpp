@@ -20,7 +20,7 @@ class Staged : Printer {
   std::string run(const std::string& name) {
     std::string out;
     const int threads = rows_ ? std::max(kThreads, kLanes * f_.halves) : kStrip * kLanes;
-    open(out, name, ("__launch_bounds__(" + std::to_string(threads) + ") ").c_str());
+    open(out, "PD_KERNEL __launch_bounds__(" + std::to_string(threads) + ") " + name + "(const PdParams P)");
     uniform(out);
     put(out, "  const I R = (I)", param(at_.major_total), ", C = (I)", param(at_.minor_total), ";\n");
     shared(out);
