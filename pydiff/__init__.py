@@ -20,7 +20,7 @@ except ImportError as error:
         f"[pydiff] the core does not load; got {error}; try pip install --force-reinstall pydiff-tensor, or "
         "pip install -e . in a checkout"
     ) from error
-from . import _C, autograd, contraction, elementwise, fallback, functions, ops, random, transforms, tree
+from . import _C, autograd, contraction, fallback, functions, ops, pointwise, random, transforms, tree
 from ._C import (
     NotDifferentiableError,
     Tensor,
@@ -32,12 +32,13 @@ from ._C import (
     set_default_dtype,
 )
 from ._dtypes import DTYPES, device, dtype
+from ._expression import elementwise
 from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .contraction import *
-from .elementwise import *
 from .functions import *
 from .fallback import argsort, kthvalue, median, searchsorted, sort, topk, unique
 from .ops import *
+from .pointwise import *
 from .random import (
     Generator, bernoulli, get_rng_state, initial_seed, manual_seed, multinomial, normal, rand, rand_like, randint,
     randint_like, randn, randn_like, randperm, seed, set_rng_state, uniform,
@@ -84,7 +85,8 @@ def __dir__():
 
 
 __all__ = [
-    "DTYPES", "Generator", "NotDifferentiableError", "Tensor", "autograd", "device", "dtype", "enable_grad", "fallback",
+    "DTYPES", "Generator", "NotDifferentiableError", "Tensor", "autograd", "device", "dtype", "elementwise",
+    "enable_grad", "fallback",
     "get_default_device", "get_default_dtype", "get_num_threads", "get_rng_state", "grad", "hessian", "hvp",
     "inference_mode", "initial_seed", "is_grad_enabled", "jacfwd", "jacrev", "jvp", "manual_seed", "no_grad",
     "promote_types", "random", "result_type", "set_default_device", "set_default_dtype", "set_grad_enabled",
@@ -93,5 +95,5 @@ __all__ = [
     "bernoulli", "multinomial", "normal", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like",
     "randperm", "seed", "uniform",
     "e", "inf", "nan", "newaxis", "pi", "cuda", "linalg", "nn", "optim", "testing",
-    *DTYPES, *contraction.__all__, *elementwise.__all__, *functions.__all__, *ops.__all__,
+    *DTYPES, *contraction.__all__, *functions.__all__, *ops.__all__, *pointwise.__all__,
 ]  # fmt: skip

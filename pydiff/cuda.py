@@ -14,10 +14,11 @@ import os
 
 from . import _C
 from ._dtypes import device as _device
+from .random import manual_seed
 
 __all__ = [
     "allow_tf32", "deterministic", "device_count", "empty_cache", "get_device_capability", "get_device_name",
-    "get_device_properties", "is_available", "max_memory_allocated", "memory_allocated", "memory_reserved", "report",
+    "get_device_properties", "is_available", "manual_seed", "max_memory_allocated", "memory_allocated", "memory_reserved", "report",
     "reset_peak_memory_stats", "synchronize", "use_host",
 ]  # fmt: skip
 

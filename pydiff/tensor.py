@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 
-from . import _C, autograd, contraction, elementwise, functions, ops
+from . import _C, autograd, contraction, functions, ops, pointwise
 from ._C import Tensor
 from ._dtypes import DTYPES, device
 
@@ -281,7 +281,7 @@ for _name in ("zeros", "ones", "empty"):
 _METHODS = {
     ops: "clamp_min clamp_max diag diagonal index_add masked_select movedim moveaxis ravel repeat repeat_interleave roll "
     "take take_along_dim tile trace tril triu unflatten",
-    elementwise: "acosh addcdiv addcmul aminmax allclose arccosh arcsinh arctanh asinh atanh bincount copysign "
+    pointwise: "acosh addcdiv addcmul aminmax allclose arccosh arcsinh arctanh asinh atanh bincount copysign "
     "count_nonzero deg2rad diff equal fmax fmin fmod frac hypot isclose lerp logaddexp logical_and logical_not logical_or "
     "logical_xor logit nan_to_num nanmean nansum norm rad2deg signbit",
     contraction: "addmm baddbmm bmm dot inner kron mm mv outer vdot",

@@ -14,10 +14,10 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "examples" / "train_digits.py"
 
 
-def run(*arguments, folder):
+def run(*arguments, folder, script=SCRIPT):
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([os.environ.get("PYTHONPATH", str(ROOT)), str(ROOT)])}
     return subprocess.run(
-        [sys.executable, str(SCRIPT), *map(str, arguments)], cwd=folder, env=env, capture_output=True, text=True,
+        [sys.executable, str(script), *map(str, arguments)], cwd=folder, env=env, capture_output=True, text=True,
         timeout=240,
     )
 
@@ -105,3 +105,45 @@ def test_cuda_where_there_is_none(tmp_path):
     done = run("--device", "cuda", folder=tmp_path)
     assert done.returncode == 1
     assert "no GPU to train on" in done.stderr and "Traceback" not in done.stderr
+
+
+# ---- custom_activation.py
+
+ACTIVATION = ROOT / "examples" / "custom_activation.py"
+
+
+def test_custom_activation_is_learned(tmp_path):
+    pytest.importorskip("sklearn")
+    done = run("--device", "cpu", folder=tmp_path, script=ACTIVATION)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert "its first and second derivatives agree with differences" in done.stdout
+    losses = [float(loss) for loss in re.findall(r"^epoch +\d+/15 +loss (\S+)$", done.stdout, re.M)]
+    assert len(losses) == 15 and losses[-1] < losses[0] / 10
+    ranges = re.findall(r"^\d\.beta from (\S+) to (\S+)$", done.stdout, re.M)
+    assert len(ranges) == 2 and all(float(low) < 1 < float(high) for low, high in ranges)
+    assert float(re.search(r"^test accuracy (\S+)$", done.stdout, re.M)[1]) >= 0.95
+
+
+def test_custom_activation_trains_through_the_cuda_back_end(tmp_path):
+    """On the stand-in, which needs no GPU: the same losses as on the CPU."""
+    pytest.importorskip("sklearn")
+    devices = "cpu", "cuda-host"
+    runs = [run("--device", d, "--epochs", 2, folder=tmp_path, script=ACTIVATION) for d in devices]
+    for done in runs:
+        assert done.returncode == 0 and done.stderr == "", done.stderr
+    first, second = ([float(v) for v in re.findall(r"loss (\S+)$", done.stdout, re.M)] for done in runs)
+    np.testing.assert_allclose(first[0], second[0], rtol=0.01)
+    assert second[1] < second[0] / 2
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        (["--epochs", "0"], "expected a whole number, 1 or more; got '0'"),
+        (["--device", "tpu"], "invalid choice: 'tpu'"),
+    ],
+)
+def test_custom_activation_bad_arguments(arguments, complaint, tmp_path):
+    done = run(*arguments, folder=tmp_path, script=ACTIVATION)
+    assert done.returncode == 2
+    assert complaint in done.stderr and "Traceback" not in done.stderr
