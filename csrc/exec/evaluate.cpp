@@ -448,6 +448,8 @@ void evaluate_with(const std::vector<Value*>& roots, bool store_all) {
     any |= r->pending();
   }
   if (!any) return;
+  std::vector<ValueRef> hold;
+  for (Value* r : roots) hold.push_back(ValueRef(r));
   // One device at a time: values of two devices never meet in one piece of graph.
   for (Value* r : roots) {
     if (r->device == roots[0]->device) continue;
@@ -456,8 +458,6 @@ void evaluate_with(const std::vector<Value*>& roots, bool store_all) {
     evaluate_with(same, store_all);
     return evaluate_with(others, store_all);
   }
-  std::vector<ValueRef> hold;
-  for (Value* r : roots) hold.push_back(ValueRef(r));
   Turn turn;
   // `hold` adds references that are nobody's: they do not make a value wanted.
   for (Value* r : roots) --r->refs;

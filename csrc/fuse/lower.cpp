@@ -115,7 +115,7 @@ class Lowering {
     // Bounds on an axis of size 1 that was dropped hold everywhere or nowhere.
     if (v.bounded)
       for (int i = 0; i < shape.size(); ++i)
-        if (shape[i] == 1 && (v.lo[i] > 0 || v.hi[i] < 1)) r.hi[0] = r.lo[0] = 0;
+        if (shape[i] == 1 && (v.lo[i] > 0 || v.hi[i] < 1)) r.lo[0] = 1, r.hi[0] = 0;
     return r;
   }
 

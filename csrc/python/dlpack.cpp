@@ -140,6 +140,8 @@ Var imported(PyObject* capsule, const char* name, const char* used) {
         fail("from_dlpack", "the memory is not in order of the axes", to_string(s.shape), "a contiguous tensor, or tensor(…), which copies");
   }
   size_t bytes = static_cast<size_t>(numel(s.shape)) * size_of(s.dtype);
+  if ((reinterpret_cast<uintptr_t>(t.data) + t.byte_offset) % size_of(s.dtype))
+    fail("from_dlpack", "the memory is not aligned to its elements", name_of(s.dtype), "a copy made by its owner");
   BufferRef b = BufferRef::adopt(
       wrap_external(static_cast<char*>(t.data) + t.byte_offset, bytes, s.device, m, release_managed<M>));
   checked(PyCapsule_SetName(capsule, used));

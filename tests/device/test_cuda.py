@@ -190,3 +190,45 @@ def test_one_update_of_all_parameters_is_few_launches(count, rng, device):
 
     for there, here in zip(updated("cuda"), updated("cpu")):
         np.testing.assert_array_equal(there, here)
+
+
+def scaled(x):
+    """A long row with values that are dear: they wait in memory between the stages."""
+    a = x.exp()
+    c = (a / a.sum(1, keepdim=True)).sin()
+    d = (c - c.mean(1, keepdim=True)).tanh()
+    return d / d.amax(1, keepdim=True) + a
+
+
+def many_means(x):
+    return x - sum((x * (k + 1)).mean(0, keepdim=True) for k in range(30))
+
+
+def chained_means(x):
+    for k in range(12):
+        x = x - (x * (k + 1)).mean(0, keepdim=True) * 0.1
+    return x
+
+
+def many_operands(x):
+    return sum(pd._C._pad(x[k : k + 3], [1, k % 3], [0, 1], 1.5)[:, :4] for k in range(100))
+
+
+def padded_number(x):
+    return pd._C._pad(pd.full((x.shape[0] - 1, 1), 2.0, dtype=x.dtype, device=x.device), [1, 0], [0, 0], 0.5) + x
+
+
+EDGES = {
+    "spills": (scaled, (3, 9000)), "spills to device memory": (scaled, (2, 16384)), "many sums": (many_means, (2000, 33)),
+    "many sums, split": (many_means, (20000, 3)), "stages": (chained_means, (2000, 33)),
+    "parameters by address": (many_operands, (120, 4)), "a number with a border": (padded_number, (7, 9)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_edges_of_the_forms(name, rng):
+    """Kernels with much of something, in the bits of the CPU."""
+    f, shape = EDGES[name]
+    data = rng.uniform(-1, 1, shape)
+    there, here = f(pd.tensor(data)), f(pd.tensor(data, device="cpu"))
+    np.testing.assert_array_equal(there.numpy(), here.numpy())

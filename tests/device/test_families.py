@@ -484,3 +484,14 @@ def test_forward_mode_does_not_leak_nan_either():
     assert t.tolist() == [0.5, 0.0, 0.0]
     h = pd.hessian(lambda v: pd.where(v > 0, v.log(), 0.0).sum())(x)
     assert h.tolist() == [[-0.25, 0, 0], [0, 0, 0], [0, 0, 0]]
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("rows", [0, 3])
+def test_a_border_around_nothing_beside_a_reduction(rows, rng):
+    """Of a padded tensor without elements only the border is there: on a row of the sum no element may be read."""
+    data = rng.standard_normal((rows, 5)).astype(np.float32)
+    border = pd._C._pad(pd.zeros(0, 5), [1, 0], [0, 0], 7.0)
+    close(pd.tensor(data).sum(0, keepdim=True) + border, data.sum(0, keepdims=True) + 7, eps=8, scale=16)
+    corner = pd._C._pad(pd.zeros(0, 1), [1, 0], [0, 0], 7.0).reshape(())
+    close(pd.tensor(data).sum() + corner, data.sum() + 7, eps=8, scale=32)

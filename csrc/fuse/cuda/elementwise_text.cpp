@@ -25,7 +25,8 @@ class Elementwise : Printer {
 
   std::string run(const std::string& name) {
     std::string out;
-    open(out, "PD_DEVICE void work(const PdParams& P, const I first, const I threads)");
+    open(out, at_.by_address() ? "PD_DEVICE void work(const PdParams* __restrict__ where, const I first, const I threads)"
+                               : "PD_DEVICE void work(const PdParams& P, const I first, const I threads)");
     uniform(out);
     const std::vector<std::string> uniforms = name_;
     put(out, "  const I total = (I)", param(at_.major_total), ";\n");
@@ -39,8 +40,9 @@ class Elementwise : Printer {
       put(out, "  for (I i = first; i < total; i += threads) {\n");
     }
     elements(out, 1);
-    put(out, "  }\n}\nPD_KERNEL ", name, "(const __grid_constant__ PdParams P) {\n",
-        "  work(P, (I)blockIdx.x * (I)blockDim.x + (I)threadIdx.x, (I)gridDim.x * (I)blockDim.x);\n}\n");
+    const bool far = at_.by_address();
+    put(out, "  }\n}\nPD_KERNEL ", name, far ? taken() : "(const __grid_constant__ PdParams P)", " {\n  work(",
+        far ? "where" : "P", ", (I)blockIdx.x * (I)blockDim.x + (I)threadIdx.x, (I)gridDim.x * (I)blockDim.x);\n}\n");
     many(out, name);
     return out;
   }

@@ -22,7 +22,7 @@ enum class Access : uint8_t {
   Strided,  // at a sum of coordinate times stride
   Index,    // that sum itself, an int64
   Cell,     // one element for the whole kernel
-  Number    // the same, its bits among the parameters
+  Number    // the same, its bits among the parameters; bounded: a number with a border of another
 };
 
 struct ArgForm {
@@ -39,7 +39,7 @@ struct Form {
   bool wide = false;       // 64-bit coordinates
   int majors = 0, minors = 0;  // axes of the merged domain
   int vector = 1;          // Elementwise: elements a thread takes at a time
-  int halves = 1;          // Rows: groups of kLanes threads that share a row
+  int halves = 1;          // blocks of kBlock elements that are reduced at a time; Rows: as many groups of kLanes threads
   bool partial = false;    // the reduced index is cut into pieces, whose results a second kernel combines
   bool spill_shared = true;
   std::vector<ArgForm> args;
@@ -59,6 +59,9 @@ struct Params {
   int pieces = -1, step = -1, partials = -1, spill = -1;  // partials: of each Reduce that is stored, in program order
   std::vector<Arg> args;
   int count = 0;
+  // More than fit into a launch of any driver (4 KB): they are copied to device memory first.
+  static constexpr int kDirect = 500;
+  bool by_address() const { return count > kDirect; }
 
   Params(const Program& p, const Form& f);
 };

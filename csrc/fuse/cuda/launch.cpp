@@ -22,7 +22,8 @@ namespace {
 constexpr int64_t kNarrow = int64_t{1} << 30;    // beyond it coordinates take 64 bits
 constexpr int64_t kBlocks = 132 * 16;            // of a grid, more than any card runs at once
 constexpr int64_t kEnough = 132 * 2;             // blocks that keep a card busy
-constexpr int64_t kSharedSpill = 96 << 10;       // bytes that a block spills to shared memory at most
+constexpr int64_t kShared = 47 << 10;            // bytes of shared memory that a block has on any card without asking
+constexpr int64_t kSharedSums = 16 << 10;        // of them for the results of blocks of elements
 constexpr size_t kCompilers = 8;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -40,7 +41,7 @@ struct Known {
   std::shared_ptr<Build> build;
 };
 
-std::shared_ptr<Build> build_for(DeviceId device, const Program& p, const std::string& form, bool spills,
+std::shared_ptr<Build> build_for(DeviceId device, const Program& p, const std::string& form,
                                  const std::function<std::string(const std::string&)>& text) {
   static std::mutex lock;
   static auto* known = new std::unordered_multimap<uint64_t, Known>;
@@ -56,7 +57,6 @@ std::shared_ptr<Build> build_for(DeviceId device, const Program& p, const std::s
   std::snprintf(name, sizeof name, "pd_%016llx", static_cast<unsigned long long>(h));
   made->function = name;
   made->source = text(name);
-  made->shared_bytes = spills ? static_cast<size_t>(kSharedSpill) : 0;
   known->emplace(h, Known{p, form, made});
   return made;
 }
@@ -88,11 +88,15 @@ bool linear(const Domain& d, const View& v) {
 ArgForm arg_form(const Domain& d, int k, bool number, Kind kind) {
   const PreparedLaunch::Operand& o = d.l.operands[static_cast<size_t>(k)];
   ArgForm a;
-  if (d.p.args[static_cast<size_t>(k)].cls == ArgClass::Uni) {
+  const View& v = o.view;
+  const bool one = d.p.args[static_cast<size_t>(k)].cls == ArgClass::Uni;
+  if (one || number) {  // a number has no address, however it is looked at
     a.access = number ? Access::Number : Access::Cell;
+    a.bounded = !one && v.bounded;
+    a.major = a.minor = false;
+    a.inner = 0;
     return a;
   }
-  const View& v = o.view;
   const int nm = d.l.major.size();
   a.bounded = v.bounded;
   if (v.index || o.cls == ArgClass::Index) a.access = Access::Index;
@@ -178,12 +182,14 @@ Launch prepare(DeviceId device, const Program& p, const Ints& major_dims, const 
       while (piece > 1 && ceil_div(blocks, piece) * others < kEnough) piece /= 2;
       f.partial = blocks > piece;
     }
+    f.halves = piece;
+    while (p.split && f.halves > 1 && shared_bytes(p, f) > kSharedSums) f.halves = piece /= 2;
+    f.partial = f.partial || (p.split && blocks > piece);
     if (blocks > piece && !f.partial) fail("cuda", "a row that is too long for one kernel");
     step = f.partial ? piece * kBlock : reduced;
     r.pieces = f.partial ? ceil_div(blocks, piece) : 1;
     spilled = spill_bytes(p, f.kind, d.M, d.N);
     if (rows) {
-      f.halves = piece;
       const int threads = std::max(kThreads, kLanes * f.halves), here = threads / (kLanes * f.halves);
       r.size.block[0] = static_cast<uint32_t>(threads);
       r.size.grid[0] = static_cast<uint32_t>(std::min(ceil_div(kept * r.pieces, here), kBlocks));
@@ -195,7 +201,7 @@ Launch prepare(DeviceId device, const Program& p, const Ints& major_dims, const 
       r.size.grid[1] = static_cast<uint32_t>(r.pieces);
       if (r.pieces > 65535) fail("cuda", "a reduction over too many elements", std::to_string(reduced));
     }
-    f.spill_shared = spilled <= kSharedSpill;
+    f.spill_shared = spilled + shared_bytes(p, f) <= kShared;
     if (f.spill_shared) r.size.shared_bytes = static_cast<size_t>(spilled);
     else r.size.grid[0] = std::min<uint32_t>(r.size.grid[0], static_cast<uint32_t>(kEnough));
   }
@@ -237,7 +243,7 @@ Launch prepare(DeviceId device, const Program& p, const Ints& major_dims, const 
       for (const Instr& store : p.code) {
         if (store.kind != InstrKind::Store || store.a != in.dst) continue;
         Launch::Combine c;
-        c.build = build_for(device, p, "combine" + std::to_string(reduce), false,
+        c.build = build_for(device, p, "combine" + std::to_string(reduce),
                             [&](const std::string& name) { return combine_text(p, reduce, name); });
         c.scratch = offset;
         c.output = store.dst;
@@ -248,8 +254,8 @@ Launch prepare(DeviceId device, const Program& p, const Ints& major_dims, const 
       }
     }
   }
-  r.build = build_for(device, p, f.key(), f.kind != Kind::Elementwise && spilled > 0 && f.spill_shared,
-                      [&](const std::string& name) { return kernel_text(p, f, name); });
+  r.by_address = at.by_address();
+  r.build = build_for(device, p, f.key(), [&](const std::string& name) { return kernel_text(p, f, name); });
   return r;
 }
 
@@ -268,7 +274,7 @@ void build(const std::vector<const Launch*>& launches) {
   auto work = [&] {
     for (size_t k; (k = next.fetch_add(1)) < todo.size();) {
       try {
-        todo[k]->kernel = cuda_kernel(todo[k]->device, todo[k]->source, todo[k]->function, todo[k]->shared_bytes);
+        todo[k]->kernel = cuda_kernel(todo[k]->device, todo[k]->source, todo[k]->function);
       } catch (...) {
         std::lock_guard<std::mutex> hold(lock);
         error = std::current_exception();
@@ -308,7 +314,7 @@ bool run_together(const std::vector<const Launch*>& launches, Device& device, St
                   const std::vector<void* const*>& bases) {
   Build& b = *launches[0]->build;
   const int words = static_cast<int>(launches[0]->words.size()), room = segments_at_once(words);
-  if (room < 2 || launches.size() < 2) {
+  if (room < 2 || launches.size() < 2 || launches[0]->by_address) {
     for (size_t k = 0; k < launches.size(); ++k)
       if (!run(*launches[k], device, stream, bases[k])) return false;
     return true;
@@ -351,8 +357,15 @@ bool run(const Launch& l, Device& device, Stream stream, void* const* bases) {
       words[l.partials + static_cast<int>(k)] =
           static_cast<int64_t>(reinterpret_cast<intptr_t>(scratch + l.partial_offsets[k]));
   }
-  void* params[1] = {words.data()};
+  void* there = nullptr;
+  const size_t bytes = l.words.size() * sizeof(int64_t);
+  if (l.by_address) {
+    there = device.allocate(bytes, stream);
+    device.copy(there, words.data(), bytes, CopyKind::HostToDevice, stream);
+  }
+  void* params[1] = {l.by_address ? static_cast<void*>(&there) : words.data()};
   device.launch(l.build->kernel, l.size, params, stream);
+  if (there) device.free(there, bytes, stream);
   for (const Launch::Combine& c : l.combines) {
     const void* partial = scratch + c.scratch;
     void* out = static_cast<char*>(bases[c.output]) + l.args[static_cast<size_t>(c.output)].offset;

@@ -14,7 +14,6 @@ namespace pd::cuda {
 struct Build {
   DeviceId device;
   std::string source, function;
-  size_t shared_bytes = 0;  // at most, of dynamic shared memory
   DeviceKernel kernel;
   DeviceKernel many;        // over several domains; looked up when first needed
 };
@@ -37,6 +36,7 @@ struct Launch {
   LaunchSize size;
   std::vector<int64_t> words;
   std::vector<Arg> args;
+  bool by_address = false;             // the words are too many for a launch
   int partials = -1, spill = -1;       // words that take addresses in scratch memory
   std::vector<int64_t> partial_offsets;
   int64_t spill_offset = 0, scratch_bytes = 0, pieces = 1;

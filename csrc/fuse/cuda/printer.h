@@ -29,13 +29,18 @@ class Printer {
     }
   }
 
+  // How a kernel takes its parameters: as such, or where they are too many by their address.
+  const char* taken() const { return at_.by_address() ? "(const PdParams* __restrict__ where)" : "(const PdParams P)"; }
   static std::string param(int k) { return "P.v[" + std::to_string(k) + "]"; }
   const ArgForm& form(int a) const { return f_.args[static_cast<size_t>(a)]; }
   const Params::Arg& place(int a) const { return at_.args[static_cast<size_t>(a)]; }
   DType arg_type(int a) const { return p_.args[static_cast<size_t>(a)].dtype; }
   const Instr& code(int i) const { return p_.code[static_cast<size_t>(i)]; }
   DType result_type(int i) const { return p_.regs[static_cast<size_t>(code(i).dst)]; }
-  bool single(int a) const { return form(a).access == Access::Cell || form(a).access == Access::Number; }
+  // One value for the whole kernel.
+  bool single(int a) const {
+    return form(a).access == Access::Cell || (form(a).access == Access::Number && !form(a).bounded);
+  }
   static std::string arg_name(int a) { return "a" + std::to_string(a); }
   std::string operand(int i, int k) const { return name_[static_cast<size_t>(source_[k][static_cast<size_t>(i)])]; }
   std::string& name(int i) { return name_[static_cast<size_t>(i)]; }
@@ -56,8 +61,9 @@ class Printer {
   void open(std::string& out, const std::string& head) {
     put(out, kValueHelpers, "struct PdParams { i64 v[", at_.count, "]; };\n", "typedef ", f_.wide ? "i64" : "i32", " I;\n",
         head, " {\n");
+    if (at_.by_address()) put(out, "  const PdParams& P = *where;\n");
     for (int a = 0; a < static_cast<int>(p_.args.size()); ++a) {
-      if (form(a).access == Access::Index || single(a)) continue;
+      if (form(a).access == Access::Index || form(a).access == Access::Number || single(a)) continue;
       const bool output = p_.args[static_cast<size_t>(a)].output;
       const std::string type = std::string(output ? "" : "const ") + memory_name(arg_type(a)) + "*";
       put(out, "  ", type, " __restrict__ const ", arg_name(a), " = (", type, ")", param(place(a).base), ";\n");
@@ -126,16 +132,27 @@ class Printer {
   std::string load(int a, const std::string& where, int first, int last, const std::string& shift = "") const {
     const DType t = arg_type(a);
     const ArgForm& g = form(a);
-    std::string value = g.access == Access::Index ? param(place(a).base) + (where.empty() ? "" : " + " + where)
-                                                  : arg_name(a) + "[" + (where.empty() ? "0" : where) + "]";
-    if (t == DType::Bool) value = "(bool)" + value;
+    std::string value = param(place(a).base);
+    if (g.access == Access::Number) {
+      value = from_bits(t, value);
+    } else if (g.access == Access::Index) {
+      if (!where.empty()) value += " + " + where;
+    } else {
+      value = (t == DType::Bool ? "(bool)" : "") + arg_name(a) + "[" + (where.empty() ? "0" : where) + "]";
+    }
     if (!g.bounded) return value;
     std::string inside;
-    for (int k = first; k < last; ++k) {
+    for (int k = 0; k < f_.axes(); ++k) {
+      if (!inside.empty()) inside += " && ";
+      const std::string lo = "(I)" + param(place(a).lo + k), hi = "(I)" + param(place(a).hi + k);
+      // A bound that nothing meets may stand on any axis, on one that stands still here too (fuse/lower.cpp).
+      if (k < first || k >= last) {
+        inside += lo + " <= " + hi;
+        continue;
+      }
       std::string c = coordinate(k);
       if (k == f_.axes() - 1 && !shift.empty()) c = "(" + c + " + " + shift + ")";
-      if (!inside.empty()) inside += " && ";
-      inside += c + " >= (I)" + param(place(a).lo + k) + " && " + c + " < (I)" + param(place(a).hi + k);
+      inside += c + " >= " + lo + " && " + c + " < " + hi;
     }
     return "(" + inside + ") ? " + value + " : " + from_bits(t, param(place(a).fill));
   }

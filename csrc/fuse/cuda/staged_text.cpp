@@ -20,7 +20,7 @@ class Staged : Printer {
   std::string run(const std::string& name) {
     std::string out;
     const int threads = rows_ ? std::max(kThreads, kLanes * f_.halves) : kStrip * kLanes;
-    open(out, "PD_KERNEL __launch_bounds__(" + std::to_string(threads) + ") " + name + "(const PdParams P)");
+    open(out, "PD_KERNEL __launch_bounds__(" + std::to_string(threads) + ") " + name + taken());
     uniform(out);
     put(out, "  const I R = (I)", param(at_.major_total), ", C = (I)", param(at_.minor_total), ";\n");
     shared(out);
@@ -68,7 +68,7 @@ class Staged : Printer {
       if (code(i).kind != InstrKind::Reduce) continue;
       if (rows_ && f_.halves == 1) continue;
       put(out, "  __shared__ ", type_name(result_type(i)), " ", shared_name(i), "[",
-          rows_ ? kThreads / (kLanes * 2) * kPieceBlocks : kPieceBlocks * kStrip, "];\n");
+          shared_items(f_), "];\n");
     }
     if (s_.slots.empty()) return;
     put(out, rows_ ? "  const i64 spill_length = ((i64)C + 15) / 16 * 16;\n" : "  const i64 spill_length = (i64)R * 32;\n");
@@ -333,6 +333,18 @@ std::string combine_text(const Program& p, int reduce, const std::string& name) 
       ";\n      else if (t == m / 2 && (m & 1)) v = s[m - 1];\n      __syncthreads();\n      if (t < (m + 1) / 2) s[t] = v;\n",
       "      __syncthreads();\n    }\n    if (t == 0) out[k] = s[0];\n    __syncthreads();\n  }\n}\n");
   return out;
+}
+
+int shared_items(const Form& f) {
+  return f.kind == Kind::Columns ? f.halves * kStrip : f.halves > 1 ? kThreads / (kLanes * 2) * kPieceBlocks : 0;
+}
+
+int64_t shared_bytes(const Program& p, const Form& f) {
+  int64_t bytes = 0;
+  for (const Instr& i : p.code)
+    if (i.kind == InstrKind::Reduce)
+      bytes += shared_items(f) * static_cast<int64_t>(size_of(p.regs[static_cast<size_t>(i.dst)]));
+  return bytes + (f.kind == Kind::Columns ? kStrip * kLanes * 8 : 0);
 }
 
 int64_t spill_bytes(const Program& p, Kind kind, int64_t R, int64_t C) {

@@ -27,6 +27,10 @@ inline int segments_at_once(int words) { return (4000 / 8 - 2) / (words + 1); }
 // a block of kThreads for each kept index; out is contiguous over the kept index.
 std::string combine_text(const Program& p, int reduce, const std::string& name);
 
+// Elements of static shared memory that a reduction takes, and bytes of all together.
+int shared_items(const Form& f);
+int64_t shared_bytes(const Program& p, const Form& f);
+
 // Bytes of spilled values a row (Rows) or a strip of columns (Columns) needs, for C minors or R majors.
 int64_t spill_bytes(const Program& p, Kind kind, int64_t R, int64_t C);
 
