@@ -171,6 +171,13 @@ def test_cupy_that_sees_no_gpu(monkeypatch):
 
 def test_without_the_core_it_says_how_to_install(tmp_path):
     shutil.copytree(ROOT / "pydiff", tmp_path / "pydiff", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
-    run = examine(cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    # Before whatever an editable installation puts ahead of the path.
+    code = (
+        "import runpy, sys\n"
+        "sys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        "runpy.run_module('pydiff.doctor', run_name='__main__')"
+    )
+    run = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode == 1
     assert "pip install" in run.stderr, run.stderr

@@ -138,11 +138,13 @@ def test_native_kernels(arch, nightly):
 
 
 def test_a_new_shape_needs_no_new_kernel():
+    """Lengths of one class: the blocks of a row, and whether what waits between stages fits shared memory."""
+
     def f(*shape):
         x = pd.zeros(*shape)
         return set(kernels(softmax(x), x.T.sum(0), pd.tanh(x) + 1))
 
-    assert f(64, 96) == f(32, 200) and f(64, 3000) == f(7, 2052)
+    assert f(64, 96) == f(32, 200) and f(64, 2500) == f(7, 2052)
 
 
 def test_a_spill_would_be_seen():
