@@ -326,11 +326,18 @@ void pool_exceptions() {
     set_num_threads(threads);
     for (int r = 0; r < 50; ++r) {
       std::atomic<int> begun{0};
+      std::atomic<bool> broke{false};
       std::string text = error_of(
           [&] {
             parallel_for(100000, [&](int64_t i, int) {
               ++begun;
-              if (i == 3) fail("task", "broke");
+              if (i == 3) {
+                broke = true;
+                fail("task", "broke");
+              }
+              // However the threads are scheduled, half of the tasks come after the failure, and slowly.
+              while (i >= 50000 && !broke) std::this_thread::yield();
+              if (i >= 50000) std::this_thread::sleep_for(std::chrono::milliseconds(1));
             });
           },
           ErrorKind::Value);
