@@ -58,8 +58,20 @@ constexpr bool is_floating(DType t) { return info(t).category == 2; }
 constexpr bool is_complex(DType t) { return info(t).category == 3; }
 // Only floating and complex values carry a gradient.
 constexpr bool is_differentiable(DType t) { return info(t).category >= 2; }
-// A kernel exists for the type today (storage type == compute type).
-constexpr bool has_kernels(DType t) { return info(t).compute == t && !is_complex(t); }
+// Kernels compute with the type, or with its compute type between loads and stores.
+constexpr bool has_kernels(DType t) { return !is_complex(t) && t != DType::U64; }
+// A type that only memory has: every operation converts its operands to the compute type, and its result back.
+constexpr bool is_narrow(DType t) { return has_kernels(t) && info(t).compute != t; }
+constexpr DType compute_type(DType t) { return is_narrow(t) ? info(t).compute : t; }
+// What an element of the type is held in between its load and the conversion to its compute type: its bits (a 16-bit
+// float) or its value (an integer).
+constexpr DType carrier_type(DType t) { return !is_narrow(t) ? t : t == DType::U32 ? DType::I64 : DType::I32; }
+// What a number of type `from`, not narrow, becomes before it is rounded or wrapped to the narrow type `to`: rounding
+// happens once.
+constexpr DType narrow_from(DType from, DType to) {
+  if (!is_floating(to)) return info(to).compute;
+  return from == DType::F32 || from == DType::Bool ? DType::F32 : DType::F64;
+}
 
 // Promotion of two types of equal priority, as torch.promote_types.
 DType promote(DType a, DType b);

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "exec/plan.h"
+#include "ops/loops.h"
 
 namespace pd {
 
@@ -396,16 +397,7 @@ class Builder {
 
   // A number inside a body becomes a number of the plan: its value is part of the structure there.
   int body_number(int, const Value* x) {
-    int64_t bits = 0;
-    if (x->dtype == DType::F32) {
-      float f = static_cast<float>(x->num.f);
-      std::memcpy(&bits, &f, sizeof f);
-    } else if (x->dtype == DType::F64) {
-      std::memcpy(&bits, &x->num.f, sizeof bits);
-    } else {
-      bits = x->num.i;
-    }
-    plan_->constants.push_back({plan_->slots, bits});
+    plan_->constants.push_back({plan_->slots, number_bits(x->dtype, x->num.f, x->num.i)});
     return plan_->slots++;
   }
 

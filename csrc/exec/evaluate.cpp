@@ -11,6 +11,7 @@
 
 #include "exec/plan.h"
 #include "exec/stats.h"
+#include "ops/loops.h"
 
 namespace pd {
 
@@ -288,18 +289,7 @@ class PieceMaker {
   std::vector<const Value*> body_numbers;  // of inlined bodies: constants of the structure
 };
 
-int64_t cell(const Value* v) {
-  int64_t bits = 0;
-  if (v->dtype == DType::F32) {
-    float f = static_cast<float>(v->num.f);
-    std::memcpy(&bits, &f, sizeof f);
-  } else if (v->dtype == DType::F64) {
-    std::memcpy(&bits, &v->num.f, sizeof bits);
-  } else {
-    bits = v->num.i;
-  }
-  return bits;
-}
+int64_t cell(const Value* v) { return number_bits(v->dtype, v->num.f, v->num.i); }
 
 // ---- plans by structure, least recently used first out
 

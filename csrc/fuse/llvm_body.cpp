@@ -89,6 +89,7 @@ Val BodyEmitter::op(int i, Body* b, Scope* sc) {
     if (n.op == Sc::Input) {
       nv[k] = value(s_.source[n.a][i], b, sc);
       if (!nv[k].valid()) fail("jit", "an operand is missing", print_instr(i));
+      nv[k].type = n.type;  // of a narrow type the carrier
       continue;
     }
     if (n.op == Sc::Const) {
@@ -111,10 +112,11 @@ Val BodyEmitter::op(int i, Body* b, Scope* sc) {
     if (!nv[k].konst) nv[k].place = place;
     if (place < kBody && memo) (*memo)[k] = nv[k];
   }
+  nv[t->result].type = p_.regs[in.dst];
   return nv[t->result];
 }
 
-// ---- memory. Bool is a byte.
+// ---- memory. Bool is a byte, what is narrow is as wide as its type.
 
 Val BodyEmitter::load(std::string& o, DType t, bool vec, const std::string& ptr, int mask, int place) {
   int id = t_.fresh();
@@ -132,6 +134,11 @@ Val BodyEmitter::load(std::string& o, DType t, bool vec, const std::string& ptr,
     int bit = t_.fresh();
     put(o, "  %v", bit, " = icmp ne ", mem, " %v", id, ", ", vec ? "zeroinitializer" : "0", "\n");
     id = bit;
+  } else if (is_narrow(t)) {
+    const bool sign = is_integer(t) && info(t).kind == 'i';
+    int wide = t_.fresh();
+    put(o, "  %v", wide, " = ", sign ? "sext " : "zext ", mem, " %v", id, " to ", type(t, vec), "\n");
+    id = wide;
   }
   return make(id, t, vec, place);
 }
@@ -139,12 +146,12 @@ Val BodyEmitter::load(std::string& o, DType t, bool vec, const std::string& ptr,
 void BodyEmitter::store(std::string& o, const Val& x, bool vec, const std::string& ptr, int mask) {
   DType t = x.type;
   std::string mem = vec ? std::string("<16 x ") + memory_type(t) + ">" : memory_type(t), val;
-  if (t == DType::Bool) {
-    int byte = t_.fresh();
-    put(o, "  %v", byte, " = zext ", type(t, vec), " ");
+  if (t == DType::Bool || is_narrow(t)) {
+    int element = t_.fresh();
+    put(o, "  %v", element, t == DType::Bool ? " = zext " : " = trunc ", type(t, vec), " ");
     add_val(o, x, vec);
     put(o, " to ", mem, "\n");
-    val = v(byte);
+    val = v(element);
   } else {
     add_val(val, x, vec);
   }

@@ -72,7 +72,7 @@ Val identity(ReduceKind k, DType t) {
 }
 
 const char* scalar_type(DType t) {
-  switch (t) {
+  switch (carrier_type(t)) {
     case DType::Bool: return "i1";
     case DType::I32: return "i32";
     case DType::I64: return "i64";
@@ -84,15 +84,16 @@ const char* scalar_type(DType t) {
 
 const char* type_suffix(DType t) {
   switch (t) {
-    case DType::I32: return "i32";
-    case DType::I64: return "i64";
     case DType::F32: return "f32";
     case DType::F64: return "f64";
-    default: return "i8";
+    default: return memory_type(t);
   }
 }
 
-const char* memory_type(DType t) { return t == DType::Bool ? "i8" : scalar_type(t); }
+const char* memory_type(DType t) {
+  if (!is_narrow(t) && !is_bool(t)) return scalar_type(t);
+  return size_of(t) == 1 ? "i8" : size_of(t) == 2 ? "i16" : "i32";
+}
 
 void add_type(std::string& s, DType t, bool vec, int lanes) {
   if (!vec) {

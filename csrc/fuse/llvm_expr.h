@@ -26,8 +26,8 @@ Val constant(DType t, int64_t bits);
 // The identity of a reduction.
 Val identity(ReduceKind k, DType t);
 
-const char* scalar_type(DType t);              // float
-const char* memory_type(DType t);              // i8 for Bool
+const char* scalar_type(DType t);              // float; of a narrow type its carrier's
+const char* memory_type(DType t);              // float; i8 for Bool, the integer of its size for a narrow type
 const char* type_suffix(DType t);              // of an intrinsic on what lies in memory: f32, i8 for Bool
 void add_type(std::string& s, DType t, bool vec, int lanes = kLanes);
 void add_val(std::string& s, const Val& v, bool vec);  // without its type; a constant takes the form asked

@@ -3,6 +3,7 @@
 #include <unordered_map>
 
 #include "fuse/piece.h"
+#include "ops/loops.h"
 
 namespace pd {
 
@@ -19,24 +20,6 @@ bool all_zero(const Ints& s, int from, int to) {
   for (int i = from; i < to; ++i)
     if (s[i]) return false;
   return true;
-}
-
-// The bits of a double as those of the same number in another type.
-int64_t bits_as(DType t, int64_t double_bits) {
-  double d;
-  std::memcpy(&d, &double_bits, sizeof d);
-  int64_t r = 0;
-  switch (t) {
-    case DType::F32: {
-      float f = static_cast<float>(d);
-      std::memcpy(&r, &f, sizeof f);
-      return r;
-    }
-    case DType::F64: return double_bits;
-    case DType::Bool: return d != 0;
-    case DType::I32: return static_cast<uint32_t>(static_cast<int32_t>(d));
-    default: return static_cast<int64_t>(d);
-  }
 }
 
 class Lowering {
@@ -79,6 +62,7 @@ class Lowering {
     out_.program.levels.push_back(l);
     return static_cast<int16_t>(out_.program.regs.size() - 1);
   }
+  DType reg_type(int16_t r) const { return out_.program.regs[static_cast<size_t>(r)]; }
   Level reg_level(int16_t r) const { return out_.program.levels[static_cast<size_t>(r)]; }
 
   // A view over the axes of `shape` as one over majors ++ minors. On rows it has no reduced axes.
@@ -119,11 +103,17 @@ class Lowering {
     return r;
   }
 
+  static int64_t fill_bits(DType t, int64_t double_bits) {
+    double d;
+    std::memcpy(&d, &double_bits, sizeof d);
+    return number_bits(t, d, is_bool(t) ? d != 0 : static_cast<int64_t>(d));
+  }
+
   // `given` has the fill of a pad as a double's bits.
   int16_t load(int base, const View& given, Level want, bool force_elem) {
     View view = given;
     view.index = p_[base].kind == NodeKind::Index;
-    if (view.bounded) view.fill = bits_as(p_[base].dtype, view.fill);
+    if (view.bounded) view.fill = fill_bits(p_[base].dtype, view.fill);
     for (size_t i = 0; i < loads_.size(); ++i) {
       const Loaded& l = loads_[i];
       if (l.base == base && l.want == want && l.forced == force_elem && l.view.offset == view.offset &&
@@ -165,11 +155,38 @@ class Lowering {
   // A register at exactly this level: a value of a lower one is repeated.
   int16_t raise(int16_t r, Level level) {
     if (reg_level(r) == level) return r;
-    DType t = out_.program.regs[static_cast<size_t>(r)];
-    int16_t d = new_reg(t, level);
-    static const OpId cast = find_op("cast");
-    out_.program.code.push_back({InstrKind::Op, level, cast, t, d, r, -1, -1});
+    return cast(r, reg_type(r), level);
+  }
+
+  // One conversion, or with the same type a copy.
+  int16_t cast(int16_t r, DType to, Level level) {
+    static const OpId op = find_op("cast");
+    const DType from = reg_type(r);
+    const int16_t d = new_reg(to, level);
+    out_.program.code.push_back({InstrKind::Op, level, op, from, d, r, -1, -1});
     return d;
+  }
+
+  // A narrow type's value as its compute type's, once a register.
+  int16_t widen(int16_t r) {
+    const DType t = reg_type(r);
+    if (!is_narrow(t)) return r;
+    auto it = wide_.find(r);
+    if (it != wide_.end()) return it->second;
+    const int16_t d = cast(r, compute_type(t), reg_level(r));
+    wide_.emplace(r, d);
+    return d;
+  }
+
+  // By way of the compute types where one of the two is narrow.
+  int16_t convert(int16_t r, DType to) {
+    if (reg_type(r) == to) return cast(r, to, reg_level(r));
+    if (is_narrow(reg_type(r))) r = widen(r);
+    if (is_narrow(to)) {
+      const DType by = narrow_from(reg_type(r), to);
+      if (reg_type(r) != by) r = cast(r, by, reg_level(r));
+    }
+    return reg_type(r) == to ? r : cast(r, to, reg_level(r));
   }
 
   // Operand x of a node over `shape`, at a level of this kernel.
@@ -211,16 +228,19 @@ class Lowering {
       int16_t a = raise(operand(s, p_[n.in[0]].shape, Level::Elem), Level::Elem);
       reg = new_reg(n.dtype, Level::Red);
       out_.program.code.push_back({InstrKind::Reduce, Level::Red, n.op, n.dtype, reg, a, -1, -1});
+    } else if (traits(n.op).is_cast) {
+      reg = convert(operand(part_.sources.of(v, 0), n.shape, level), n.dtype);
     } else {
       int16_t in[3] = {-1, -1, -1};
       Level l = Level::Uniform;
       for (int k = 0; k < n.in.size(); ++k) {
-        in[k] = operand(part_.sources.of(v, k), n.shape, level);
+        in[k] = widen(operand(part_.sources.of(v, k), n.shape, level));
         l = std::max(l, reg_level(in[k]));
       }
-      reg = new_reg(n.dtype, l);
-      DType type = p_[n.in.back()].dtype;
+      reg = new_reg(compute_type(n.dtype), l);
+      DType type = compute_type(p_[n.in.back()].dtype);
       out_.program.code.push_back({InstrKind::Op, l, n.op, type, reg, in[0], in[1], in[2]});
+      if (is_narrow(n.dtype)) reg = convert(reg, n.dtype);  // rounded after every operation, fused or not
     }
     done_.emplace(v, reg);
     return reg;
@@ -252,6 +272,7 @@ class Lowering {
   Lowered out_;
   std::vector<Loaded> loads_;
   std::unordered_map<int, int16_t> done_;
+  std::unordered_map<int16_t, int16_t> wide_;
 };
 
 }  // namespace

@@ -14,7 +14,7 @@ Var transposed(const Var& x) { return swap_axes(x, -2, -1); }
 Spec infer_dot(const OpTraits& t, const Spec* in, int, const Ints&) {
   const Shape &a = in[0].shape, &b = in[1].shape;
   require_equal_types(t, in[0], in[1]);
-  require_kernel(t.name, in[0].dtype, t.types);
+  require_kernel(t.name, compute_type(in[0].dtype), t.types);
   int n = a.size();
   bool ok = n >= 2 && b.size() == n && a[n - 1] == b[n - 2];
   for (int k = 0; k < n - 2 && ok; ++k) ok = a[k] == b[k];
@@ -92,7 +92,10 @@ Var matmul(const Var& a, const Var& b) {
   check_inner(a.shape(), b.shape());
   Var both[2] = {a, b};
   DType d = result_type(both, 2);
-  require_kernel("matmul", d, kNum);
+  // cuBLAS multiplies 16-bit floats itself, and adds in float32.
+  const bool device_does = is_floating(d) && a.device().kind == DeviceKind::Cuda;
+  if (is_narrow(d) && !device_does) return cast(matmul(cast(a, compute_type(d)), cast(b, compute_type(d))), d);
+  require_kernel("matmul", compute_type(d), kNum);
   bool row = a.shape().size() == 1, column = b.shape().size() == 1;
   Var l = cast(row ? unsqueeze(a, 0) : a, d), r = cast(column ? unsqueeze(b, 1) : b, d);
   int64_t m = l.shape()[l.shape().size() - 2], k = l.shape().back(), n = r.shape().back();

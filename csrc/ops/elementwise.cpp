@@ -1,8 +1,10 @@
 // Elementwise ops as users mean them: numbers, promotion, selection, powers, creation.
 #include <cmath>
+#include <cstring>
 
 #include "ops/api.h"
 #include "graph/op_traits.h"
+#include "ops/loops.h"
 #include "ops/rows.h"
 
 namespace pd {
@@ -40,8 +42,27 @@ Category combine(Category high, Category low) {
   return high;
 }
 
+// A number that the type can hold: what a kernel reads of it is what is known of it here.
+Var scalar(DType t, DeviceId device, double f, int64_t i) {
+  if (is_narrow(t)) {
+    const int64_t bits = number_bits(t, f, i);
+    const DType wide = compute_type(t);
+    const void* in[1] = {&bits};
+    int64_t value = 0;
+    loop_for(op::cast, t, wide)(in, &value, 1);
+    if (is_floating(t)) {
+      float rounded;
+      std::memcpy(&rounded, &value, sizeof rounded);
+      f = static_cast<double>(rounded);
+    } else {
+      i = wide == DType::I32 ? static_cast<int32_t>(value) : value;
+    }
+  }
+  return Var(make_scalar(t, device, f, i));
+}
+
 bool in_types(const OpTraits& t, DType d) {
-  switch (d) {
+  switch (compute_type(d)) {
     case DType::Bool: return t.types & kB;
     case DType::I32: return t.types & kI32;
     case DType::I64: return t.types & kI64;
@@ -54,8 +75,8 @@ bool in_types(const OpTraits& t, DType d) {
 // The type in which a row computes on operands of type d.
 DType row_type(const OpTraits& t, DType d) {
   if (!has_kernels(d))
-    fail(t.name, "no kernel for this type yet", name_of(d), "a cast to float32, float64, int32, int64 or bool",
-         ErrorKind::Type);
+    fail(t.name, "no kernel for this type", name_of(d),
+         is_complex(d) ? "the real and the imaginary part apart" : "a cast to int64 or float64", ErrorKind::Type);
   if (in_types(t, d)) return d;
   if ((t.types & kFloats) && !(t.types & (kI32 | kI64)) && !is_floating(d)) return default_dtype();
   fail(t.name, "not defined for this type", name_of(d),
@@ -68,11 +89,9 @@ Var number(double v, DeviceId device) { return weak(DType::F64, v, 0, device); }
 Var number(int64_t v, DeviceId device) { return weak(DType::I64, 0, v, device); }
 Var number(bool v, DeviceId device) { return weak(DType::Bool, 0, v ? 1 : 0, device); }
 Var typed_number(DType dtype, double f, int64_t i, DeviceId device) {
-  return Var(make_scalar(dtype, device, f, i));
+  return scalar(dtype, device, f, i);
 }
-Var number_like(const Var& x, double c) {
-  return Var(make_scalar(x.dtype(), x.device(), c, static_cast<int64_t>(c)));
-}
+Var number_like(const Var& x, double c) { return scalar(x.dtype(), x.device(), c, static_cast<int64_t>(c)); }
 
 DType result_type(const Var* in, int nin) {
   Category dimensioned, zero, wrapped;
@@ -96,12 +115,12 @@ Var cast(const Var& x, DType dtype) {
       i = v.num.i;
     if (is_bool(dtype)) i = is_floating(v.dtype) ? v.num.f != 0 : v.num.i != 0;
     if (dtype == DType::I32) i = static_cast<int32_t>(i);
-    return Var(make_scalar(dtype, v.device, f, i));
+    return scalar(dtype, v.device, f, i);
   }
   if (x.dtype() == dtype) return x;
   if (!has_kernels(dtype) || !has_kernels(x.dtype()))
-    fail("cast", "no kernel for this type yet", std::string(name_of(x.dtype())) + " to " + name_of(dtype),
-         "float32, float64, int32, int64 or bool", ErrorKind::Type);
+    fail("cast", "no kernel for this type", std::string(name_of(x.dtype())) + " to " + name_of(dtype),
+         "a real type other than uint64", ErrorKind::Type);
   return apply(op::cast, {x}, attrs({static_cast<int64_t>(dtype)}));
 }
 

@@ -6,6 +6,7 @@
 
 #include "ops/op_ids.h"
 #include "ops/rows_value.h"
+#include "ops/vmath/narrow.h"
 
 namespace pd {
 
@@ -67,7 +68,31 @@ template <class Row> bool build(ExprTree& t, DType in, DType out) {
                    [&](auto zero) { return build_row<Row, decltype(zero)>(t, out); });
 }
 
+// A narrow type's value is its carrier (vmath/narrow.h).
+bool build_narrow(ExprTree& t, DType in, DType out) {
+  return with_type(carrier_type(is_narrow(in) ? in : out), [&](auto carrier) {
+    using C = decltype(carrier);
+    return with_narrow(is_narrow(in) ? in : out, [&](auto narrow) {
+      using N = decltype(narrow);
+      if constexpr (!std::is_same<N, int>::value && (std::is_same<C, int32_t>::value || std::is_same<C, int64_t>::value)) {
+        constexpr bool integer = std::is_base_of<NarrowInteger<typename N::memory, C>, N>::value;
+        if (in == out) return t.result = input<C>(t, 0).id, true;
+        if (is_narrow(in) && out == compute_type(in)) {
+          if constexpr (integer || std::is_same<C, int32_t>::value) return t.result = N::widen(input<C>(t, 0)).id, true;
+        } else if constexpr (integer) {
+          if (in == compute_type(out)) return t.result = N::narrow(input<C>(t, 0)).id, true;
+        } else if constexpr (std::is_same<C, int32_t>::value) {
+          if (in == DType::F32) return t.result = N::narrow(input<float>(t, 0)).id, true;
+          if (in == DType::F64) return t.result = N::narrow(input<double>(t, 0)).id, true;
+        }
+      }
+      return false;
+    });
+  });
+}
+
 bool build_cast(ExprTree& t, DType in, DType out) {
+  if (is_narrow(in) || is_narrow(out)) return build_narrow(t, in, out);
   return with_type(in, [&](auto from) {
     return with_type(out, [&](auto to) {
       t.result = cast<decltype(to)>(input<decltype(from)>(t, 0)).id;

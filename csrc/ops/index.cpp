@@ -17,6 +17,10 @@ Var raw_index(const Var& x, const Vars& idx) {
   return apply(op::index, in.data(), static_cast<int>(in.size()), attrs({static_cast<int64_t>(idx.size())}));
 }
 Var raw_put(const Var& x, const Var& values, const Vars& idx, bool accumulate) {
+  if (accumulate && is_narrow(x.dtype())) {
+    const DType wide = compute_type(x.dtype());
+    return cast(raw_put(cast(x, wide), cast(values, wide), idx, true), x.dtype());
+  }
   Vars in = {x, values};
   in.insert(in.end(), idx.begin(), idx.end());
   return apply(op::index_put, in.data(), static_cast<int>(in.size()),
@@ -24,6 +28,10 @@ Var raw_put(const Var& x, const Var& values, const Vars& idx, bool accumulate) {
 }
 Var raw_gather(const Var& x, const Var& idx, int64_t axis) { return apply(op::gather, {x, idx}, attrs({axis})); }
 Var raw_scatter(const Var& x, const Var& idx, const Var& src, int64_t axis, bool accumulate) {
+  if (accumulate && is_narrow(x.dtype())) {
+    const DType wide = compute_type(x.dtype());
+    return cast(raw_scatter(cast(x, wide), idx, cast(src, wide), axis, true), x.dtype());
+  }
   return apply(op::scatter, {x, idx, src}, attrs({axis, accumulate}));
 }
 

@@ -4,6 +4,7 @@
 
 #include "ops/op_ids.h"
 #include "ops/rows_value.h"
+#include "ops/vmath/narrow.h"
 
 namespace pd {
 namespace {
@@ -75,6 +76,27 @@ template <class From, class To> void loop_cast(const void* const* in, void* out,
   for (int64_t i = 0; i < n; ++i) y[i] = static_cast<memory_t<To>>(cast<To>(load<From>(x, i)).v);
 }
 
+// Between a narrow type N and a type to compute with.
+template <class N, class Carrier> void loop_widen(const void* const* in, void* out, int64_t n) {
+  using T = typename decltype(N::widen(V<Carrier>()))::scalar;
+  const auto* x = static_cast<const typename N::memory*>(in[0]);
+  auto* y = static_cast<T*>(out);
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = N::widen(V<Carrier>(x[i])).v;
+}
+template <class N, class T> void loop_narrow(const void* const* in, void* out, int64_t n) {
+  const auto* x = static_cast<const T*>(in[0]);
+  auto* y = static_cast<typename N::memory*>(out);
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = static_cast<typename N::memory>(N::narrow(V<T>(x[i])).v);
+}
+template <class M> void loop_copy(const void* const* in, void* out, int64_t n) {
+  const auto* x = static_cast<const M*>(in[0]);
+  auto* y = static_cast<M*>(out);
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = x[i];
+}
+
 template <class Row, class T, bool cheap> LoopFn make(LoopShape shape) {
   if constexpr (Row::arity == 2) {
     if constexpr (cheap) {
@@ -126,8 +148,30 @@ template <class From> LoopFn cast_from(DType out) {
   }
 }
 
+// Of a narrow type there are conversions to its compute type and from the types that narrow_from names: others go
+// through these.
+LoopFn pick_narrow(DType in, DType out) {
+  return with_narrow(is_narrow(in) ? in : out, [&](auto narrow) -> LoopFn {
+    using N = decltype(narrow);
+    if constexpr (!std::is_same<N, int>::value) {
+      if (in == out) return loop_copy<typename N::memory>;
+      if constexpr (std::is_same<N, narrow_of<DType::F16>>::value || std::is_same<N, narrow_of<DType::BF16>>::value) {
+        if (is_narrow(in)) return out == DType::F32 ? loop_widen<N, int32_t> : nullptr;
+        return in == DType::F32 ? loop_narrow<N, float> : in == DType::F64 ? loop_narrow<N, double> : nullptr;
+      } else {
+        using C = std::conditional_t<sizeof(typename N::memory) == 4, int64_t, int32_t>;
+        if (is_narrow(in)) return out == compute_type(in) ? loop_widen<N, C> : nullptr;
+        return in == compute_type(out) ? loop_narrow<N, C> : nullptr;
+      }
+    } else {
+      return nullptr;
+    }
+  });
+}
+
 LoopFn pick_cast(DType in, DType out, LoopShape shape) {
   if (shape != LoopShape::Arrays) return nullptr;
+  if (is_narrow(in) || is_narrow(out)) return pick_narrow(in, out);
   switch (in) {
     case DType::Bool: return cast_from<bool>(out);
     case DType::I32: return cast_from<int32_t>(out);

@@ -19,6 +19,9 @@ enum class LoopShape : uint8_t { Arrays, RightScalar, LeftScalar };
 // `in` is the row's compute type, that of its last operand. Null where there is no such loop.
 LoopFn loop_for(OpId op, DType in, DType out, LoopShape shape = LoopShape::Arrays);
 
+// The number's bits in a type, in the first bytes; `f` of a floating type, `i` of another. As a cast would do it.
+int64_t number_bits(DType type, double f, int64_t i);
+
 LoopFn loop_baseline(OpId op, DType in, DType out, LoopShape shape);
 LoopFn loop_avx2(OpId op, DType in, DType out, LoopShape shape);
 LoopFn loop_avx512(OpId op, DType in, DType out, LoopShape shape);

@@ -52,6 +52,24 @@ LoopFn loop_for(OpId op, DType in, DType out, LoopShape shape) {
   return loop_baseline(op, in, out, shape);
 }
 
+int64_t number_bits(DType type, double f, int64_t i) {
+  int64_t bits = 0;
+  if (type == DType::F32) {
+    const float v = static_cast<float>(f);
+    std::memcpy(&bits, &v, sizeof v);
+  } else if (type == DType::F64) {
+    std::memcpy(&bits, &f, sizeof f);
+  } else if (is_narrow(type)) {
+    const DType from = is_floating(type) ? DType::F64 : compute_type(type);
+    const int64_t wide = number_bits(from, f, i);
+    const void* in[1] = {&wide};
+    loop_for(op::cast, from, type)(in, &bits, 1);
+  } else {
+    bits = i;
+  }
+  return bits;
+}
+
 int loop_cost(OpId op) {
   switch (op) {
 #define ROW1(name, TYPES, OUT, FWD, DERIVATIVES, COST, ...) \

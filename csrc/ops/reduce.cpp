@@ -196,11 +196,14 @@ Var reduce(OpId id, const Var& x, const Axes& axes, bool keepdim) {
   Var in = x;
   if (is_logical(id)) in = cast(x, DType::Bool);
   else if (!is_extremum(id) && !is_differentiable(x.dtype())) in = cast(x, DType::I64);
+  // 16-bit floats are summed in float32, and the sum is rounded once.
+  const DType type = in.dtype();
+  in = cast(in, compute_type(type));
   // Along an axis of size 1 nothing is reduced: a reshape drops it.
   Ints work;
   for (int64_t k : over)
     if (x.shape()[static_cast<int>(k)] != 1) work.push_back(k);
-  return reshape(raw(id, in, work), keepdim ? kept : drop_axes(x.shape(), over));
+  return cast(reshape(raw(id, in, work), keepdim ? kept : drop_axes(x.shape(), over)), is_logical(id) ? DType::Bool : type);
 }
 
 Var arg_reduce(OpId id, const Var& x, const int64_t* axis, bool keepdim) {
@@ -209,7 +212,7 @@ Var arg_reduce(OpId id, const Var& x, const int64_t* axis, bool keepdim) {
   if (numel(x.shape()) == 0 && !axis)
     fail(name, "there is no extremum of no elements", "shape " + to_string(x.shape()), "testing x.numel() first");
   int at = axis ? normalize_axis(name, *axis, ndim) : 0;
-  Var in = axis && ndim ? x : reshape(x, {-1});
+  Var in = cast(axis && ndim ? x : reshape(x, {-1}), compute_type(x.dtype()));
   Var y = apply(id, {in}, attrs({at}));
   if (!keepdim) return y;
   Shape s = x.shape();
@@ -233,6 +236,9 @@ Var sum_to(const Var& x, const Shape& shape) {
 
 namespace {
 
+// What is composed is computed in float32 for 16-bit floats, and rounded once.
+template <class F> Var in_compute_type(const Var& x, F f) { return cast(f(cast(x, compute_type(x.dtype()))), x.dtype()); }
+
 Axes one_axis(const char* op, const Var& x, int64_t axis) {
   Axes a;
   a.all = false;
@@ -248,6 +254,7 @@ Var constant_max(const Var& x, const Axes& axes) { return reduce(op::reduce_max,
 
 Var mean(const Var& x, const Axes& axes, bool keepdim) {
   require_floating("mean", x);
+  if (is_narrow(x.dtype())) return in_compute_type(x, [&](const Var& w) { return mean(w, axes, keepdim); });
   int64_t n = count_along(x.shape(), normalize_axes("mean", axes, x.shape().size()));
   Var s = reduce(op::reduce_sum, x, axes, keepdim);
   return n == 1 ? s : s / static_cast<double>(n);
@@ -256,6 +263,7 @@ Var mean(const Var& x, const Axes& axes, bool keepdim) {
 // sum((x - mean)^2) / max(0, n - correction)
 Var var(const Var& x, const Axes& axes, double correction, bool keepdim) {
   require_floating("var", x);
+  if (is_narrow(x.dtype())) return in_compute_type(x, [&](const Var& w) { return var(w, axes, correction, keepdim); });
   double n = static_cast<double>(count_along(x.shape(), normalize_axes("var", axes, x.shape().size()))) - correction;
   Var s = reduce(op::reduce_sum, square(x - mean(x, axes, true)), axes, keepdim);
   return s / (n > 0 ? n : 0.0);
@@ -265,6 +273,7 @@ Var var(const Var& x, const Axes& axes, double correction, bool keepdim) {
 // and one with inf gives inf, where x - m would be NaN.
 Var logsumexp(const Var& x, const Axes& axes, bool keepdim) {
   require_floating("logsumexp", x);
+  if (is_narrow(x.dtype())) return in_compute_type(x, [&](const Var& w) { return logsumexp(w, axes, keepdim); });
   Ints over = normalize_axes("logsumexp", axes, x.shape().size());
   if (count_along(x.shape(), over) == 0) return log(reduce(op::reduce_sum, exp(x), axes, keepdim));
   Var top = constant_max(x, axes);
@@ -275,6 +284,7 @@ Var logsumexp(const Var& x, const Axes& axes, bool keepdim) {
 
 Var softmax(const Var& x, int64_t axis) {
   require_floating("softmax", x);
+  if (is_narrow(x.dtype())) return in_compute_type(x, [&](const Var& w) { return softmax(w, axis); });
   Axes over = one_axis("softmax", x, axis);
   if (numel(x.shape()) == 0) return x;
   Var e = exp(x - constant_max(x, over));
@@ -283,6 +293,7 @@ Var softmax(const Var& x, int64_t axis) {
 
 Var log_softmax(const Var& x, int64_t axis) {
   require_floating("log_softmax", x);
+  if (is_narrow(x.dtype())) return in_compute_type(x, [&](const Var& w) { return log_softmax(w, axis); });
   Axes over = one_axis("log_softmax", x, axis);
   if (numel(x.shape()) == 0) return x;
   Var d = x - constant_max(x, over);

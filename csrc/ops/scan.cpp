@@ -37,8 +37,9 @@ OpTraits scan_row() {
 
 Var cumsum(const Var& x, int64_t axis) {
   int at = normalize_axis("cumsum", axis, x.shape().size());
-  Var in = is_differentiable(x.dtype()) ? x : cast(x, DType::I64);
-  return x.shape().empty() ? in : raw_cumsum(in, at, false);
+  if (!is_differentiable(x.dtype())) return x.shape().empty() ? cast(x, DType::I64) : raw_cumsum(cast(x, DType::I64), at, false);
+  if (is_narrow(x.dtype())) return cast(cumsum(cast(x, compute_type(x.dtype())), axis), x.dtype());
+  return x.shape().empty() ? x : raw_cumsum(x, at, false);
 }
 
 }  // namespace pd

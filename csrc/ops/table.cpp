@@ -55,29 +55,55 @@ template <class R> Var meet(const R& rule, const Var& g) {
   }
 }
 
+// The operands and results of a rule over 16-bit floats as float32: a derivative is rounded once, at its end.
+struct Widened {
+  Var in[3], out;
+  explicit Widened(const RuleArgs& a) {
+    for (int k = 0; k < a.nin; ++k) in[k] = widened(a.in[k]);
+    if (a.nout) out = widened(a.outs[0]);
+  }
+  static Var widened(const Var& x) { return x ? cast(x, is_floating(x.dtype()) ? compute_type(x.dtype()) : x.dtype()) : x; }
+};
+
 template <class Row> void row_vjp(const VjpArgs& a, Var* out) {
+  auto cotangents = [&](const Var* in, const Var& y, const Var& g) {
+    Row::rules(in, y, g, [&](int k, const auto& rule) {
+      if (!a.need[k]) return;
+      Var d = meet(rule, g);
+      if (d) out[k] = cast(sum_to(d, a.specs[k].shape), a.specs[k].dtype);
+    });
+  };
   const Var& g = a.cotangents[0];
-  Var none;
-  Row::rules(a.in, a.nout ? a.outs[0] : none, g, [&](int k, const auto& rule) {
-    if (!a.need[k]) return;
-    Var d = meet(rule, g);
-    if (d) out[k] = sum_to(d, a.specs[k].shape);
-  });
+  if (is_narrow(g.dtype())) {
+    const Widened w(a);
+    return cotangents(w.in, w.out, Widened::widened(g));
+  }
+  cotangents(a.in, a.nout ? a.outs[0] : Var(), g);
 }
 
 template <class Row> Var row_jvp(const JvpArgs& a) {
-  Var none, total;
   Shape shape = a.specs[0].shape;
   for (int k = 1; k < a.nin; ++k) shape = broadcast(traits(a.op).name, shape, a.specs[k].shape);
-  for (int j = 0; j < a.nin; ++j) {
-    if (!a.tangents[j]) continue;
-    Row::rules(a.in, a.nout ? a.outs[0] : none, a.tangents[j], [&](int k, const auto& rule) {
-      if (k != j) return;
-      Var d = meet(rule, a.tangents[j]);
-      if (d) total = total ? add(total, d) : d;
-    });
+  auto tangent = [&](const Var* in, const Var& y, bool wide) {
+    Var total;
+    for (int j = 0; j < a.nin; ++j) {
+      if (!a.tangents[j]) continue;
+      const Var t = wide ? Widened::widened(a.tangents[j]) : a.tangents[j];
+      Row::rules(in, y, t, [&](int k, const auto& rule) {
+        if (k != j) return;
+        Var d = meet(rule, t);
+        if (d) total = total ? add(total, d) : d;
+      });
+    }
+    return total && total.shape() != shape ? expand(total, shape) : total;
+  };
+  const DType type = a.specs[a.nin - 1].dtype;
+  if (is_narrow(type)) {
+    const Widened w(a);
+    const Var total = tangent(w.in, w.out, true);
+    return total ? cast(total, type) : total;
   }
-  return total && total.shape() != shape ? expand(total, shape) : total;
+  return tangent(a.in, a.nout ? a.outs[0] : Var(), false);
 }
 
 // The batch axis leads; operands of smaller rank get axes of size 1 behind it.

@@ -5,6 +5,8 @@
 #include <cstring>
 
 #include "device/device.h"
+#include "graph/op_traits.h"
+#include "ops/loops.h"
 #include "python/args.h"
 
 namespace pd {
@@ -145,6 +147,10 @@ Var from_list(const char* op, PyObject* data, const DType* dtype, DeviceId dev) 
             : n.category == 0 ? DType::Bool
             : n.category == 1 ? DType::I64
                               : default_dtype();
+  if (is_narrow(s.dtype)) {
+    const DType wide = is_floating(s.dtype) ? DType::F64 : compute_type(s.dtype);
+    return cast(from_list(op, data, &wide, dev), s.dtype);
+  }
   if (!has_kernels(s.dtype)) {
     py::object a = numpy().asarray(py::handle(data)).attr("astype")(numpy_dtype(s.dtype));
     return from_array(a.ptr(), &s.dtype, dev);
@@ -243,16 +249,10 @@ Var from_data(const char* op, PyObject* data, const DType* dtype, DeviceId dev) 
 Var scalar_leaf(DType dtype, double f, int64_t i, DeviceId dev) {
   Spec s{{}, dtype, dev};
   BufferRef b = BufferRef::adopt(new_buffer(DeviceId{}, size_of(dtype)));
-  switch (dtype) {
-    case DType::Bool: *static_cast<bool*>(b->data) = i != 0; break;
-    case DType::I32: *static_cast<int32_t*>(b->data) = static_cast<int32_t>(i); break;
-    case DType::I64: *static_cast<int64_t*>(b->data) = i; break;
-    case DType::F32: *static_cast<float*>(b->data) = static_cast<float>(f); break;
-    case DType::F64: *static_cast<double*>(b->data) = f; break;
-    default:
-      fail("tensor", "the dtype has no kernels yet", name_of(dtype), "bool, int32, int64, float32 or float64",
-           ErrorKind::Type);
-  }
+  if (!has_kernels(dtype))
+    fail("tensor", "the dtype has no kernels", name_of(dtype), "int64 or float64", ErrorKind::Type);
+  const int64_t bits = number_bits(dtype, f, is_bool(dtype) ? i != 0 : i);
+  std::memcpy(b->data, &bits, size_of(dtype));
   Var v = to_device(s, b);
   if (is_floating(dtype)) v.v->num.f = f;
   else v.v->num.i = i;
@@ -299,6 +299,13 @@ py::object item(const char* op, const Var& v) {
     case DType::I64: return py::int_(*static_cast<const int64_t*>(b->data));
     case DType::F32: return py::float_(static_cast<double>(*static_cast<const float*>(b->data)));
     case DType::F64: return py::float_(*static_cast<const double*>(b->data));
+    case DType::F16:
+    case DType::BF16: {
+      const void* in[1] = {b->data};
+      float wide;
+      loop_for(find_op("cast"), v.dtype(), DType::F32)(in, &wide, 1);
+      return py::float_(static_cast<double>(wide));
+    }
     default: return to_numpy(op, v).attr("item")();
   }
 }

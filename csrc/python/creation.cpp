@@ -112,8 +112,8 @@ PyObject* draw_body(PyObject** a) {
                typed_number(DType::I64, 0, int_arg("draw", a[3], "key"), dev)};
   DType d = dtype_arg(a[4]);
   if (!has_kernels(d))
-    fail(name, "the dtype has no kernels yet", name_of(d), "float32 or float64", ErrorKind::Type);
-  return wrap(apply(id, in, 3, attrs({static_cast<int64_t>(d)})));
+    fail(name, "the dtype has no kernels", name_of(d), "float32 or float64", ErrorKind::Type);
+  return wrap(cast(apply(id, in, 3, attrs({static_cast<int64_t>(compute_type(d))})), d));
 }
 
 // ---- to

@@ -60,12 +60,39 @@ def elementwise_rows(rng, everything):
 
 
 def casts(rng, everything):
-    types = ["bool", "int32", "int64", "float32", "float64"]
+    types = ["bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "float16", "float32", "float64"]
     for source in types:
         x = pd.tensor(np.resize(specials(source), 131))
-        for to in types:
-            yield f"cast {source} {to}", x.to(getattr(pd, to))
-            yield f"cast {source} {to} and back", x.to(getattr(pd, to)).to(getattr(pd, source))
+        for to in (*types, "bfloat16"):
+            there = x.to(getattr(pd, to))
+            yield f"cast {source} {to}", there.float() if to == "bfloat16" else there
+            yield f"cast {source} {to} and back", there.to(getattr(pd, source))
+
+
+def narrow(rng, everything):
+    """16-bit floats and small integers: rounded after every op, whatever is fused with it."""
+    for name in ("float16", "bfloat16"):
+        dtype = getattr(pd, name)
+        for n in (1, 17, 1037, 20_003):
+            x, y, w = [pd.tensor(rng.uniform(-3, 3, n).astype(np.float32), dtype=dtype, requires_grad=True) for _ in range(3)]
+            programs = {
+                "chain": lambda a, b, c: (((a * b + c).tanh() - a) * 0.3 + b.exp()) / (c.abs() + 1),
+                "mixed": lambda a, b, c: (a * b.float() + c.double()).to(dtype) + c,
+                "gelu": lambda a, b, c: pd.nn.functional.gelu(a * 2) * b,
+                "sums": lambda a, b, c: a * (b * c).sum() + (a - a.mean()).square().mean().sqrt(),
+                "softmax": lambda a, b, c: a.softmax(0) * b + c.logsumexp(0),
+                "where": lambda a, b, c: pd.where(a > b, a * c, b - 0.1),
+            }
+            for what, f in programs.items():
+                for part, value in with_gradients(f"{name} {what} {n}", f, x, y, w):
+                    yield part, value.double()
+    for name in ("int8", "uint8", "int16", "uint16", "uint32"):
+        info = np.iinfo(name)
+        a, b = [pd.tensor(rng.integers(info.min, info.max, 1037, dtype=name, endpoint=True)) for _ in range(2)]
+        yield f"{name} chain", (a * b + 3 - (a ^ b)) * a
+        yield f"{name} sum", (a * b).sum()
+        yield f"{name} largest", (a - b).amax()
+        yield f"{name} to float", (a + b).float() * 0.5
 
 
 def reductions(rng, everything):
@@ -183,7 +210,7 @@ def contractions(rng, everything):
             )
 
 
-PROGRAMS = [elementwise_rows, casts, reductions, layers, chains, second_order, draws, contractions]
+PROGRAMS = [elementwise_rows, casts, narrow, reductions, layers, chains, second_order, draws, contractions]
 
 
 def main(out, seed, everything, every):

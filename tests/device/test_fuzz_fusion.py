@@ -280,6 +280,9 @@ def check_transforms(seed, number):
         raise AssertionError(f"graph {number} (--seed {seed}):\n{program}\n{type(e).__name__}: {e}") from e
 
 
+TYPES = ["float64", "float32", "float32", "float16"]
+
+
 def check(seed, number, dtype):
     rng = np.random.default_rng([seed, number])
     program = Program(rng)
@@ -298,13 +301,13 @@ def check(seed, number, dtype):
 @pytest.mark.smoke
 def test_a_few_random_graphs(seed):
     for number in range(60):
-        check(seed, number, "float32" if number % 3 else "float64")
+        check(seed, number, TYPES[number % len(TYPES)])
 
 
 @pytest.mark.parametrize("part", range(8))
 def test_random_graphs(part, seed):
     for number in range(100 + part * 100, 200 + part * 100):
-        check(seed, number, "float32" if number % 3 else "float64")
+        check(seed, number, TYPES[number % len(TYPES)])
 
 
 @pytest.mark.parametrize("part", range(5))
@@ -324,7 +327,7 @@ def test_many_random_graphs_under_transforms(part, seed):
 @pytest.mark.parametrize("part", range(40))
 def test_many_random_graphs(part, seed):
     for number in range(1000 + part * 250, 1250 + part * 250):
-        check(seed, number, "float32" if number % 3 else "float64")
+        check(seed, number, TYPES[number % len(TYPES)])
 
 
 def test_the_samples_are_not_trivial(seed):

@@ -7,6 +7,7 @@ namespace pd {
 inline const char* const kCudaPrelude = R"cuda(
 typedef signed char i8;
 typedef unsigned char u8;
+typedef short i16;
 typedef unsigned short u16;
 typedef int i32;
 typedef unsigned int u32;

@@ -7,10 +7,14 @@
 #include <limits>
 
 #include "base/error.h"
+#include "graph/op_traits.h"
+#include "ops/exprs.h"
 
 namespace pd::cuda {
 
-const char* const kValueHelpers = R"cuda(
+namespace {
+
+const char* const kHelpers = R"cuda(
 PD_DEVICE i32 pd_i32(f32 a) {
   const i32 r = (i32)(a < 2147483648.0f && a >= -2147483648.0f ? a : 0.0f);
   return a < -2147483648.0f ? -2147483647 - 1 : a >= 2147483648.0f ? 2147483647 : r;
@@ -40,7 +44,16 @@ PD_DEVICE i64 pd_shuffle(i64 v, int lane) { return __shfl_sync(PD_ALL, v, lane);
 PD_DEVICE bool pd_shuffle(bool v, int lane) { return __shfl_sync(PD_ALL, (int)v, lane) != 0; }
 )cuda";
 
-namespace {
+// The conversions that a GPU has an instruction for; elsewhere, and on the host, what vmath/narrow.h says.
+struct Instruction {
+  DType from, to;
+  const char *name, *text;
+};
+const Instruction kInstructions[] = {
+    {DType::F16, DType::F32, "pd_from_half", R"(f32 r; asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"((u16)x)); return r;)"},
+    {DType::F32, DType::F16, "pd_to_half", R"(u16 r; asm("cvt.rn.f16.f32 %0, %1;" : "=h"(r) : "f"(x)); return r;)"},
+    {DType::F32, DType::BF16, "pd_to_bfloat", R"(u16 r; asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(r) : "f"(x)); return r;)"},
+};
 
 bool is_float(DType t) { return t == DType::F32 || t == DType::F64; }
 
@@ -95,7 +108,7 @@ std::string call(DType t, const char* name, const std::string& a) {
 }  // namespace
 
 const char* type_name(DType t) {
-  switch (t) {
+  switch (carrier_type(t)) {
     case DType::Bool: return "bool";
     case DType::I32: return "i32";
     case DType::I64: return "i64";
@@ -105,7 +118,19 @@ const char* type_name(DType t) {
   }
 }
 
-const char* memory_name(DType t) { return t == DType::Bool ? "u8" : type_name(t); }
+const char* memory_name(DType t) {
+  switch (t) {
+    case DType::Bool:
+    case DType::U8: return "u8";
+    case DType::I8: return "i8";
+    case DType::I16: return "i16";
+    case DType::U16:
+    case DType::F16:
+    case DType::BF16: return "u16";
+    case DType::U32: return "u32";
+    default: return type_name(t);
+  }
+}
 
 std::string literal(DType t, int64_t bits) {
   char buf[64];
@@ -168,6 +193,9 @@ std::string identity(ReduceKind k, DType t) {
   }
 }
 
+namespace {
+
+// Statements that compute the tree.
 std::string print_tree(const ExprTree& tree, const std::vector<std::string>& in, const char* indent, int* next,
                        std::string& out) {
   std::vector<std::string> name(tree.nodes.size());
@@ -224,6 +252,38 @@ std::string print_tree(const ExprTree& tree, const std::vector<std::string>& in,
     out += indent + std::string("const ") + type_name(t) + " " + name[i] + " = " + e + ";\n";
   }
   return name[static_cast<size_t>(tree.result)];
+}
+
+}  // namespace
+
+const std::string& value_helpers() {
+  static const std::string all = [] {
+    std::string s = kHelpers;
+    for (const Instruction& i : kInstructions) {
+      int next = 0;
+      s += std::string("PD_DEVICE ") + type_name(i.to) + " " + i.name + "(" + type_name(i.from) + " x) {\n";
+      // bfloat16 came with compute capability 8.0
+      s += std::string("#if !defined(PD_HOST) && __CUDA_ARCH__ >= ") + (i.to == DType::BF16 ? "800" : "530") + "\n  ";
+      s += i.text + std::string("\n#else\n");
+      const std::string result = print_tree(*expr_for(find_op("cast"), i.from, i.to), {"x"}, "  ", &next, s);
+      s += "  return " + result + ";\n#endif\n}\n";
+    }
+    return s;
+  }();
+  return all;
+}
+
+std::string print_op(OpId op, DType type, DType result, const std::vector<std::string>& in, const char* indent, int* next,
+                     std::string& out) {
+  for (const Instruction& i : kInstructions) {
+    if (i.from != type || i.to != result || !traits(op).is_cast) continue;
+    const std::string name = "t" + std::to_string((*next)++);
+    out += indent + std::string("const ") + type_name(result) + " " + name + " = " + i.name + "(" + in[0] + ");\n";
+    return name;
+  }
+  const ExprTree* tree = expr_for(op, type, result);
+  if (!tree) fail("cuda", "no expression for this op and type", std::string(traits(op).name) + " " + name_of(type));
+  return print_tree(*tree, in, indent, next, out);
 }
 
 }  // namespace pd::cuda

@@ -53,13 +53,14 @@ class Printer {
       case DType::F32: return "__int_as_float((i32)" + word + ")";
       case DType::F64: return "__longlong_as_double(" + word + ")";
       case DType::I32: return "(i32)" + word;
-      default: return word;
+      case DType::I64: return word;
+      default: return std::string("(") + type_name(t) + ")(" + memory_name(t) + ")" + word;
     }
   }
 
   // Up to the arguments' names; `head` is what stands before the body's brace.
   void open(std::string& out, const std::string& head) {
-    put(out, kValueHelpers, "struct PdParams { i64 v[", at_.count, "]; };\n", "typedef ", f_.wide ? "i64" : "i32", " I;\n",
+    put(out, value_helpers(), "struct PdParams { i64 v[", at_.count, "]; };\n", "typedef ", f_.wide ? "i64" : "i32", " I;\n",
         head, " {\n");
     if (at_.by_address()) put(out, "  const PdParams& P = *where;\n");
     for (int a = 0; a < static_cast<int>(p_.args.size()); ++a) {

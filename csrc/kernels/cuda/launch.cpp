@@ -61,7 +61,7 @@ const char* arithmetic_type(DType t) {
     case DType::Bool:
     case DType::U8: return "u8";
     case DType::I8: return "i8";
-    case DType::I16: return "short";
+    case DType::I16: return "i16";
     case DType::U16: return "u16";
     case DType::I32: return "i32";
     case DType::U32: return "u32";
