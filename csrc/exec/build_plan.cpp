@@ -327,7 +327,7 @@ class Builder {
       if (x->is_scalar()) {
         q.kind = NodeKind::Number;
         q.leaf = constants++;
-        constant_slots.push_back(body_number(v, x));
+        constant_slots.push_back(body_number(x));
       } else {
         q.kind = NodeKind::Fusible;
         bool wide = false;
@@ -396,8 +396,8 @@ class Builder {
   }
 
   // A number inside a body becomes a number of the plan: its value is part of the structure there.
-  int body_number(int, const Value* x) {
-    plan_->constants.push_back({plan_->slots, number_bits(x->dtype, x->num.f, x->num.i)});
+  int body_number(const Value* x) {
+    plan_->constants.push_back({plan_->slots, number_bits(x)});
     return plan_->slots++;
   }
 
@@ -466,6 +466,8 @@ FuseOptions fuse_options() {
   o.fuse = !(e && (std::strcmp(e, "off") == 0 || std::strcmp(e, "0") == 0));
   return o;
 }
+
+int64_t number_bits(const Value* v) { return number_bits(v->dtype, v->num.f, v->num.i); }
 
 std::unique_ptr<Plan> build_plan(DeviceId device, const Piece& piece, const std::vector<int>& outputs, int leaves,
                                  const std::vector<DType>& numbers, bool compile) {

@@ -4,7 +4,6 @@
 #include <pthread.h>
 
 #include <algorithm>
-#include <cstring>
 #include <mutex>
 #include <new>
 #include <unordered_map>
@@ -289,8 +288,6 @@ class PieceMaker {
   std::vector<const Value*> body_numbers;  // of inlined bodies: constants of the structure
 };
 
-int64_t cell(const Value* v) { return number_bits(v->dtype, v->num.f, v->num.i); }
-
 // ---- plans by structure, least recently used first out
 
 struct Cached {
@@ -315,7 +312,7 @@ void trim() {
   for (auto it = c.begin(); it != c.end();) it = it->second.used < limit ? c.erase(it) : std::next(it);
 }
 
-Cached make_plan(const Work& w) {
+Cached make_plan(const Work& w, DeviceId device, bool compile = true) {
   std::vector<int> outputs;
   PieceMaker maker(w);
   Piece piece = maker.make(outputs);
@@ -324,9 +321,9 @@ Cached make_plan(const Work& w) {
   Cached c;
   for (const Value* v : maker.body_numbers) {
     numbers.push_back(v->dtype);
-    c.body_cells.push_back(cell(v));
+    c.body_cells.push_back(number_bits(v));
   }
-  c.plan = build_plan(w.order[0]->device, piece, outputs, static_cast<int>(w.leaves.size()), numbers);
+  c.plan = build_plan(device, piece, outputs, static_cast<int>(w.leaves.size()), numbers, compile);
   return c;
 }
 
@@ -378,7 +375,7 @@ std::string where(const Work& w, int origin) {
 void run(Work& w) {
   auto it = cache().find(w.key);
   if (it == cache().end()) {
-    Cached c = make_plan(w);
+    Cached c = make_plan(w, w.order[0]->device);
     ++stats().plans;
     it = cache().emplace(w.key, std::move(c)).first;
   } else {
@@ -389,7 +386,7 @@ void run(Work& w) {
 
   std::vector<int64_t> numbers;
   numbers.reserve(plan->numbers.size());
-  for (Value* v : w.numbers) numbers.push_back(cell(v));
+  for (Value* v : w.numbers) numbers.push_back(number_bits(v));
   numbers.insert(numbers.end(), it->second.body_cells.begin(), it->second.body_cells.end());
   trim();
 
@@ -479,14 +476,8 @@ void flush() {
 void clear_plans() { cache().clear(); }
 
 std::vector<std::string> cuda_texts(const std::vector<Value*>& roots) {
-  Work w = collect(roots, false);
-  std::vector<int> outputs;
-  PieceMaker maker(w);
-  Piece piece = maker.make(outputs);
-  std::vector<DType> numbers;
-  for (Value* v : w.numbers) numbers.push_back(v->dtype);
-  for (const Value* v : maker.body_numbers) numbers.push_back(v->dtype);
-  auto plan = build_plan(DeviceId{DeviceKind::Cuda, 0}, piece, outputs, static_cast<int>(w.leaves.size()), numbers, false);
+  const Work w = collect(roots, false);
+  const std::shared_ptr<Plan> plan = make_plan(w, DeviceId{DeviceKind::Cuda, 0}, false).plan;
   std::vector<std::string> texts;
   for (const Step& s : plan->steps)
     if (s.fused)

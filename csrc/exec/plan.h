@@ -87,6 +87,9 @@ struct Plan {
   std::vector<Output> outputs;  // in the order in which the walk met them
 };
 
+// A Python number in its cell: the bits of its dtype.
+int64_t number_bits(const Value* v);
+
 // Builds the plan of a piece: partition, lowering, memory, and on a CUDA device compilation. `outputs` are node numbers.
 std::unique_ptr<Plan> build_plan(DeviceId device, const Piece& piece, const std::vector<int>& outputs, int leaves,
                                  const std::vector<DType>& numbers, bool compile = true);

@@ -2,9 +2,9 @@
 
 #include <cinttypes>
 #include <cstdio>
-#include <limits>
 
 #include "base/error.h"
+#include "fuse/bits.h"
 
 namespace pd::ir {
 
@@ -15,17 +15,6 @@ bool is_float(DType t) { return t == DType::F32 || t == DType::F64; }
 void add_id(std::string& s, int id) {
   s += "%v";
   s += std::to_string(id);
-}
-
-template <class T> int64_t bits_of(T v) {
-  int64_t b = 0;
-  std::memcpy(&b, &v, sizeof v);
-  return b;
-}
-template <class T> T value_of(int64_t b) {
-  T v;
-  std::memcpy(&v, &b, sizeof v);
-  return v;
 }
 
 std::string suffix(DType t, bool vec) { return std::string(vec ? ".v16" : ".") + type_suffix(t); }
@@ -54,22 +43,7 @@ Val constant(DType t, int64_t bits) {
   return v;
 }
 
-Val identity(ReduceKind k, DType t) {
-  auto of = [&](double f, int64_t i) {
-    if (t == DType::F32) return constant(t, bits_of<float>(static_cast<float>(f)));
-    if (t == DType::F64) return constant(t, bits_of<double>(f));
-    return constant(t, i);
-  };
-  constexpr double inf = std::numeric_limits<double>::infinity();
-  switch (k) {
-    case ReduceKind::Prod: return of(1, 1);
-    case ReduceKind::Max:
-      return of(-inf, t == DType::Bool ? 0 : t == DType::I32 ? int64_t{INT32_MIN} : INT64_MIN);
-    case ReduceKind::Min: return of(inf, t == DType::Bool ? 1 : t == DType::I32 ? int64_t{INT32_MAX} : INT64_MAX);
-    case ReduceKind::All: return constant(t, 1);
-    default: return of(0, 0);
-  }
-}
+Val identity(ReduceKind k, DType t) { return constant(t, identity_bits(k, t)); }
 
 const char* scalar_type(DType t) {
   switch (carrier_type(t)) {

@@ -3,10 +3,9 @@
 #include <cinttypes>
 #include <cmath>
 #include <cstdio>
-#include <cstring>
-#include <limits>
 
 #include "base/error.h"
+#include "fuse/bits.h"
 #include "graph/op_traits.h"
 #include "ops/exprs.h"
 
@@ -58,17 +57,6 @@ const Instruction kInstructions[] = {
 bool is_float(DType t) { return t == DType::F32 || t == DType::F64; }
 
 const char* unsigned_name(DType t) { return t == DType::I32 ? "u32" : "u64"; }
-
-template <class T> T value_of(int64_t b) {
-  T v;
-  std::memcpy(&v, &b, sizeof v);
-  return v;
-}
-template <class T> int64_t bits_of(T v) {
-  int64_t b = 0;
-  std::memcpy(&b, &v, sizeof v);
-  return b;
-}
 
 // Wraps around in integers.
 std::string arithmetic(DType t, const char* op, const std::string& a, const std::string& b) {
@@ -178,20 +166,7 @@ std::string combine(ReduceKind k, DType t, const std::string& acc, const std::st
   }
 }
 
-std::string identity(ReduceKind k, DType t) {
-  auto of = [&](double f, int64_t i) {
-    if (t == DType::F32) return literal(t, bits_of<float>(static_cast<float>(f)));
-    return literal(t, t == DType::F64 ? bits_of<double>(f) : i);
-  };
-  constexpr double inf = std::numeric_limits<double>::infinity();
-  switch (k) {
-    case ReduceKind::Prod: return of(1, 1);
-    case ReduceKind::Max: return of(-inf, t == DType::Bool ? 0 : t == DType::I32 ? int64_t{INT32_MIN} : INT64_MIN);
-    case ReduceKind::Min: return of(inf, t == DType::Bool ? 1 : t == DType::I32 ? int64_t{INT32_MAX} : INT64_MAX);
-    case ReduceKind::All: return of(1, 1);
-    default: return of(0, 0);
-  }
-}
+std::string identity(ReduceKind k, DType t) { return literal(t, identity_bits(k, t)); }
 
 namespace {
 
