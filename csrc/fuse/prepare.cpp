@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "base/divide.h"
 #include "base/error.h"
 #include "device/cpu/pool.h"
 #include "fuse/runner.h"
@@ -21,13 +22,6 @@ constexpr int64_t kMaxColumns = 16384;
 constexpr int64_t kTransposedColumns = 128, kTransposedTile = 16384;
 constexpr int64_t kWorthARun = 1024;           // elements of a run of majors that are worth a tile of their own
 constexpr int64_t kLongRun = 64;               // minors of a run that are
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t product(const Ints& dims) {
-  int64_t n = 1;
-  for (int64_t d : dims) n *= d;
-  return n;
-}
 
 bool bounded_on(const View& v, int axis, int64_t dim) { return v.bounded && (v.lo[axis] > 0 || v.hi[axis] < dim); }
 
@@ -99,7 +93,7 @@ Cut whole(int64_t total) {
 // Even pieces of at most `step`, or exactly that long but the last one.
 Cut cut(const Ints& dims, int64_t step, bool by_run, bool exact = false) {
   Cut c;
-  c.total = product(dims);
+  c.total = numel(dims);
   c.run = by_run && dims.size() > 1 ? dims.back() : c.total;
   if (c.total == 0) {
     c.step = c.pieces_a_run = 1;
@@ -140,15 +134,7 @@ int64_t live_bytes(const Program& p) {
   return most;
 }
 
-// Something of the program has one value for each index that is not reduced: the other index then stays whole, even if
-// it is empty.
-bool reduces(const Program& p) {
-  for (const Instr& i : p.code)
-    if (i.kind == InstrKind::Reduce || (i.kind == InstrKind::Store && i.level == Level::Red)) return true;
-  return false;
-}
-
-bool transposed(const PreparedLaunch& l, const PreparedLaunch::Operand& o) {
+bool transposed(const MergedLaunch& l, const MergedLaunch::Operand& o) {
   if (o.cls != ArgClass::Vec || o.red || l.major.empty() || l.minor.empty()) return false;
   const int64_t r = inner_stride(o.view, l.major, 0), c = inner_stride(o.view, l.minor, l.major.size());
   return r && std::abs(r) < std::abs(c);
@@ -156,7 +142,7 @@ bool transposed(const PreparedLaunch& l, const PreparedLaunch::Operand& o) {
 
 void choose_tiles(const PreparedLaunch& l, const Program& p, int64_t budget, int64_t column_budget, Grid& g) {
   const bool reduce = reduces(p);
-  const int64_t M = product(l.major), N = product(l.minor);
+  const int64_t M = numel(l.major), N = numel(l.minor);
   const int64_t enough = 2 * num_threads();
   // Smaller tiles where all threads would not get two.
   const int64_t elements = std::max(std::min(kMinTile, budget), std::min(budget, M * N / enough));
@@ -214,7 +200,7 @@ void reach_operands(const PreparedLaunch& l, const Program& p, Grid& g) {
   g.operands.resize(l.operands.size());
   g.task_bytes = line(static_cast<int64_t>(l.operands.size() * 3 * sizeof(int64_t)));
   for (size_t k = 0; k < l.operands.size(); ++k) {
-    const PreparedLaunch::Operand& o = l.operands[k];
+    const MergedLaunch::Operand& o = l.operands[k];
     const View& v = o.view;
     Grid::Operand& to = g.operands[k];
     const int64_t size = static_cast<int64_t>(size_of(o.dtype));
@@ -251,8 +237,8 @@ void reach_operands(const PreparedLaunch& l, const Program& p, Grid& g) {
   }
 }
 
-PreparedLaunch::Operand operand_of(const Program& p, int16_t k, const View& view) {
-  PreparedLaunch::Operand o{p.args[k].dtype, p.args[k].cls, p.args[k].output, true, nullptr, view};
+MergedLaunch::Operand operand_of(const Program& p, int16_t k, const View& view) {
+  MergedLaunch::Operand o{p.args[k].dtype, p.args[k].cls, p.args[k].output, true, nullptr, view};
   for (const Instr& i : p.code) {
     const bool load = i.kind == InstrKind::Load && i.a == k, store = i.kind == InstrKind::Store && i.dst == k;
     if ((load || store) && i.level != Level::Red) o.red = false;
@@ -266,6 +252,12 @@ PreparedLaunch::Operand operand_of(const Program& p, int16_t k, const View& view
 
 }  // namespace
 
+bool reduces(const Program& p) {
+  for (const Instr& i : p.code)
+    if (i.kind == InstrKind::Reduce || (i.kind == InstrKind::Store && i.level == Level::Red)) return true;
+  return false;
+}
+
 // Of an index that is not reduced a tile takes no more than one run, if that is what it needs.
 bool index_is_linear(const Program& p, const View& view, const Ints& major_dims, const Ints& minor_dims) {
   if (view.bounded) return false;
@@ -274,9 +266,8 @@ bool index_is_linear(const Program& p, const View& view, const Ints& major_dims,
                                   : linear(view, major_dims, 0, major_dims.size());
 }
 
-PreparedLaunch prepare(const Program& p, const Ints& major_dims, const Ints& minor_dims,
-                       const std::vector<View>& views) {
-  PreparedLaunch l;
+MergedLaunch merge(const Program& p, const Ints& major_dims, const Ints& minor_dims, const std::vector<View>& views) {
+  MergedLaunch l;
   l.layout = p.layout;
   const int rank = major_dims.size() + minor_dims.size();
   std::vector<View*> merged;
@@ -308,11 +299,17 @@ PreparedLaunch prepare(const Program& p, const Ints& major_dims, const Ints& min
     for (int k = 0; k < dims.size(); ++k) any = any || bounded_on(*v, k, dims[k]);
     v->bounded = any;
   }
+  return l;
+}
 
+PreparedLaunch prepare(const Program& p, const Ints& major_dims, const Ints& minor_dims,
+                       const std::vector<View>& views) {
+  PreparedLaunch l;
+  static_cast<MergedLaunch&>(l) = merge(p, major_dims, minor_dims, views);
   int64_t cost = 0;
   for (const Instr& i : p.code)
     if (i.kind == InstrKind::Op || i.kind == InstrKind::Reduce) cost += loop_cost(i.op);
-  l.work = product(dims) * std::max<int64_t>(1, cost);
+  l.work = numel(l.major) * numel(l.minor) * std::max<int64_t>(1, cost);
 
   const int64_t live = live_bytes(p);
   choose_tiles(l, p, std::min(std::max(kTileBytes / live, kMinTile), kMaxTile), kColumnTileBytes / live, l.interpreted);

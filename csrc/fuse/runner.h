@@ -1,5 +1,6 @@
 // Runs a kernel over its whole domain: cut into tiles, operands addressed or packed, tiles shared among threads.
 //
+//   merge()     drops and merges axes: all that a device with index arithmetic in its kernels needs
 //   prepare()   once a plan and shape: merges axes, picks the tiles, decides how each operand is reached
 //   run()       the hot call: only addresses are computed
 //
@@ -48,7 +49,8 @@ struct Grid {
   int64_t tiles() const { return major.pieces * minor.pieces; }
 };
 
-struct PreparedLaunch {
+// The domain with as few axes as all operands allow.
+struct MergedLaunch {
   struct Operand {
     DType dtype;
     ArgClass cls;             // as the runner sees it: a Red operand of rows is Maj
@@ -60,15 +62,23 @@ struct PreparedLaunch {
   Layout layout = Layout::Rows;
   Ints major, minor;          // merged axes
   std::vector<Operand> operands;
+};
+
+struct PreparedLaunch : MergedLaunch {
   Grid interpreted, compiled;
   int64_t work = 0;           // in additions
 };
+
+// Something of the program has one value for each index that is not reduced: the other index then stays whole, even if
+// it is empty.
+bool reduces(const Program& p);
 
 // True if the map is linear in r and c wherever the runner puts the tiles of this program: the condition for
 // ArgClass::Index. Otherwise the arg is a Vec of int64 whose view has `index` set.
 bool index_is_linear(const Program& p, const View& view, const Ints& major_dims, const Ints& minor_dims);
 
 // One view an arg, over major_dims ++ minor_dims. An arg that does not depend on an axis has stride 0 there.
+MergedLaunch merge(const Program& p, const Ints& major_dims, const Ints& minor_dims, const std::vector<View>& views);
 PreparedLaunch prepare(const Program& p, const Ints& major_dims, const Ints& minor_dims,
                        const std::vector<View>& views);
 

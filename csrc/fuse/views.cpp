@@ -1,5 +1,6 @@
 // Movement as index maps: chains of reshape, permute, expand, slice, flip and pad become strides,
 // offset and bounds.
+#include "base/divide.h"
 #include "fuse/piece.h"
 
 namespace pd {
@@ -112,7 +113,6 @@ bool expand_view(View& v, const Shape& from, const Shape& to) {
   return true;
 }
 
-int64_t ceil_div(int64_t a, int64_t b) { return a >= 0 ? (a + b - 1) / b : -((-a) / b); }
 
 void slice_view(View& v, const Ints& a, const Shape& to) {
   int n = to.size();

@@ -9,6 +9,7 @@
 #include <thread>
 #include <unordered_map>
 
+#include "base/divide.h"
 #include "base/error.h"
 #include "device/cuda/cuda.h"
 #include "fuse/cuda/form.h"
@@ -25,13 +26,6 @@ constexpr int64_t kEnough = 132 * 2;             // blocks that keep a card busy
 constexpr int64_t kShared = 47 << 10;            // bytes of shared memory that a block has on any card without asking
 constexpr int64_t kSharedSums = 16 << 10;        // of them for the results of blocks of elements
 constexpr size_t kCompilers = 8;
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t product(const Ints& d) {
-  int64_t n = 1;
-  for (int64_t x : d) n *= x;
-  return n;
-}
 
 // ---- texts, by program and form
 
@@ -65,7 +59,7 @@ std::shared_ptr<Build> build_for(DeviceId device, const Program& p, const std::s
 
 struct Domain {
   const Program& p;
-  const PreparedLaunch& l;
+  const MergedLaunch& l;
   Ints dims;  // majors ++ minors
   int64_t M, N;
 };
@@ -86,7 +80,7 @@ bool linear(const Domain& d, const View& v) {
 }
 
 ArgForm arg_form(const Domain& d, int k, bool number, Kind kind) {
-  const PreparedLaunch::Operand& o = d.l.operands[static_cast<size_t>(k)];
+  const MergedLaunch::Operand& o = d.l.operands[static_cast<size_t>(k)];
   ArgForm a;
   const View& v = o.view;
   const bool one = d.p.args[static_cast<size_t>(k)].cls == ArgClass::Uni;
@@ -134,12 +128,6 @@ void choose_vector(const Domain& d, Form& f, bool whole) {
   }
 }
 
-bool reduces(const Program& p) {
-  for (const Instr& i : p.code)
-    if (i.kind == InstrKind::Reduce || (i.kind == InstrKind::Store && i.level == Level::Red)) return true;
-  return false;
-}
-
 int power_of_two(int64_t n) {
   int p = 1;
   while (p < n) p *= 2;
@@ -150,8 +138,8 @@ int power_of_two(int64_t n) {
 
 Launch prepare(DeviceId device, const Program& p, const Ints& major_dims, const Ints& minor_dims, const std::vector<View>& views,
                const std::vector<char>& numbers, bool whole) {
-  const PreparedLaunch l = pd::prepare(p, major_dims, minor_dims, views);
-  Domain d{p, l, l.major, product(l.major), product(l.minor)};
+  const MergedLaunch l = merge(p, major_dims, minor_dims, views);
+  Domain d{p, l, l.major, numel(l.major), numel(l.minor)};
   for (int64_t n : l.minor) d.dims.push_back(n);
   Form f;
   f.kind = !reduces(p) ? Kind::Elementwise : p.layout == Layout::Rows ? Kind::Rows : Kind::Columns;

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <vector>
 
+#include "base/divide.h"
 #include "device/cpu/pool.h"
 #include "kernels/cpu/blas.h"
 #include "kernels/cpu/gemm_loop.h"
@@ -22,7 +23,6 @@ constexpr int64_t kVectorTaskWork = int64_t(1) << 17;
 // From here on gemv, which packs nothing, is faster than gemm on one row or column.
 constexpr int64_t kVectorWork = int64_t(1) << 18;
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // n in `pieces` that are equal but for the last, each a multiple of `unit` (the micro-kernels' width).
 int64_t even_cut(int64_t n, int64_t pieces, int64_t unit) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/divide.h"
 #include "kernels/cuda/native_cuda.h"
 
 namespace pd {
@@ -112,7 +113,6 @@ inline int64_t unit_of(uint64_t bits) {
   return static_cast<int64_t>(bits & (~bits + 1));
 }
 inline uint64_t address(const void* p) { return reinterpret_cast<uintptr_t>(p); }
-inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // ---- shapes
 
