@@ -34,8 +34,8 @@ LOOPS = ["-O3", "-fopenmp-simd", "-fno-trapping-math", "-fno-math-errno"]
 PER_ISA = {"csrc/ops/loops.cpp", "csrc/fuse/reduce_loops.cpp"}
 ISAS = {
     "baseline": [],
-    "avx2": ["-mavx2", "-mfma", "-mbmi2"],
-    "avx512": ["-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mfma", "-mbmi2"],
+    "avx2": ["-mavx2", "-mfma", "-mbmi2", "-mf16c"],
+    "avx512": ["-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mfma", "-mbmi2", "-mf16c"],
 }
 
 

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "ops/exprs.h"
+#include "ops/loops.h"
 
 namespace pd::ir {
 
@@ -75,8 +76,27 @@ const std::vector<char>& BodyEmitter::used(const ExprTree* t) {
   return at->second;
 }
 
+Val BodyEmitter::convert_half(int i, Body* b, Scope* sc) {
+  const Instr& in = p_.code[i];
+  const DType to = p_.regs[in.dst];
+  const bool widens = in.type == DType::F16 && to == DType::F32, narrows = in.type == DType::F32 && to == DType::F16;
+  if (!(widens || narrows) || !traits(in.op).is_cast || host_isa_level() < Isa::Avx2) return Val();
+  const Val x = value(s_.source[0][i], b, sc);
+  const bool vec = vec_place(x.place);
+  const std::string n = vec ? "<16 x " : "", end = vec ? ">" : "", half = n + "half" + end, bits = n + "i16" + end;
+  std::string& o = text(x.place, b, sc);
+  const int first = t_.fresh(), second = t_.fresh(), last = t_.fresh();
+  put(o, "  %v", first, widens ? " = trunc " : " = fptrunc ", type(in.type, vec), " ");
+  add_val(o, as(x, vec, b, sc), vec);
+  put(o, " to ", widens ? bits : half, "\n  %v", second, " = bitcast ", widens ? bits : half, " %v", first, " to ",
+      widens ? half : bits, "\n  %v", last, widens ? " = fpext " : " = zext ", widens ? half : bits, " %v", second, " to ",
+      type(to, vec), "\n");
+  return make(last, to, vec, x.place);
+}
+
 Val BodyEmitter::op(int i, Body* b, Scope* sc) {
   const Instr& in = p_.code[i];
+  if (const Val half = convert_half(i, b, sc); half.valid()) return half;
   const ExprTree* t = expr_for(in.op, in.type, p_.regs[in.dst]);
   if (!t) fail("jit", "no expression for this op and type", std::string(traits(in.op).name) + " " + name_of(in.type));
   const std::vector<char>& u = used(t);

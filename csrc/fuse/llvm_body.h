@@ -111,6 +111,8 @@ class BodyEmitter {
   Val value(int i, Body* b, Scope* sc);
   static std::string print_instr(int i) { return "instruction " + std::to_string(i); }
   const std::vector<char>& used(const ExprTree* t);
+  // A conversion that the machine has an instruction for; not valid where it has none.
+  Val convert_half(int i, Body* b, Scope* sc);
   // An Op instruction. Each node is computed at the highest of its operands' places, once.
   Val op(int i, Body* b, Scope* sc);
 

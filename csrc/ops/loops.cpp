@@ -2,6 +2,10 @@
 // linker must not share a function between objects of different instruction sets.
 #include "ops/loops.h"
 
+#ifdef __F16C__
+#include <immintrin.h>
+#endif
+
 #include "ops/op_ids.h"
 #include "ops/rows_value.h"
 #include "ops/vmath/narrow.h"
@@ -81,14 +85,27 @@ template <class N, class Carrier> void loop_widen(const void* const* in, void* o
   using T = typename decltype(N::widen(V<Carrier>()))::scalar;
   const auto* x = static_cast<const typename N::memory*>(in[0]);
   auto* y = static_cast<T*>(out);
+  int64_t from = 0;
+#ifdef __F16C__
+  if constexpr (std::is_base_of<Float16, N>::value)
+    for (; from + 8 <= n; from += 8)
+      _mm256_storeu_ps(y + from, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x + from))));
+#endif
 #pragma omp simd
-  for (int64_t i = 0; i < n; ++i) y[i] = N::widen(V<Carrier>(x[i])).v;
+  for (int64_t i = from; i < n; ++i) y[i] = N::widen(V<Carrier>(x[i])).v;
 }
 template <class N, class T> void loop_narrow(const void* const* in, void* out, int64_t n) {
   const auto* x = static_cast<const T*>(in[0]);
   auto* y = static_cast<typename N::memory*>(out);
+  int64_t from = 0;
+#ifdef __F16C__
+  if constexpr (std::is_base_of<Float16, N>::value && std::is_same<T, float>::value)
+    for (; from + 8 <= n; from += 8)
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(y + from),
+                       _mm256_cvtps_ph(_mm256_loadu_ps(x + from), _MM_FROUND_TO_NEAREST_INT));
+#endif
 #pragma omp simd
-  for (int64_t i = 0; i < n; ++i) y[i] = static_cast<typename N::memory>(N::narrow(V<T>(x[i])).v);
+  for (int64_t i = from; i < n; ++i) y[i] = static_cast<typename N::memory>(N::narrow(V<T>(x[i])).v);
 }
 template <class M> void loop_copy(const void* const* in, void* out, int64_t n) {
   const auto* x = static_cast<const M*>(in[0]);

@@ -10,6 +10,7 @@
 
 namespace pd {
 
+// From Avx2 on there are instructions that convert float16 (F16C), which do what vmath/narrow.h says.
 enum class Isa : uint8_t { Baseline, Avx2, Avx512 };
 Isa host_isa_level();
 const char* host_isa();

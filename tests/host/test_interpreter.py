@@ -24,6 +24,7 @@ ISAS = {
 }
 ONCE_AN_ISA = ["ops/loops.cpp", "fuse/reduce_loops.cpp"]
 SOURCES = [
+    "ops/isa.cpp",
     "ops/loops_dispatch.cpp",
     "fuse/broadcast.cpp",
     "fuse/interpreter.cpp",

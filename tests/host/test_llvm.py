@@ -32,6 +32,7 @@ SOURCES = [
     CSRC / "fuse/llvm_expr.cpp",
     CSRC / "fuse/stages.cpp",
     CSRC / "ops/exprs.cpp",
+    CSRC / "ops/isa.cpp",
 ]
 FLAGS = ["-std=c++17", "-O1", "-fPIC", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-pthread"]
 if platform.machine() in ("x86_64", "AMD64"):
