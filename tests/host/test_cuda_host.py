@@ -41,15 +41,16 @@ def test_two_level_row_sum(cuda, order):
 
 
 @pytest.mark.parametrize(
-    "declaration, name",
+    "kernel, declaration, name",
     [
-        ("PD_DYNAMIC_SHARED(raw); f32* tile = (f32*)raw;", "of_macro"),
-        ("extern __shared__ __align__(16) float tile[];", "of_cuda"),
+        ("PD_KERNEL", "PD_DYNAMIC_SHARED(raw); f32* tile = (f32*)raw;", "of_macro"),
+        ("PD_KERNEL", "extern __shared__ __align__(16) float tile[];", "of_cuda"),
+        ('extern "C" __global__ void', "extern __shared__ float tile[];", "of_cuda_alone"),
     ],
 )
-def test_dynamic_shared_memory(cuda, order, declaration, name):
+def test_dynamic_shared_memory(cuda, order, kernel, declaration, name):
     text = f"""
-PD_KERNEL {name}(f32* x) {{
+{kernel} {name}(f32* x) {{
   {declaration}
   tile[threadIdx.x] = x[threadIdx.x];
   __syncthreads();

@@ -146,6 +146,7 @@ std::string with_dynamic_shared(const std::string& text) {
     if (clean.compare(i, 6, "extern") != 0 || (i && is_word(clean[i - 1])) || is_word(clean[i + 6])) continue;
     size_t end = clean.find(';', i), bracket = clean.rfind('[', end);
     if (end == std::string::npos || bracket == std::string::npos || bracket < i) continue;
+    if (clean.find('{', i) < end) continue;  // `extern "C" … {`, whose first statement may be what is looked for
     std::string declared = clean.substr(i + 6, bracket - i - 6);
     size_t shared = declared.find("__shared__");
     if (shared == std::string::npos) continue;
