@@ -80,7 +80,7 @@ def _directions(rng, tensors):
     out = []
     for t in tensors:
         v = rng.standard_normal(t.shape)
-        out.append(_C.tensor(v / max(1.0, math.sqrt(v.size))))
+        out.append(_C.tensor(v / max(1.0, math.sqrt(v.size)), device=t.device))
     return tuple(out)
 
 
