@@ -31,6 +31,7 @@ from ._C import (
     set_default_device,
     set_default_dtype,
 )
+from ._custom import custom_op
 from ._dtypes import DTYPES, device, dtype
 from ._expression import elementwise
 from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
@@ -85,7 +86,7 @@ def __dir__():
 
 
 __all__ = [
-    "DTYPES", "Generator", "NotDifferentiableError", "Tensor", "autograd", "device", "dtype", "elementwise",
+    "DTYPES", "Generator", "NotDifferentiableError", "Tensor", "autograd", "custom_op", "device", "dtype", "elementwise",
     "enable_grad", "fallback",
     "get_default_device", "get_default_dtype", "get_num_threads", "get_rng_state", "grad", "hessian", "hvp",
     "inference_mode", "initial_seed", "is_grad_enabled", "jacfwd", "jacrev", "jvp", "manual_seed", "no_grad",

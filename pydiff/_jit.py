@@ -59,11 +59,11 @@ class DiskCache:
         self._complained = False
 
     @classmethod
-    def from_environment(cls):
+    def from_environment(cls, kind="llvm"):
         folder = os.environ.get("PYDIFF_CACHE_DIR")
         if folder is None:
             folder = os.path.join(os.path.expanduser("~"), ".cache", "pydiff")
-        return cls(os.path.join(folder, "llvm")) if folder else None
+        return cls(os.path.join(folder, kind)) if folder else None
 
     def _path(self, key):
         return os.path.join(self.folder, key + ".o")

@@ -147,3 +147,50 @@ def test_custom_activation_bad_arguments(arguments, complaint, tmp_path):
     done = run(*arguments, folder=tmp_path, script=ACTIVATION)
     assert done.returncode == 2
     assert complaint in done.stderr and "Traceback" not in done.stderr
+
+
+# ---- custom_kernel.py
+
+KERNEL = ROOT / "examples" / "custom_kernel.py"
+
+
+def test_custom_kernel_learns(tmp_path):
+    pytest.importorskip("sklearn")
+    done = run("--device", "cpu", folder=tmp_path, script=KERNEL)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert "it is what the loop computes; its first and second derivatives agree with differences" in done.stdout
+    losses = [float(loss) for loss in re.findall(r"^epoch +\d+/20 +loss (\S+)$", done.stdout, re.M)]
+    assert len(losses) == 20 and losses[-1] < losses[0] / 10
+    assert float(re.search(r"^test accuracy (\S+)$", done.stdout, re.M)[1]) >= 0.95
+
+
+def test_custom_kernel_trains_through_the_cuda_back_end(tmp_path):
+    """On the stand-in, which needs no GPU: the same losses as on the CPU, where C computes the recurrence."""
+    pytest.importorskip("sklearn")
+    devices = "cpu", "cuda-host"
+    runs = [run("--device", d, "--epochs", 2, folder=tmp_path, script=KERNEL) for d in devices]
+    for done in runs:
+        assert done.returncode == 0 and done.stderr == "", done.stderr
+    first, second = ([float(v) for v in re.findall(r"loss (\S+)$", done.stdout, re.M)] for done in runs)
+    np.testing.assert_allclose(first, second, rtol=0.01)
+    assert second[1] < second[0] / 2
+
+
+def test_custom_kernel_without_a_compiler(tmp_path, monkeypatch):
+    pytest.importorskip("sklearn")
+    monkeypatch.setenv("CC", "no-such-compiler")
+    done = run("--device", "cpu", folder=tmp_path, script=KERNEL)
+    assert done.returncode == 1 and "no-such-compiler" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        (["--epochs", "0"], "expected a whole number, 1 or more; got '0'"),
+        (["--device", "tpu"], "invalid choice: 'tpu'"),
+    ],
+)
+def test_custom_kernel_bad_arguments(arguments, complaint, tmp_path):
+    done = run(*arguments, folder=tmp_path, script=KERNEL)
+    assert done.returncode == 2
+    assert complaint in done.stderr and "Traceback" not in done.stderr

@@ -66,3 +66,18 @@ def test_links_lead_somewhere():
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_kernel_of_the_cuda_page_runs():
+    """Its operation, against NumPy, and its derivatives."""
+    import numpy as np
+
+    pd = pytest.importorskip("pydiff")
+    page = (ROOT / "docs" / "CUDA.md").read_text()
+    (block,) = [b for b in re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S) if "custom_op" in b]
+    names = {"pd": pd}
+    exec(compile(block, "CUDA.md", "exec"), names)
+    assert names["y"].shape == (1000, 64)
+    x = pd.randn(3, 4)
+    np.testing.assert_allclose(names["scan"](x).numpy(), np.cumsum(x.numpy(), axis=1), rtol=1e-5, atol=1e-6)
+    pd.testing.check_grads(names["scan"], modes=("rev",))(x)

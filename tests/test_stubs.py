@@ -58,6 +58,7 @@ array: np.ndarray[Any, np.dtype[Any]] = y.detach().cpu().numpy()
 parts: tuple[Tensor, ...] = pd.split(pd.cat([y, y], dim=0), 4)
 joined: Tensor = pd.stack(list(parts)).sort(dim=-1).values
 first: Tensor = next(iter(pd.zeros((2, 3))))
+twice = pd.custom_op("twice", shape=lambda x: x, cpu=lambda x: x * 2, c_flags=["-g"], vjp=lambda i, o, g: 2 * g[0])
 
 model = Model(3)
 optimizer = optim.Adam(model.parameters(), lr=1e-3)

@@ -63,6 +63,8 @@ struct TapeNode {
   void* owner = nullptr;         // leaf: the tensor in the user's hands, not owned
 };
 
+const char* name_of(const TapeNode* n);  // of the operation, as errors say it
+
 bool grad_enabled();
 bool set_grad_enabled(bool on);  // the former state
 

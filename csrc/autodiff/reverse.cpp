@@ -61,7 +61,7 @@ void give(const Edge& e, const Var& g) {
 
 void check_fresh(TapeNode* n) {
   if (n->freed)
-    fail("backward", "a second time through a graph that was freed", n->custom ? n->custom->name() : traits(n->op).name,
+    fail("backward", "a second time through a graph that was freed", name_of(n),
          "backward(retain_graph=True) the first time", ErrorKind::Runtime);
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "autodiff/autodiff.h"
+#include "graph/custom.h"
 #include "ops/api.h"
 
 namespace pd {
@@ -168,9 +169,10 @@ std::vector<Var> record_values(OpId op, const Var* in, int nin, AttrsRef a, Extr
 }
 
 std::unique_ptr<Extra> copy_subs(const Extra* e) {
-  if (!e || e->subs.empty()) return nullptr;
+  if (!e || (e->subs.empty() && !e->custom)) return nullptr;
   auto c = std::make_unique<Extra>();
   c->subs = e->subs;
+  c->custom = e->custom;
   c->outs = e->outs;
   return c;
 }
@@ -214,7 +216,10 @@ void push_tangents(OpId op, const Var* in, int nin, const AttrsRef& a, const Ext
     }
     if (!any) continue;
     std::vector<Var> results;
-    if (outs.size() == 1) {
+    if (t.jvp_all) {
+      results = t.jvp_all(JvpArgs{{op, nin, primals.data(), specs.data(), outs.data(), static_cast<int>(outs.size()),
+                                   a ? a->v : none, extra}, tangents.data()});
+    } else if (outs.size() == 1) {
       if (!is_differentiable(outs[0].dtype())) continue;
       if (!t.jvp) fail(t.name, "has no forward-mode derivative", "a tangent", "reverse mode (grad, vjp)", ErrorKind::NotDifferentiable);
       JvpArgs args{{op, nin, primals.data(), specs.data(), outs.data(), 1, a ? a->v : none, extra}, tangents.data()};
@@ -288,6 +293,11 @@ void release(TapeNode* n) {
     recycle(d);
   }
   busy = false;
+}
+
+const char* name_of(const TapeNode* n) {
+  if (n->custom) return n->custom->name();
+  return n->extra && n->extra->custom ? n->extra->custom->code->name.c_str() : traits(n->op).name;
 }
 
 bool grad_enabled() { return g_grad; }

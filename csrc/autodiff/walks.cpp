@@ -31,6 +31,7 @@ std::unique_ptr<Extra> subs_of(const Value* v) {
   if (!v->extra || (v->extra->subs.empty() && v->extra->outs.empty())) return nullptr;
   auto e = std::make_unique<Extra>();
   e->subs = v->extra->subs;
+  e->custom = v->extra->custom;
   e->outs = v->extra->outs;
   return e;
 }
@@ -66,6 +67,12 @@ Image image_of(Value* v, const Env& env, int64_t size) {
     return r;
   }
   const OpTraits& t = traits(v->op);
+  static const Ints none;
+  BatchArgs args{v->op, v->nin, in.data(), batched.get(), size, v->attrs ? v->attrs->v : none, extra.get()};
+  if (t.batch_all) {
+    r.outs = t.batch_all(args);
+    return r;
+  }
   if (v->multi()) {
     // A node whose body takes its operands one to one is its body, batched.
     const Graph* body = extra && extra->subs.size() == 1 ? extra->subs[0].get() : nullptr;
@@ -84,8 +91,6 @@ Image image_of(Value* v, const Env& env, int64_t size) {
     return r;
   }
   if (!t.batch) fail(t.name, "has no batch rule", "vmap over it", "a loop in place of vmap", ErrorKind::NotDifferentiable);
-  static const Ints none;
-  BatchArgs args{v->op, v->nin, in.data(), batched.get(), size, v->attrs ? v->attrs->v : none, extra.get()};
   r.outs = {t.batch(args)};
   return r;
 }

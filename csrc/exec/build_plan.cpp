@@ -174,6 +174,7 @@ class Builder {
     const PieceNode& n = node(v);
     if (n.op == kOutput) return;  // filled by the node that it is an output of
     if (n.body) return foreach_step(v);
+    if (n.custom) return custom(v);
     if (traits(n.op).family == Family::Contraction) return matmul(v);
     auto step = std::make_unique<NativeStep>();
     step->op = n.op;
@@ -191,6 +192,20 @@ class Builder {
     step->out = slot(v);
     plan_->steps.emplace_back();
     plan_->steps.back().native = std::move(step);
+  }
+
+  void custom(int v) {
+    const PieceNode& n = node(v);
+    auto step = std::make_unique<CustomStep>();
+    step->code = n.custom;
+    step->origin = n.origin;
+    for (int x : n.in)
+      step->in.push_back(cuda_ && node(x).kind == NodeKind::Number ? number_in_memory(x) : contiguous_slot(x));
+    for (size_t k = 0; k < n.outs.size(); ++k)
+      step->out.push_back(part_slot(v, static_cast<int>(k), numel(n.outs[k].shape), n.outs[k].dtype));
+    plan_->has_custom = true;
+    plan_->steps.emplace_back();
+    plan_->steps.back().custom = std::move(step);
   }
 
   // A batch of strided matrices, if BLAS can read it so: one of the last two axes runs at stride 1, the
@@ -419,6 +434,10 @@ class Builder {
     if (s.native) {
       out.insert(out.end(), s.native->in.begin(), s.native->in.end());
       out.push_back(s.native->out);
+    }
+    if (s.custom) {
+      out.insert(out.end(), s.custom->in.begin(), s.custom->in.end());
+      out.insert(out.end(), s.custom->out.begin(), s.custom->out.end());
     }
   }
 

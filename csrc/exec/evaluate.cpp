@@ -144,8 +144,10 @@ void make_key(Work& w) {
         k.push_back(uint64_t(number ? 2 : 1) << 62 | o->index);
       }
     }
-    if (v->extra)
+    if (v->extra) {
       for (const GraphRef& g : v->extra->subs) k.push_back(body_id(g.get()));
+      if (v->extra->custom) k.push_back(v->extra->custom->code->id);
+    }
     w.size += v->size();
   }
 }
@@ -229,7 +231,10 @@ class PieceMaker {
       case Family::Movement: n.kind = NodeKind::Move; break;
       default: n.kind = NodeKind::Opaque;
     }
-    if (v->multi()) {
+    if (v->extra && v->extra->custom) {
+      n.custom = v->extra->custom->code;
+      n.outs = v->extra->outs;
+    } else if (v->multi()) {
       const Graph& sub = *v->extra->subs[0];
       if (sub.params.size() == v->nin && v->ints().empty()) return inline_body(v, sub, n.in);
       n.body = v->extra->subs[0];
@@ -327,9 +332,21 @@ Cached make_plan(const Work& w, DeviceId device, bool compile = true) {
   return c;
 }
 
+// The results of an operation of the user's own are computed together, so those that nobody asked for yet are stored as
+// well. They stand behind their node in the order of recording.
+void add_other_results(Work& w) {
+  for (size_t i = 0, n = w.order.size(); i < n; ++i) {
+    Value* node = w.order[i];
+    if (!node->extra || !node->extra->custom) continue;
+    for (Value* v = node->next; v && v->op == kOutput && v->in(0) == node; v = v->next)
+      if (v->mark != w.order[0]->mark && v->refs > 0) w.order.push_back(v);
+  }
+}
+
 Work collect(const std::vector<Value*>& roots, bool store_all) {
   Work w;
   postorder(roots, is_pending, w.order);
+  add_other_results(w);
   choose_outputs(w, roots, store_all);
   make_key(w);
   return w;
@@ -340,17 +357,29 @@ std::mutex& running() {
   static auto* m = new std::mutex;
   return *m;
 }
+thread_local bool t_my_turn = false;
 // The child of a fork has none of the parent's threads, so nobody to give the turn back.
-const int g_forked = pthread_atfork(nullptr, nullptr, [] { new (&running()) std::mutex; });
+const int g_forked = pthread_atfork(nullptr, nullptr, [] {
+  new (&running()) std::mutex;
+  t_my_turn = false;
+});
 class Turn {
  public:
   Turn() {
-    if (running().try_lock()) return;
-    void* gil = g_exec.unlock ? g_exec.unlock() : nullptr;
-    running().lock();
-    if (g_exec.lock) g_exec.lock(gil);
+    if (t_my_turn)
+      fail("evaluate", "a tensor's value is asked for while another is computed", "a call from a custom op's cpu function",
+           "computing with NumPy alone there", ErrorKind::Runtime);
+    if (!running().try_lock()) {
+      void* gil = g_exec.unlock ? g_exec.unlock() : nullptr;
+      running().lock();
+      if (g_exec.lock) g_exec.lock(gil);
+    }
+    t_my_turn = true;
   }
-  ~Turn() { running().unlock(); }
+  ~Turn() {
+    t_my_turn = false;
+    running().unlock();
+  }
 };
 
 class WithoutGil {
@@ -405,11 +434,15 @@ void run(Work& w) {
   }
   std::vector<ValueRef> alive;
   for (Value* v : w.outputs) alive.push_back(ValueRef(v));
+  std::vector<Buffer*> owners;
+  if (plan->has_custom)
+    for (Value* v : w.leaves) owners.push_back(v->buffer);
   NativeError error;
   {
-    WithoutGil free(w.size > kQuickWork);
-    run_plan(*plan, leaf_data.data(), numbers.data(), out_data.data(), error);
+    WithoutGil free(w.size > kQuickWork || plan->has_custom);
+    run_plan(*plan, leaf_data.data(), numbers.data(), out_data.data(), error, owners.data());
   }
+  if (error.raised) g_exec.raise(error.raised, "[" + error.text + "] raised by its cpu function" + where(w, error.origin));
   if (!error.text.empty()) throw Error(ErrorKind::Index, error.text + where(w, error.origin));
   for (size_t k = 0; k < n; ++k) {
     if (plan->outputs[k].fresh) continue;
@@ -500,7 +533,7 @@ std::string explain(const std::vector<Value*>& roots) {
     out += "kernel " + std::to_string(g) + (group.kind == GroupKind::Fused ? " fused " : " ") + to_string(group.dims) + ":";
     for (int m : group.members) {
       const PieceNode& n = piece[m];
-      out += std::string(" ") + (n.op == kOutput ? "output" : traits(n.op).name);
+      out += " " + (n.op == kOutput ? "output" : n.custom ? n.custom->name : std::string(traits(n.op).name));
     }
     out += "\n";
     if (group.kind == GroupKind::Fused) out += print(lower(piece, part, static_cast<int>(g)).program);

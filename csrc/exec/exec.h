@@ -1,5 +1,6 @@
 // Evaluation: from pending values to buffers, by plans that are cached by structure and replayed.
 #pragma once
+#include <exception>
 #include <string>
 #include <vector>
 
@@ -15,10 +16,11 @@ void evaluate(const std::vector<Value*>& roots);
 void flush();
 inline bool over_bound();
 
-// Giving up the GIL and taking it back; filled by python/.
+// Giving up the GIL and taking it back, and raising what a function of the host raised, with a note; filled by python/.
 struct ExecHooks {
   void* (*unlock)() = nullptr;
   void (*lock)(void* state) = nullptr;
+  void (*raise)(std::exception_ptr error, const std::string& note) = nullptr;
 };
 extern ExecHooks g_exec;
 

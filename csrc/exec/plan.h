@@ -55,15 +55,25 @@ struct NativeStep {
   int origin = -1;   // place of its node in the walk that the plan was made for
 };
 
+// An operation of the user's own. On a CUDA device that is fills and one launch whose arguments are known beforehand, so
+// it may be captured; on the CPU it may be a function of the host (`code->by_host()`), which takes the GIL.
+struct CustomStep {
+  CustomCodeRef code;
+  std::vector<int> in, out;
+  int origin = -1;
+};
+
 struct Step {
   std::unique_ptr<FusedStep> fused;
   std::unique_ptr<MatmulStep> matmul;
   std::unique_ptr<NativeStep> native;
+  std::unique_ptr<CustomStep> custom;
 };
 
 struct Plan {
   DeviceId device;
   int errors = 0;  // steps that may find an error on a CUDA device
+  bool has_custom = false;
   std::vector<Step> steps;
   int leaves = 0;
   std::vector<DType> numbers;
@@ -95,9 +105,12 @@ std::unique_ptr<Plan> build_plan(DeviceId device, const Piece& piece, const std:
                                  const std::vector<DType>& numbers, bool compile = true);
 
 // Runs it. leaf_data has the leaves' memory, numbers the cells' bits, outputs the fresh outputs' memory
-// (null for the others). No Python object is touched.
-void run_plan(Plan& plan, void* const* leaf_data, const int64_t* numbers, void* const* outputs, NativeError& error);
+// (null for the others). No Python object is touched, but by a step whose code is `by_host`. `leaf_owners`, where the
+// plan has such steps, are the buffers of leaf_data.
+void run_plan(Plan& plan, void* const* leaf_data, const int64_t* numbers, void* const* outputs, NativeError& error,
+              Buffer* const* leaf_owners = nullptr);
 void run_cuda_steps(Plan& plan, void* const* slots, NativeError& error);
+void run_custom_step(const CustomStep& s, void* const* slots, Buffer* const* owners, NativeError& error);
 
 FuseOptions fuse_options();
 

@@ -104,6 +104,8 @@ void run_cuda_steps(Plan& plan, void* const* slots, NativeError& error) {
       run_fused(*s.fused, slots, device);
     } else if (s.matmul) {
       run_matmul(*s.matmul, slots, plan.device);
+    } else if (s.custom) {
+      run_custom_step(*s.custom, slots, nullptr, error);
     } else {
       std::vector<const void*> in;
       const NativeArgs a = arguments(*s.native, slots, in);

@@ -79,9 +79,18 @@ void run_native(const NativeStep& s, void* const* slots, NativeError& error) {
   ++stats().natives;
 }
 
+// Memory of the plan's own has no owner: it is used again.
+void run_custom_on_cpu(const CustomStep& s, void* const* slots, int leaves, Buffer* const* leaf_owners,
+                       NativeError& error) {
+  SmallVec<Buffer*, 8> owners;
+  for (int slot : s.in) owners.push_back(slot < leaves && leaf_owners ? leaf_owners[slot] : nullptr);
+  run_custom_step(s, slots, owners.data(), error);
+}
+
 }  // namespace
 
-void run_plan(Plan& plan, void* const* leaf_data, const int64_t* numbers, void* const* outputs, NativeError& error) {
+void run_plan(Plan& plan, void* const* leaf_data, const int64_t* numbers, void* const* outputs, NativeError& error,
+              Buffer* const* leaf_owners) {
   static Arena arena;  // one plan runs at a time (evaluate.cpp)
   const bool cpu = plan.device.kind == DeviceKind::Cpu;
   SmallVec<void*, 64> slots;
@@ -101,6 +110,7 @@ void run_plan(Plan& plan, void* const* leaf_data, const int64_t* numbers, void* 
   for (const Step& s : plan.steps) {
     if (s.fused) run_fused(*s.fused, slots.data());
     else if (s.matmul) run_matmul(*s.matmul, slots.data());
+    else if (s.custom) run_custom_on_cpu(*s.custom, slots.data(), plan.leaves, leaf_owners, error);
     else run_native(*s.native, slots.data(), error);
     if (!error.text.empty()) return;
   }

@@ -7,6 +7,7 @@
 
 #include "fuse/pack.h"
 #include "fuse/program.h"
+#include "graph/custom.h"
 #include "graph/op_traits.h"
 
 namespace pd {
@@ -29,6 +30,7 @@ struct PieceNode {
   Ints attrs;
   SmallVec<int, 4> in;
   GraphRef body;       // of `foreach`
+  CustomCodeRef custom;  // of an operation of the user's own
   int leaf = -1;       // of Leaf, Number: its place among the plan's arguments
   int part = 0;        // of several outputs: which one (in[0] is the node)
   int origin = -1;     // place of the value in the walk

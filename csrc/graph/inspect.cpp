@@ -2,6 +2,7 @@
 #include <sstream>
 #include <unordered_map>
 
+#include "graph/custom.h"
 #include "graph/op_traits.h"
 #include "graph/value.h"
 
@@ -32,12 +33,15 @@ const char* label(const Value* v) {
     case State::Param: return "param";
     case State::Pending: break;
   }
+  if (v->extra && v->extra->custom) return v->extra->custom->code->name.c_str();
   return v->op == kOutput ? "output" : traits(v->op).name;
 }
 
 std::string line(const Value* v, const std::unordered_map<const Value*, int>& id) {
   std::ostringstream s;
-  s << "%" << id.at(v) << " = " << label(v) << " " << to_string(v->spec());
+  s << "%" << id.at(v) << " = " << label(v);
+  if (v->extra && v->extra->custom) s << "#" << v->extra->custom->code->id;  // a name may have several definitions
+  s << " " << to_string(v->spec());
   for (int k = 0; k < v->nin; ++k) s << " %" << id.at(v->in(k));
   if (v->attrs) s << " " << to_string(v->attrs->v);
   if (v->is_scalar()) {

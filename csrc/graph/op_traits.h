@@ -50,6 +50,9 @@ struct OpTraits {
   Var (*jvp)(const JvpArgs& a) = nullptr;
   // The op over operands some of which carry a leading batch axis.
   Var (*batch)(const BatchArgs& a) = nullptr;
+  // The same two for nodes of several outputs without a body; the batch axis leads each result.
+  std::vector<Var> (*jvp_all)(const JvpArgs& a) = nullptr;
+  std::vector<Var> (*batch_all)(const BatchArgs& a) = nullptr;
 };
 
 const OpTraits& traits(OpId op);

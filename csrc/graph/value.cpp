@@ -4,6 +4,7 @@
 #include <memory>
 #include <new>
 
+#include "graph/custom.h"
 #include "graph/op_traits.h"
 
 namespace pd {
@@ -103,7 +104,6 @@ void drop_facts(Value* v) {
 }  // namespace
 
 Extra::~Extra() {
-  if (payload && drop_payload) drop_payload(payload);
   if (code && g_location.drop) g_location.drop(code);
 }
 

@@ -33,6 +33,7 @@ enum class State : uint8_t { Pending, Ready, Scalar, Param };
 struct Value;
 struct Meta;
 struct Graph;
+struct Custom;  // custom.h
 
 void retain(Value* v);
 void release(Value* v);
@@ -40,6 +41,8 @@ void retain(Meta* m);
 void release(Meta* m);
 void retain(Graph* g);
 void release(Graph* g);
+void retain(Custom* c);
+void release(Custom* c);
 
 using ValueRef = Ref<Value>;
 using GraphRef = Ref<Graph>;
@@ -76,8 +79,7 @@ struct Extra {
   std::vector<Spec> outs;         // of a node with several outputs
   std::vector<GraphRef> subs;     // bodies, with explicit parameters
   std::vector<Ref<Meta>> metas;   // of the operands, kept where the node is abstract (see var.h)
-  void* payload = nullptr;        // a host object (a Python callback's arguments)
-  void (*drop_payload)(void*) = nullptr;
+  Ref<Custom> custom;             // of an operation of the user's own
   void* code = nullptr;           // where it was recorded: a host code object and an offset in it
   int32_t code_offset = -1;
   ~Extra();

@@ -3,6 +3,8 @@
 // Operands and results are contiguous, row-major, in host memory. A kernel is the same bits for any
 // number of threads.
 #pragma once
+#include <exception>
+
 #include "graph/op_traits.h"
 
 namespace pd {
@@ -21,6 +23,7 @@ struct NativeArgs {
 struct NativeError {
   int origin = -1;   // the step's node, by its place in the evaluation; set by the executor
   std::string text;  // "[gather] index out of range; got 7 for an axis of size 5; try …"
+  std::exception_ptr raised;  // what a function of the host raised; `text` then is its operation's name
 };
 
 using NativeFn = void (*)(const NativeArgs& a, NativeError& error);

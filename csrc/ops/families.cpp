@@ -14,6 +14,7 @@ OpTraits family_op(OpId id) {
     case op::cumsum: return scan_row();
     case op::dot: return contraction_row();
     case op::fallback: case op::call: case op::foreach: return control_row(id);
+    case op::custom: return custom_row();
     default: return reduce_row(id);
   }
 }

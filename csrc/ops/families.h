@@ -29,6 +29,7 @@ OpTraits contraction_row();
 OpTraits index_row(OpId id);
 OpTraits scan_row();
 OpTraits control_row(OpId id);
+OpTraits custom_row();
 
 // ---- shapes and axes
 

@@ -13,7 +13,7 @@
   X(concatenate, Index) X(slice_update, Index)                                                 \
   X(index, Index) X(index_put, Index) X(gather, Index) X(scatter, Index)                       \
   X(cumsum, Scan) X(dot, Contraction)                                                          \
-  X(fallback, Fallback) X(call, Control) X(foreach, Control)
+  X(fallback, Fallback) X(call, Control) X(foreach, Control) X(custom, Fallback)
 
 namespace pd {
 namespace op {

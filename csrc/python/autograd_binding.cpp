@@ -201,7 +201,7 @@ struct Node {
 std::string node_name(const TapeNode* n) {
   if (n->leaf) return "AccumulateGrad";
   if (n->alias) return "AliasBackward";
-  std::string raw = n->custom ? n->custom->name() : traits(n->op).name, out;
+  std::string raw = name_of(n), out;
   bool up = true;
   for (char c : raw) {
     if (c == '_') {

@@ -31,6 +31,17 @@ void lock(void* state) {
 #endif
 }
 
+void raise_with_note(std::exception_ptr error, const std::string& note) {
+  try {
+    std::rethrow_exception(error);
+  } catch (py::error_already_set& e) {
+    e.value().attr("add_note")(note);
+    throw;
+  } catch (const Error& e) {
+    throw Error(e.kind, e.what() + ("\n" + note));
+  }
+}
+
 // pydiff's own Python is not the user's: its code lies in the folder of the package.
 bool is_own(PyCodeObject* code) {
   static const std::string folder = [] {
@@ -74,6 +85,7 @@ std::string describe(void* code, int32_t offset) {
 void install_host_hooks() {
   g_exec.unlock = unlock;
   g_exec.lock = lock;
+  g_exec.raise = raise_with_note;
   g_location.locate = locate;
   g_location.drop = drop;
   g_location.describe = describe;

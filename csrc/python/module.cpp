@@ -27,4 +27,5 @@ PYBIND11_MODULE(_C, m) {
   bind_op_table(m);
   bind_jit(m);
   bind_cuda(m);
+  bind_custom(m);
 }

@@ -124,6 +124,7 @@ void bind_services(py::module_& m);
 void bind_op_table(py::module_& m);
 void bind_jit(py::module_& m);
 void bind_cuda(py::module_& m);
+void bind_custom(py::module_& m);
 void install_host_hooks();  // the GIL and the user's line, for exec/ and graph/
 void bind_convert(py::module_& m);
 

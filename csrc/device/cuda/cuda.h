@@ -17,6 +17,10 @@ namespace pd {
 DeviceKernel cuda_kernel(DeviceId device, const std::string& source, const std::string& function,
                          size_t dynamic_shared_bytes = 0);
 
+// An operation of the user's own was given to the device. What a kernel does wrong is told by a later call: an error that
+// takes the device away names the last of them.
+void cuda_note_custom(const std::string& op);
+
 // The same text compiled to an image for an architecture ("sm_90a"), no device needed: what tests of generated text
 // use.
 struct CudaImage {

@@ -1,5 +1,6 @@
 #include "device/cuda/driver.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -30,6 +31,10 @@ std::atomic<const Opened*> g_opened{nullptr};
 std::mutex g_mutex;
 // This process is a child of one that had started CUDA.
 std::atomic<bool> g_forked{false};
+// Names of the custom ops launched last, oldest first, each once.
+std::mutex g_custom_mutex;
+std::vector<std::string>& g_custom_ops = *new std::vector<std::string>;
+constexpr size_t kCustomOpsKept = 4;
 
 constexpr const char* kForkedText =
     "[cuda] CUDA does not work in a process that was forked after CUDA was started; got a forked child; try "
@@ -139,6 +144,11 @@ std::string version_text(int version) {
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
 }
 
+static bool is_fatal(CUresult result) {
+  return result == kErrorIllegalAddress || result == kErrorLaunchTimeout ||
+         (result >= kErrorFirstFatal && result <= kErrorLastFatal);
+}
+
 static const char* advice_for(CUresult result) {
   switch (result) {
     case kErrorOutOfMemory: return "a smaller batch, or dropping references to tensors that are no longer needed";
@@ -150,15 +160,23 @@ static const char* advice_for(CUresult result) {
     case kErrorInvalidValue: return "sizes within the device's limits (python -m pydiff.doctor)";
     case kErrorLaunchTimeout: return "smaller kernels, or a GPU that draws no screen, in a new process";
   }
-  if (result == kErrorIllegalAddress || (result >= kErrorFirstFatal && result <= kErrorLastFatal))
+  if (is_fatal(result))
     return "compute-sanitizer to find the kernel that did it; this process cannot use the GPU any more";
   return "python -m pydiff.doctor";
+}
+
+// The user's own kernels that ran last, newest first: one of them is the likely culprit.
+static std::string suspects() {
+  std::lock_guard<std::mutex> hold(g_custom_mutex);
+  std::string text;
+  for (auto it = g_custom_ops.rbegin(); it != g_custom_ops.rend(); ++it) text += (text.empty() ? "" : ", ") + *it;
+  return text.empty() ? "" : "; custom ops launched before, newest first: " + text;
 }
 
 void raise(CUresult result, const char* call, const std::string& where) {
   const Opened* o = g_opened.load(std::memory_order_acquire);
   std::string got = o ? describe(o->driver, result) : "CUDA error " + std::to_string(result);
-  fail("cuda", std::string(call) + " failed", got + " on " + where, advice_for(result),
+  fail("cuda", std::string(call) + " failed", got + " on " + where + (is_fatal(result) ? suspects() : ""), advice_for(result),
        result == kErrorOutOfMemory ? ErrorKind::Memory : ErrorKind::Runtime);
 }
 
@@ -172,6 +190,15 @@ void debug(int level, const std::string& text) {
 }
 
 }  // namespace cuda
+
+void cuda_note_custom(const std::string& op) {
+  std::lock_guard<std::mutex> hold(cuda::g_custom_mutex);
+  std::vector<std::string>& ops = cuda::g_custom_ops;
+  if (!ops.empty() && ops.back() == op) return;
+  ops.erase(std::remove(ops.begin(), ops.end(), op), ops.end());
+  if (ops.size() == cuda::kCustomOpsKept) ops.erase(ops.begin());
+  ops.push_back(op);
+}
 
 bool cuda_look_again() {
   std::lock_guard<std::mutex> hold(cuda::g_mutex);
