@@ -20,21 +20,24 @@ struct CodeHandle {
   CustomCodeRef code;
 };
 
-// The GIL, in a thread that may have given it up. As in host_hooks.cpp, a thread that comes when Python has gone down
-// sleeps until the process is gone.
+// What takes the GIL in a thread that may have given it up. As in host_hooks.cpp, a thread that comes when Python has gone
+// down sleeps until the process is gone: nothing above may be unwound, so nothing of C++ may lie between here and Python.
+template <class F>
+auto or_sleep(F&& f) {
+#ifdef __GLIBCXX__
+  try {
+    return f();
+  } catch (const abi::__forced_unwind&) {
+    for (;;) pause();
+  }
+#else
+  return f();
+#endif
+}
+
 class HoldGil {
  public:
-  HoldGil() {
-#ifdef __GLIBCXX__
-    try {
-      state_ = PyGILState_Ensure();
-    } catch (const abi::__forced_unwind&) {
-      for (;;) pause();
-    }
-#else
-    state_ = PyGILState_Ensure();
-#endif
-  }
+  HoldGil() : state_(or_sleep([] { return PyGILState_Ensure(); })) {}
   ~HoldGil() { PyGILState_Release(state_); }
 
  private:
@@ -101,7 +104,10 @@ void run(const CustomCode& code, const void* const* in, Buffer* const* owners, v
   HoldGil gil;
   py::list arrays;
   for (size_t k = 0; k < code.ins.size(); ++k) arrays.append(array_of(code.ins[k], in[k], owners[k]));
-  py::list results = host_of(*code.live).attr("run")(arrays);
+  PyObject *host = static_cast<PyObject*>(code.live->host), *list = arrays.ptr();
+  PyObject* got = or_sleep([&] { return PyObject_CallMethod(host, "run", "(O)", list); });
+  if (!got) throw py::error_already_set();
+  py::list results = py::reinterpret_steal<py::list>(got);
   for (size_t k = 0; k < code.outs.size(); ++k) {
     py::array a = py::reinterpret_borrow<py::object>(results[k]);
     const size_t bytes = static_cast<size_t>(a.nbytes());

@@ -275,6 +275,57 @@ def test_in_a_graph_of_placeholders(rng):
     np.testing.assert_allclose(t.grad.numpy(), 6 * x**2 * np.arange(4, 0, -1), rtol=1e-5)
 
 
+same = elementwise("same", "x[i]", None, vjp=lambda i, o, g: same(g[0]))
+same_by_host = elementwise("same", "x[i]", lambda x: x, vjp=lambda i, o, g: same_by_host(g[0]))
+
+
+def program(x, rng, copy):
+    """Operations of all kinds on a matrix; `copy` stands at random places. The choices are rng's."""
+    values = [x, copy(x)]
+    for _ in range(rng.integers(4, 12)):
+        a, b = (values[k] for k in rng.integers(len(values), size=2))
+        kind = rng.integers(8)
+        if kind == 0:
+            y = a + b if a.shape == b.shape else a.sin()
+        elif kind == 1:
+            y = a * b if a.shape == b.shape else b.tanh()
+        elif kind == 2:
+            y = a.T
+        elif kind == 3:
+            y = (a - a.mean(dim=int(rng.integers(2)), keepdim=True)).abs()
+        elif kind == 4:
+            y = a.sum(dim=-1, keepdim=True).expand(*a.shape) * 0.125
+        elif kind == 5:
+            y = a.flip(0)[:, :: int(rng.integers(1, 3))]
+        elif kind == 6:
+            y = pd.cat([a, a[:1]]) @ a.T.contiguous() * 0.1
+        else:
+            y = pd.softmax(a, dim=-1) + 1
+        values.append(copy(y))
+    return sum(v.mean() for v in values), values
+
+
+@pytest.mark.parametrize("op", [same, same_by_host], ids=["compiled", "function"])
+@pytest.mark.parametrize("number", range(12))
+def test_in_random_programs(op, number, seed):
+    """A copy anywhere changes no bit of any value, whatever is looked at first, and no gradient but by rounding."""
+    results = []
+    for copy_op in (op, lambda x: x):
+        rng = np.random.default_rng([seed, number])
+        chance = np.random.default_rng([seed, number, 1])
+        x = pd.tensor(rng.standard_normal((4, 6)).astype(np.float32), requires_grad=True)
+        total, values = program(x, rng, lambda v: copy_op(v) if chance.random() < 0.5 else v)
+        early = values[int(rng.integers(len(values)))].detach().numpy()
+        total.backward()
+        results.append((early, [v.detach().numpy() for v in values], total.item(), x.grad.numpy()))
+    (early, values, total, grad), (early_0, values_0, total_0, grad_0) = results
+    np.testing.assert_array_equal(early, early_0)
+    for got, want in zip(values, values_0):
+        np.testing.assert_array_equal(got, want)
+    assert total == total_0
+    np.testing.assert_allclose(grad, grad_0, rtol=1e-4, atol=1e-5)
+
+
 # ---- derivatives and batches
 
 

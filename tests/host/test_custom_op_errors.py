@@ -195,6 +195,27 @@ def test_ctrl_c_in_a_cpu_function():
         make(cpu=twin)(x(2)).numpy()
 
 
+@pytest.mark.parametrize("moment", ["pending", "in threads that are still in it"])
+def test_the_end_of_the_process(moment):
+    program = """
+import threading, time
+import pydiff as pd
+op = pd.custom_op("op", shape=lambda x: x, cpu=lambda x: (time.sleep(0.001), x + 1)[1])
+y = op(pd.ones(3))
+def work():
+    while True:
+        op(pd.ones(50000) * 2).numpy()
+for _ in range(THREADS):
+    threading.Thread(target=work, daemon=True).start()
+time.sleep(0.2)
+"""
+    program = program.replace("THREADS", "0" if moment == "pending" else "3")
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 and done.stderr == "", done.stderr
+
+
 def test_without_a_c_compiler(monkeypatch):
     monkeypatch.setenv("CC", "no-such-compiler -O1")
     with pytest.raises(RuntimeError, match=r"\[op\] its C text needs a C compiler; got CC='no-such-compiler -O1', which is not found; try"):
