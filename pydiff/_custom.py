@@ -19,6 +19,7 @@ from .ops import as_tensor
 __all__ = ["custom_op"]
 
 _MOST_CALLS = 256  # kinds of operands that an operation keeps a code for
+_MOST_PARAMETERS = 512  # of 8 bytes, in the 4 KB that every GPU takes
 _BATCHING = ("sequential", "expand_dims", "broadcast_all")
 _ATTRIBUTES = (bool, int, float, str, type(None), np.generic, _dtype)
 
@@ -224,6 +225,10 @@ class _Call:
                 _fail(op.__name__, f"{language} gives no text", type(text).__name__, "a str", TypeError)
         size = None
         if language == "cuda":
+            many = len(specs) + len(self.outs) + len(scalars)
+            if many > _MOST_PARAMETERS:
+                hint = "operands joined by stack or cat"
+                _fail(op.__name__, f"more parameters than the {_MOST_PARAMETERS} of a kernel", many, hint)
             size = self._launch_size(stand_ins, where)
         address = 0
         if text is not None and language == "c":

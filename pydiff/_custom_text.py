@@ -179,7 +179,7 @@ def compile_c(source, name, function, flags=()):
                 blob = _compiled(command, source, name, function, flags)
                 if cache:
                     cache.put(key, blob)
-            library = _libraries[key] = _loaded(blob)
+            library = _libraries[key] = _loaded(blob, name)
     return ctypes.cast(library.pydiff_entry, ctypes.c_void_p).value
 
 
@@ -197,11 +197,14 @@ def _compiled(command, source, name, function, flags):
             return file.read()
 
 
-def _loaded(blob):
+def _loaded(blob, name):
     """The library, from a file that is gone when it is loaded."""
     with tempfile.NamedTemporaryFile(prefix="pydiff-c-", suffix=".so", delete=False) as file:
         file.write(blob)
     try:
         return ctypes.CDLL(file.name)
+    except OSError as error:
+        hint = "TMPDIR=<a folder whose files may be executed>"
+        raise RuntimeError(f"[{name}] its compiled C text cannot be loaded; got {error}; try {hint}") from None
     finally:
         os.unlink(file.name)

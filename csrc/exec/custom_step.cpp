@@ -9,15 +9,16 @@ namespace pd {
 namespace {
 
 // Results that have elements before the kernel runs, for kernels that add to them.
-void fill_results(const CustomCode& code, void* const* out) {
+void fill_results(const CustomCode& code, void* const* out, Stream stream) {
   Device& to = device(code.device);
   for (size_t k = 0; k < code.fill.size(); ++k)
-    to.fill(out[k], &code.fill[k], size_of(code.outs[k].dtype), numel(code.outs[k].shape), Stream{});
+    to.fill(out[k], &code.fill[k], size_of(code.outs[k].dtype), numel(code.outs[k].shape), stream);
 }
 
 }  // namespace
 
-void run_custom_step(const CustomStep& s, void* const* slots, Buffer* const* owners, NativeError& error) {
+void run_custom_step(const CustomStep& s, void* const* slots, Buffer* const* owners, NativeError& error,
+                     Stream stream) {
   const CustomCode& code = *s.code;
   int64_t elements = 0;
   for (const Spec& o : code.outs) elements += numel(o.shape);
@@ -38,7 +39,7 @@ void run_custom_step(const CustomStep& s, void* const* slots, Buffer* const* own
     }
     return;
   }
-  fill_results(code, out);
+  fill_results(code, out, stream);
   // A launch takes the address of each parameter; a compiled function of the CPU takes the addresses of tensors as such.
   const bool cuda = code.device.kind == DeviceKind::Cuda;
   SmallVec<void*, 16> args;
@@ -47,7 +48,7 @@ void run_custom_step(const CustomStep& s, void* const* slots, Buffer* const* own
   if (!cuda) return code.function(args.data());
   cuda_note_custom(code.name);
   try {
-    device(code.device).launch(code.kernel, code.size, args.data(), Stream{});
+    device(code.device).launch(code.kernel, code.size, args.data(), stream);
   } catch (const Error& e) {
     throw Error(e.kind, "[" + code.name + "] " + e.what());
   }

@@ -110,7 +110,7 @@ std::unique_ptr<Plan> build_plan(DeviceId device, const Piece& piece, const std:
 void run_plan(Plan& plan, void* const* leaf_data, const int64_t* numbers, void* const* outputs, NativeError& error,
               Buffer* const* leaf_owners = nullptr);
 void run_cuda_steps(Plan& plan, void* const* slots, NativeError& error);
-void run_custom_step(const CustomStep& s, void* const* slots, Buffer* const* owners, NativeError& error);
+void run_custom_step(const CustomStep& s, void* const* slots, Buffer* const* owners, NativeError& error, Stream stream = {});
 
 FuseOptions fuse_options();
 

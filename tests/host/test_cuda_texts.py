@@ -155,3 +155,61 @@ def test_a_spill_would_be_seen():
     sums = " ".join(f"p[{i} * n + 1] = x{i} * x{(i * 7 + 150) % 300};" for i in range(300))
     _, log = _C.cuda_compile(f"PD_KERNEL f(f32* p, int n) {{ volatile f32* v = p; f32 {values}; __syncthreads(); {sums} }}", "sm_90a", resources=True)
     assert re.search(r"[1-9]\d* bytes spill stores", log), log
+
+
+# ---- operations of users: the kernels of the documentation, the example and the tests
+
+
+def custom_sources(monkeypatch):
+    from pydiff import _custom
+
+    root = Path(__file__).resolve().parents[2]
+    sys.path[:0] = [str(root / "examples"), str(root / "tests" / "device")]
+    try:
+        import custom_kernel
+        import test_custom_op as tested
+    finally:
+        del sys.path[:2]
+    page = re.search(r"^```python\n([^`]*custom_op.*?)^```$", (root / "docs" / "CUDA.md").read_text(), re.M | re.S)
+    names = {"pd": pd}
+    exec(page[1].rpartition("\ny = ")[0], names)
+    sources = []  # there is no device: what would be compiled for it is written down
+    monkeypatch.setattr(_custom, "make_param", lambda shape, dtype, device: _C.make_param(shape, dtype, "cpu"))
+    monkeypatch.setattr(_custom._C, "custom_code", lambda *code: None)
+    monkeypatch.setattr(_custom._C, "custom_kernel", lambda code, source, *launch: sources.append(source))
+    matrix, row = ((3, 4), (4,))
+    for dtype in (pd.float32, pd.float64):
+        for op in (custom_kernel.recurrence, custom_kernel.recurrence_back):
+            _custom._Call(op, pd.device("cuda"), [(matrix, dtype)] * 2, {})
+        for op, attributes in ((tested.cube, {}), (tested.scan, {"reverse": True}), (names["scan"], {"reverse": False})):
+            _custom._Call(op, pd.device("cuda"), [(matrix, dtype)], attributes)
+    _custom._Call(tested.mix, pd.device("cuda"), [(matrix, pd.float32), (row, pd.int64)], {"scale": 2.0})
+    assert len(sources) == 11
+    return sources
+
+
+@pytest.mark.parametrize("arch", ["sm_90a", *SAMPLE])
+def test_custom_ops(arch, monkeypatch):
+    for source in custom_sources(monkeypatch):
+        image, log = _C.cuda_compile(source, arch)
+        assert image and not log, log + source
+
+
+def test_parameters_that_do_not_fit_are_named():
+    """By NVRTC, as by the stand-in (test_custom_op_errors.py)."""
+    from pydiff import _custom_text
+
+    text = 'extern "C" __global__ void f(const float* x, double* y, int n, float s) { y[0] = *x * s + n; }'
+    fits = [("x", pd.float32), ("out", pd.float64)], [8, 104]
+    wrong = [
+        ([("x", pd.float64), ("out", pd.float64)], [8, 104], "parameter 1 of f is x, a pointer to double"),
+        ([("x", pd.float32), ("out", pd.int32)], [8, 104], "parameter 2 of f is out, a pointer to int"),
+        (fits[0], [8, 108], "parameter 4 of f is a number of args, double; give numpy.float32(v) for a float"),
+        (fits[0], [104, 104], "parameter 3 of f is a number of args, float"),
+        (fits[0], [8], "f is called with 3 arguments: float* x, double* out, an integer"),
+        (fits[0][:1], [8, 104, 8], "parameter 2 of f is a number of args, an integer"),
+    ]
+    assert _C.cuda_compile(_custom_text.cuda_source(text, "f", "f", *fits), "sm_90a")[0]
+    for pointers, scalars, said in wrong:
+        image, log = _C.cuda_compile(_custom_text.cuda_source(text, "f", "f", pointers, scalars), "sm_90a")
+        assert not image and said in log, log

@@ -280,6 +280,7 @@ def test_cuda_errors_at_the_line_of_the_call():
         shown(lambda: make(args=None)(x))
         shown(lambda: make(KERNEL.replace('extern "C"', ""))(x))
         shown(lambda: make(KERNEL.replace("op", "a") + KERNEL.replace("op", "b"))(x))
+        shown(lambda: pd.custom_op("many", shape=lambda *xs: xs[0], cuda=KERNEL)(*[x] * 600))
         shown(lambda: make(block=(64, 32))(x))
         shown(lambda: make(block=0)(x))
         shown(lambda: make(grid=(1, 70000))(x))
@@ -300,6 +301,7 @@ def test_cuda_errors_at_the_line_of_the_call():
         r"RuntimeError \[op\] kernel op does not compile [\s\S]*op is called with 2 arguments: float\* x, float\* out",
         r"RuntimeError \[op\] the text has no such kernel; got op; try extern \"C\"",
         r"ValueError \[op\] which function of the CUDA text is to be called; got a and b; try function=",
+        r"ValueError \[many\] more parameters than the 512 of a kernel; got 601; try",
         r"ValueError \[op\] more threads in a block than 1024; got \(64, 32, 1\)",
         r"ValueError \[op\] no block that a GPU can launch; got 0",
         r"ValueError \[op\] no grid that a GPU can launch; got \(1, 70000\)",
