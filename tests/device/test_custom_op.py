@@ -97,6 +97,16 @@ def test_one_text_for_all_dtypes(op, dtype, rng):
     np.testing.assert_array_equal(y.numpy(), x * x * x)
 
 
+@pytest.mark.parametrize("dtype", "bool uint8 int8 int16 uint16 uint32 uint64 float16 complex64 complex128".split())
+@pytest.mark.parametrize("by_host", [False, True])
+def test_dtypes_that_pydiff_only_stores(dtype, by_host, rng):
+    """Kernels see the bits of 16-bit floats, and pairs."""
+    x = rng.integers(0, 2, 40).astype(dtype)
+    y = (same_by_host if by_host else same)(pd.tensor(x))
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y.numpy(), x)
+
+
 def test_several_operands_and_results(rng):
     a, b = data(rng, 3, 4), np.arange(4)
     sums, counts = mix(pd.tensor(a), pd.tensor(b), scale=0.5)
@@ -273,6 +283,16 @@ def test_in_a_graph_of_placeholders(rng):
     t = pd.tensor(x, requires_grad=True)
     _C.call(body, [t])[0].sum().backward()
     np.testing.assert_allclose(t.grad.numpy(), 6 * x**2 * np.arange(4, 0, -1), rtol=1e-5)
+
+
+def test_derivatives_and_batches_of_a_graph_of_placeholders(rng):
+    params = [_C.make_param((3, 4), pd.float64, pd.get_default_device())]
+    body = _C.close_graph([scan(cube(params[0])) * 2], params)
+    f = lambda x: _C.call(body, [x])[0]
+    x = pd.tensor(data(rng, 2, 3, 4, dtype=np.float64))
+    pd.testing.check_grads(f, order=2, modes=("rev",))(x[0])
+    gradient = pd.grad(lambda x: (f(x) ** 2).sum())
+    np.testing.assert_allclose(pd.vmap(gradient)(x).numpy(), np.stack([gradient(v).numpy() for v in x]), rtol=1e-12)
 
 
 same = elementwise("same", "x[i]", None, vjp=lambda i, o, g: same(g[0]))
