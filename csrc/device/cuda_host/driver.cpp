@@ -12,11 +12,14 @@
 //   PYDIFF_CUDA_HOST_GUARD    pages: blocks end at pages that nobody may touch, so that reads outside are seen too
 //   PYDIFF_CUDA_HOST_MEMORY   bytes of memory of a device (default: of the machine)
 //   PYDIFF_CUDA_HOST_DEVICES  number of devices (default 1, at most 16)
+//   PYDIFF_CUDA_HOST_PEERS    off: devices do not reach each other's memory
+//   PYDIFF_CUDA_HOST_STREAMS  late: streams do their work when somebody waits for it (late.cpp)
 //   PYDIFF_CUDA_HOST_CXX      the compiler of kernels (default g++)
 //   PYDIFF_CUDA_HOST_LOG      file to which messages are appended, beside stderr
 //
 //   driver.cpp   devices, contexts, modules, launches      memory.cpp   allocation, copies, guards
 //   stream.cpp   streams, events, captured graphs          launch.cpp   loading an image, running a grid
+//   late.cpp     streams that do their work late
 //   threads.cpp  the threads of a block, barriers, warps   fibers.cpp   the switch of stacks beneath
 //   nvrtc.cpp    compiling, host_header.h before the text  cublas.cpp   matrix products
 //   kernel_text.cpp   which kernels a text has
@@ -72,6 +75,12 @@ bool is_context(void* handle) {
   return c >= g_contexts && c < g_contexts + kMaxDevices;
 }
 
+// Whether devices reach each other's memory.
+bool peers() {
+  const char* text = getenv("PYDIFF_CUDA_HOST_PEERS");
+  return !text || strcmp(text, "off");
+}
+
 // Values of attributes (CUdevice_attribute) of a small device with an H100's limits.
 int attribute_value(int attribute, int device) {
   switch (attribute) {
@@ -124,6 +133,7 @@ const struct {
     {kIllegalAddress, "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"},
     {kLaunchOutOfResources, "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES", "too many resources requested for launch"},
     {kPeerAccessAlreadyEnabled, "CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED", "peer access is already enabled"},
+    {kPeerAccessUnsupported, "CUDA_ERROR_PEER_ACCESS_UNSUPPORTED", "peer access is not supported between these two devices"},
     {kNotSupported, "CUDA_ERROR_NOT_SUPPORTED", "operation not supported"},
     {kCaptureUnsupported, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED", "operation not permitted when stream is capturing"},
     {kCaptureInvalidated, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED",
@@ -151,6 +161,15 @@ int device_count() {
 }
 
 int current_device() { return t_contexts.empty() || !t_contexts.back() ? -1 : t_contexts.back()->device; }
+
+int device_of_context(void* context) { return is_context(context) ? static_cast<Context*>(context)->device : -1; }
+
+CUresult on_device(int device, const std::function<CUresult()>& work) {
+  t_contexts.push_back(&g_contexts[device]);
+  CUresult result = work();
+  t_contexts.pop_back();
+  return result;
+}
 
 CUresult ready() {
   if (!g_initialized || g_forked) return kNotInitialized;
@@ -264,7 +283,7 @@ PD_EXPORT CUresult cuDeviceCanAccessPeer(int* out, CUdevice a, CUdevice b) {
   PD_INITIALIZED();
   if (!out) return kInvalidValue;
   if (a < 0 || b < 0 || a >= device_count() || b >= device_count()) return kInvalidDevice;
-  *out = a != b;
+  *out = a != b && peers();
   return kSuccess;
 }
 
@@ -334,16 +353,34 @@ PD_EXPORT CUresult cuCtxGetDevice(CUdevice* out) {
   return kSuccess;
 }
 
+PD_EXPORT CUresult cuStreamGetCtx(void* stream, void** out) {
+  PD_ENTER();
+  StreamState* s = stream_of(stream);
+  if (!s) return kInvalidHandle;
+  if (!out) return kInvalidValue;
+  *out = &g_contexts[s->device];
+  return kSuccess;
+}
+
 PD_EXPORT CUresult cuCtxSynchronize() {
   PD_ENTER();
   if (CUresult e = forbid_capture()) return e;
+  finish_device();
   check_all_guards("work before cuCtxSynchronize");
   return kSuccess;
 }
 
-PD_EXPORT CUresult cuCtxEnablePeerAccess(void* context, unsigned) {
+PD_EXPORT CUresult cuCtxEnablePeerAccess(void* context, unsigned flags) {
   PD_ENTER();
-  return is_context(context) ? kSuccess : kInvalidContext;
+  static bool enabled[kMaxDevices][kMaxDevices];
+  if (flags) return kInvalidValue;
+  if (!is_context(context)) return kInvalidContext;
+  const int here = current_device(), there = static_cast<Context*>(context)->device;
+  if (here == there) return kInvalidDevice;
+  if (!peers()) return kPeerAccessUnsupported;
+  if (enabled[here][there]) return kPeerAccessAlreadyEnabled;
+  enabled[here][there] = true;
+  return kSuccess;
 }
 
 PD_EXPORT CUresult cuCtxGetStreamPriorityRange(int* least, int* greatest) {
@@ -478,7 +515,7 @@ PD_EXPORT CUresult cuLaunchKernel(void* function, unsigned grid_x, unsigned grid
   l.block = {block_x, block_y, block_z};
   l.shared_bytes = shared_bytes;
   if (CUresult e = check_launch(l, args)) return e;
-  if (!s->capture) return submit(stream, [=] { return run_launch(l, args); });
+  if (!s->capture && !late_streams()) return submit(stream, [=] { return run_launch(l, args); });
   // The arguments are read now, the launch happens later.
   auto values = std::make_shared<std::vector<std::vector<char>>>();
   for (unsigned i = 0; i < l.function->kernel->count; i++) {

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -36,6 +37,7 @@ enum : CUresult {
   kIllegalAddress = 700,
   kLaunchOutOfResources = 701,
   kPeerAccessAlreadyEnabled = 704,
+  kPeerAccessUnsupported = 217,
   kNotSupported = 801,
   kCaptureUnsupported = 900,
   kCaptureInvalidated = 901,
@@ -61,6 +63,8 @@ std::recursive_mutex& global_lock();
 int device_count();
 // The device of the calling thread's context, or -1.
 int current_device();
+// Of a context's handle; -1: it is none.
+int device_of_context(void* context);
 // kSuccess where the driver may be used now, from this process and thread.
 CUresult ready();
 
@@ -68,12 +72,41 @@ CUresult ready();
   std::lock_guard<std::recursive_mutex> pd_guard(::pd_host::global_lock());     \
   if (CUresult pd_state = ::pd_host::ready()) return pd_state
 
-// ---- streams and graphs (stream.cpp)
+// ---- streams and graphs (stream.cpp, late.cpp)
+
+struct StreamState;
+
+// What a late stream still has to do (late.cpp); pieces of work are counted.
+struct Progress {
+  struct Piece {
+    std::function<CUresult()> work;
+    std::shared_ptr<Progress> after;  // where it is set: nothing but waiting until that stream has done `upto` pieces
+    int64_t upto;
+  };
+  int device = 0;
+  int64_t given = 0, done = 0;
+  std::deque<Piece> queue;
+};
+bool late_streams();
+int64_t enqueue(Progress& p, std::function<CUresult()> work);  // the number of this piece
+void enqueue_wait(Progress& p, const std::shared_ptr<Progress>& other, int64_t upto);
+void run_until(Progress& p, int64_t upto);
+// The stream is destroyed; its work is not.
+void abandon(const std::shared_ptr<Progress>& p);
+void run_orphans(int device);
+// Runs `work` with the device's context current.
+CUresult on_device(int device, const std::function<CUresult()>& work);
+// All that streams of the current device were given.
+void finish_device();
+// All that this stream was given, and what it waits for.
+void finish_stream(StreamState& s);
 
 struct Graph;
 struct StreamState {
+  std::shared_ptr<Progress> progress = std::make_shared<Progress>();
   int device = 0;
   bool legacy = false, non_blocking = false;
+  int queries = 0;  // since it was idle
   Graph* capture = nullptr;
   int64_t last_work = 0, joined = 0;  // capture: numbers of its last work, and of its last work that another waits for
 };

@@ -50,6 +50,7 @@ struct Chunk {
   int device = 0;
   Pool* pool = nullptr;
   bool captured = false;  // allocated by a stream while it was captured
+  bool freed = false;     // in the order of a stream that is not there yet
 };
 
 struct Memory {
@@ -215,11 +216,17 @@ CUresult copy(const char* call, void* to, char to_kind, const void* from, char f
   if (!to || !from) return kInvalidValue;
   if (to_kind == 'D' && !in_device_memory(to, bytes)) return outside(call, to, bytes);
   if (from_kind == 'D' && !in_device_memory(from, bytes)) return outside(call, from, bytes);
-  return submit(stream, [=] {
+  auto work = [=] {
     if (from_kind == 'D') check_guards(from, std::string("work before ") + call);
     memmove(to, from, bytes);
     return CUresult(kSuccess);
-  });
+  };
+  // Host memory that is not page-locked is copied before the call returns.
+  StreamState* s = stream_of(stream);
+  const bool pageable = find_place(to_kind == 'D' ? from : to).kind == Place::Nowhere;
+  CUresult given = submit(stream, work);
+  if (!given && pageable && !s->capture) finish_stream(*s);
+  return given;
 }
 
 template <class T> CUresult set(const char* call, CUdeviceptr to, T value, size_t count, void* stream) {
@@ -322,7 +329,12 @@ static CUresult allocate_async(CUdeviceptr* out, size_t bytes, Pool* pool, void*
   if (!s) return kInvalidHandle;
   if (!out || !bytes) return kInvalidValue;
   Chunk* b = nullptr;
-  if (CUresult e = allocate(out, bytes, pool, &b)) return e;
+  CUresult e = allocate(out, bytes, pool, &b);
+  if (e == kOutOfMemory && late_streams() && !s->capture) {  // what was freed is the pool's again
+    finish_stream(*s);
+    e = allocate(out, bytes, pool, &b);
+  }
+  if (e) return e;
   if (!s->capture) return kSuccess;
   b->captured = true;
   return captured_alloc(*s, b->begin, bytes);
@@ -347,8 +359,12 @@ PD_EXPORT CUresult cuMemFreeAsync(CUdeviceptr p, void* stream) {
   auto* b = owned(p);
   if (!b) return kInvalidValue;
   if (s->capture) return b->captured ? captured_free(*s, b->begin) : CUresult(kInvalidValue);
-  release(b, "work before cuMemFreeAsync");
-  return kSuccess;
+  if (b->freed) return kInvalidValue;
+  b->freed = true;
+  return submit(stream, [begin = b->begin] {
+    release(&memory().blocks.at(begin), "work before cuMemFreeAsync");
+    return CUresult(kSuccess);
+  });
 }
 
 PD_EXPORT CUresult cuMemHostAlloc(void** out, size_t bytes, unsigned) {
@@ -499,15 +515,30 @@ PD_EXPORT CUresult cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes,
   return copy("cuMemcpy", host(to), 'H', host(from), 'H', bytes, stream);
 }
 
-PD_EXPORT CUresult cuMemcpyPeerAsync(CUdeviceptr to, void*, CUdeviceptr from, void*, size_t bytes, void* stream) {
+PD_EXPORT CUresult cuMemcpyPeerAsync(CUdeviceptr to, void* to_context, CUdeviceptr from, void* from_context, size_t bytes,
+                                     void* stream) {
+  PD_ENTER();
+  const int there = device_of_context(to_context), here = device_of_context(from_context);
+  if (there < 0 || here < 0) return kInvalidContext;
+  if (find_place(host(to)).device != there || find_place(host(from)).device != here) {
+    report("cuMemcpyPeerAsync: an address is not of the device of its context");
+    return kInvalidValue;
+  }
   return cuMemcpyDtoDAsync_v2(to, from, bytes, stream);
 }
 
+static CUresult finished(CUresult given) {
+  if (!given && late_streams()) finish_stream(*stream_of(nullptr));
+  return given;
+}
+
 PD_EXPORT CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void* from, size_t bytes) {
-  return cuMemcpyHtoDAsync_v2(to, from, bytes, nullptr);
+  PD_ENTER();
+  return finished(cuMemcpyHtoDAsync_v2(to, from, bytes, nullptr));
 }
 PD_EXPORT CUresult cuMemcpyDtoH_v2(void* to, CUdeviceptr from, size_t bytes) {
-  return cuMemcpyDtoHAsync_v2(to, from, bytes, nullptr);
+  PD_ENTER();
+  return finished(cuMemcpyDtoHAsync_v2(to, from, bytes, nullptr));
 }
 PD_EXPORT CUresult cuMemcpyDtoD_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes) {
   return cuMemcpyDtoDAsync_v2(to, from, bytes, nullptr);

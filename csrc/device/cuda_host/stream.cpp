@@ -25,7 +25,10 @@ namespace {
 struct EventState {
   int device = 0;
   bool recorded = false, timed = true;
-  std::chrono::steady_clock::time_point time;
+  std::shared_ptr<std::chrono::steady_clock::time_point> time;
+  std::shared_ptr<Progress> progress;  // it is there when this has done `upto` pieces
+  int64_t upto = 0;
+  int queries = 0;
   Graph* capture = nullptr;
   StreamState* stream = nullptr;
   int64_t work = 0;
@@ -43,7 +46,10 @@ struct Streams {
 Streams& all() {
   static Streams* s = [] {
     auto* fresh = new Streams;
-    for (int d = 0; d < kMaxDevices; d++) fresh->legacy[d].device = d, fresh->legacy[d].legacy = true;
+    for (int d = 0; d < kMaxDevices; d++) {
+      fresh->legacy[d].device = fresh->legacy[d].progress->device = d;
+      fresh->legacy[d].legacy = true;
+    }
     return fresh;
   }();
   return *s;
@@ -81,7 +87,41 @@ CUresult check_legacy(StreamState& s) {
   return kSuccess;
 }
 
+bool reached(const EventState& e) { return !e.progress || e.progress->done >= e.upto; }
+
+void wait_for(const EventState& e) {
+  if (!reached(e)) run_until(*e.progress, e.upto);
+}
+
+// The default stream and those that do not exclude it come one after the other.
+void order_with_default(StreamState& s) {
+  if (s.non_blocking) return;
+  if (!s.legacy) {
+    StreamState& legacy = all().legacy[s.device];
+    return enqueue_wait(*s.progress, legacy.progress, legacy.progress->given);
+  }
+  for (StreamState* other : all().streams)
+    if (other->device == s.device && !other->non_blocking)
+      enqueue_wait(*s.progress, other->progress, other->progress->given);
+}
+
+// Who asks again and again is told in the end: a device does not stand still.
+bool asked_often(int& queries) { return ++queries > 2; }
+
 }  // namespace
+
+void finish_stream(StreamState& s) {
+  order_with_default(s);
+  run_until(*s.progress, s.progress->given);
+}
+
+void finish_device() {
+  const int device = current_device();
+  finish_stream(all().legacy[device]);
+  for (StreamState* s : all().streams)
+    if (s->device == device) run_until(*s->progress, s->progress->given);
+  run_orphans(device);
+}
 
 StreamState* stream_of(void* handle) {
   if (reinterpret_cast<uintptr_t>(handle) <= 2) return &all().legacy[current_device()];
@@ -92,6 +132,11 @@ CUresult submit(void* stream, std::function<CUresult()> work) {
   StreamState* s = stream_of(stream);
   if (!s) return kInvalidHandle;
   if (CUresult e = check_legacy(*s)) return e;
+  if (!s->capture && late_streams()) {
+    order_with_default(*s);
+    enqueue(*s->progress, std::move(work));
+    return kSuccess;
+  }
   if (!s->capture) return work();
   if (s->capture->invalid) return kCaptureInvalidated;
   s->capture->work.push_back(std::move(work));
@@ -136,7 +181,7 @@ PD_EXPORT CUresult cuStreamCreateWithPriority(void** out, unsigned flags, int) {
   PD_ENTER();
   if (!out || flags > 1) return kInvalidValue;
   auto* s = new StreamState;
-  s->device = current_device();
+  s->device = s->progress->device = current_device();
   s->non_blocking = flags & 1;
   all().streams.insert(s);
   *out = s;
@@ -158,6 +203,7 @@ PD_EXPORT CUresult cuStreamDestroy_v2(void* stream) {
   for (EventState* e : all().events)
     if (e->stream == s) e->stream = nullptr;
   all().streams.erase(s);
+  abandon(s->progress);
   delete s;
   return kSuccess;
 }
@@ -167,12 +213,19 @@ PD_EXPORT CUresult cuStreamSynchronize(void* stream) {
   StreamState* s = stream_of(stream);
   if (!s) return kInvalidHandle;
   if (CUresult e = check_legacy(*s)) return e;
-  if (!s->capture) return kSuccess;
+  if (!s->capture) return finish_stream(*s), CUresult(kSuccess);
   invalidate(s->capture);
   return kCaptureUnsupported;
 }
 
-PD_EXPORT CUresult cuStreamQuery(void* stream) { return cuStreamSynchronize(stream); }
+PD_EXPORT CUresult cuStreamQuery(void* stream) {
+  PD_ENTER();
+  StreamState* s = stream_of(stream);
+  if (!s) return kInvalidHandle;
+  if (!s->capture && s->progress->done < s->progress->given && !asked_often(s->queries)) return kNotReady;
+  s->queries = 0;
+  return cuStreamSynchronize(stream);
+}
 
 PD_EXPORT CUresult cuStreamGetFlags(void* stream, unsigned* flags) {
   PD_ENTER();
@@ -188,7 +241,10 @@ PD_EXPORT CUresult cuStreamWaitEvent(void* stream, void* event, unsigned) {
   EventState* e = event_of(event);
   if (!s || !e) return kInvalidHandle;
   if (!e->capture) {
-    if (!s->capture) return kSuccess;
+    if (!s->capture) {
+      if (!reached(*e)) enqueue_wait(*s->progress, e->progress, e->upto);
+      return kSuccess;
+    }
     if (!e->recorded) return kSuccess;
     invalidate(s->capture);  // an event of uncaptured work
     return 905;
@@ -246,7 +302,16 @@ PD_EXPORT CUresult cuEventRecord(void* event, void* stream) {
   e->stream = s->capture ? s : nullptr;
   e->work = s->capture ? std::max<int64_t>(s->last_work, 1) : 0;
   e->recorded = !s->capture;
-  e->time = std::chrono::steady_clock::now();
+  e->queries = 0;
+  e->time = std::make_shared<std::chrono::steady_clock::time_point>();
+  auto mark = [time = e->time] {
+    *time = std::chrono::steady_clock::now();
+    return CUresult(kSuccess);
+  };
+  if (s->capture || !late_streams()) return e->progress.reset(), mark();
+  order_with_default(*s);
+  e->progress = s->progress;
+  e->upto = enqueue(*s->progress, mark);
   return kSuccess;
 }
 
@@ -254,17 +319,28 @@ PD_EXPORT CUresult cuEventQuery(void* event) {
   PD_ENTER();
   EventState* e = event_of(event);
   if (!e) return kInvalidHandle;
-  return e->capture ? kCapturedEvent : kSuccess;
+  if (e->capture) return kCapturedEvent;
+  if (!reached(*e) && !asked_often(e->queries)) return kNotReady;
+  wait_for(*e);
+  return kSuccess;
 }
 
-PD_EXPORT CUresult cuEventSynchronize(void* event) { return cuEventQuery(event); }
+PD_EXPORT CUresult cuEventSynchronize(void* event) {
+  PD_ENTER();
+  EventState* e = event_of(event);
+  if (!e) return kInvalidHandle;
+  if (e->capture) return kCapturedEvent;
+  wait_for(*e);
+  return kSuccess;
+}
 
 PD_EXPORT CUresult cuEventElapsedTime_v2(float* milliseconds, void* begin, void* end) {
   PD_ENTER();
   EventState *a = event_of(begin), *b = event_of(end);
   if (!milliseconds) return kInvalidValue;
   if (!a || !b || !a->recorded || !b->recorded || !a->timed || !b->timed) return kInvalidHandle;
-  *milliseconds = std::chrono::duration<float, std::milli>(b->time - a->time).count();
+  if (!reached(*a) || !reached(*b)) return kNotReady;
+  *milliseconds = std::chrono::duration<float, std::milli>(*b->time - *a->time).count();
   return kSuccess;
 }
 
