@@ -75,6 +75,20 @@ def set_num_threads(n):
     _C.set_num_threads(n)
 
 
+def deterministic(on=None):
+    """Whether no result may depend on the order in which a device's threads come. True at the start.
+
+    False lets floating-point numbers that meet in one element (`scatter_add`, the gradient of indexing) be added by atomics
+    on a GPU: faster, and no two runs need agree. On the CPU it changes nothing. Sets it where `on` is given; returns what
+    held before.
+
+    >>> import pydiff as pd
+    >>> pd.deterministic()
+    True
+    """
+    return _C.deterministic(on)
+
+
 def __getattr__(name):
     if name in _LAZY:
         return importlib.import_module(f"{__name__}.{name}")
@@ -86,7 +100,8 @@ def __dir__():
 
 
 __all__ = [
-    "DTYPES", "Generator", "NotDifferentiableError", "Tensor", "autograd", "custom_op", "device", "dtype", "elementwise",
+    "DTYPES", "Generator", "NotDifferentiableError", "Tensor", "autograd", "custom_op", "deterministic", "device", "dtype",
+    "elementwise",
     "enable_grad", "fallback",
     "get_default_device", "get_default_dtype", "get_num_threads", "get_rng_state", "grad", "hessian", "hvp",
     "inference_mode", "initial_seed", "is_grad_enabled", "jacfwd", "jacrev", "jvp", "manual_seed", "no_grad",

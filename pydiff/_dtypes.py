@@ -76,10 +76,16 @@ def _dtype_of(name):
     return DTYPES[name]
 
 
+def _current_cuda_device():
+    from ._C import cuda_current_device
+
+    return cuda_current_device(False)  # names alone start no driver
+
+
 class device:
     """Where a tensor lives: `device("cpu")`, `device("cuda")`, `device("cuda:1")`, `device("cuda", 1)`.
 
-    Attributes: `type` ('cpu' or 'cuda'), `index` (None for the CPU). `device("cuda-host")` puts a stand-in that runs on the
+    Attributes: `type` ('cpu' or 'cuda'), `index` (None for the CPU; of "cuda" that of `pydiff.cuda.current_device()`). `device("cuda-host")` puts a stand-in that runs on the
     CPU into the place of the CUDA driver, for the whole process, and is its `cuda:0` (see `pydiff.cuda.use_host`).
 
     >>> import pydiff as pd
@@ -102,8 +108,12 @@ class device:
             index = int(number) if number.isdigit() and index is None else -1
         if name not in ("cpu", "cuda") or (index is not None and index < 0):
             raise RuntimeError(f"[device] unknown device; got {type!r}; try 'cpu', 'cuda' or 'cuda:0'")
+        if name == "cpu":
+            index = None
+        elif index is None:
+            index = 0 if type == "cuda-host" else _current_cuda_device()
         object.__setattr__(self, "type", name)
-        object.__setattr__(self, "index", None if name == "cpu" else index or 0)
+        object.__setattr__(self, "index", index)
 
     def __setattr__(self, name, value):
         raise AttributeError(f"[device] a device does not change; got {name} = {value!r}; try another device")

@@ -13,13 +13,17 @@ import glob
 import os
 
 from . import _C
-from ._dtypes import device as _device
+from ._streams import (
+    Event, ExternalStream, Stream, current_device, current_stream, default_stream, device, set_device, set_stream, stream,
+)  # fmt: skip
+from ._streams import index_of as _index
 from .random import manual_seed
 
 __all__ = [
-    "allow_tf32", "deterministic", "device_count", "empty_cache", "get_device_capability", "get_device_name",
-    "get_device_properties", "is_available", "manual_seed", "max_memory_allocated", "memory_allocated", "memory_reserved", "report",
-    "reset_peak_memory_stats", "synchronize", "use_host",
+    "Event", "ExternalStream", "Stream", "allow_tf32", "current_device", "current_stream", "default_stream", "device",
+    "device_count", "empty_cache", "get_device_capability", "get_device_name", "get_device_properties",
+    "is_available", "manual_seed", "max_memory_allocated", "memory_allocated", "memory_reserved", "report",
+    "reset_peak_memory_stats", "set_device", "set_stream", "share_memory_with_cupy", "stream", "synchronize", "use_host",
 ]  # fmt: skip
 
 
@@ -62,17 +66,6 @@ def use_host():
         )
     for name in names:
         os.environ[name] = found[0]
-
-
-def _index(device):
-    if device is None:
-        return 0
-    if isinstance(device, int):
-        return device
-    device = _device(device)
-    if device.type != "cuda":
-        raise ValueError(f"[cuda] not a CUDA device; got {str(device)!r}; try 'cuda:0'")
-    return device.index
 
 
 def get_device_properties(device=None):
@@ -122,17 +115,24 @@ def empty_cache(device=None):
     _C.empty_cache(f"cuda:{_index(device)}")
 
 
+def share_memory_with_cupy(on=True):
+    """Whether CuPy takes its memory from pydiff's pool, so that what one frees is there for the other.
+
+    It does so from the first operation that pydiff gives CuPy, unless CuPy was given an allocator before. With `on` CuPy's
+    allocator is set now, whatever it was; without, CuPy goes back to its own pool and stays there. Returns whether the pool
+    is shared now. A RuntimeError where CuPy is not installed.
+    """
+    from .fallback import _arrays, _pool
+
+    cupy, problem = _arrays.find_cupy()
+    if cupy is None:
+        raise RuntimeError(f"[cuda] CuPy is needed; got {problem}; try pip install 'pydiff-tensor[{_arrays.cupy_extra()}]'")
+    return _pool.choose(cupy, on)
+
+
 def allow_tf32(allow=None):
     """Whether products of float32 matrices may round their operands to TF32 (10 bits of mantissa). False at the start.
 
     Sets it where `allow` is given; returns what held before.
     """
     return _C.cuda_allow_tf32(allow)
-
-
-def deterministic(on=None):
-    """Whether sums that scatter into one element are added in a fixed order. True at the start.
-
-    Sets it where `on` is given; returns what held before.
-    """
-    return _C.cuda_deterministic(on)

@@ -77,8 +77,9 @@ def from_dlpack(ext_tensor):
     """
     if not hasattr(ext_tensor, "__dlpack__"):
         return from_capsule(ext_tensor)
-    cuda = hasattr(ext_tensor, "__dlpack_device__") and ext_tensor.__dlpack_device__()[0] == 2
-    stream = {"stream": 1} if cuda else {}  # pydiff's: the exporter makes it wait for its own
+    kind, index = ext_tensor.__dlpack_device__() if hasattr(ext_tensor, "__dlpack_device__") else (1, 0)
+    # The exporter makes the current stream wait for its own; DLPack calls the default stream 1.
+    stream = {"stream": _C.cuda_current_stream(index) or 1} if kind == 2 else {}
     try:
         capsule = ext_tensor.__dlpack__(max_version=(1, 0), **stream)
     except TypeError:  # an exporter from before versions

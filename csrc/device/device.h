@@ -7,7 +7,8 @@
 
 namespace pd {
 
-// Order of work on one device. A null handle is the device's default stream.
+// Order of work on one device. A null handle is the calling thread's current stream of the device: work on these is one
+// after the other, whatever streams they are. A stream named by its handle has an order of its own.
 struct Stream {
   void* handle = nullptr;
 };

@@ -1,5 +1,6 @@
 #include "python/args.h"
 
+#include "device/cuda/streams.h"
 #include "device/device.h"
 
 #include "python/convert.h"
@@ -13,6 +14,7 @@ PyObject* g_dtypes[kNumDTypes] = {};
 PyObject* g_device_class = nullptr;
 PyObject* g_devices[2][16] = {};
 DeviceId g_default_device;
+bool g_default_is_current = false;  // the default is "cuda": whatever device is current on the thread
 
 // The one list of NumPy's spellings of PyTorch's parameters.
 struct Spelling {
@@ -219,7 +221,10 @@ PyObject* device_object(DeviceId d) {
   return slot;
 }
 
-DeviceId default_device() { return g_default_device; }
+DeviceId default_device() {
+  if (g_default_is_current) return {DeviceKind::Cuda, static_cast<int8_t>(cuda_current_device())};
+  return g_default_device;
+}
 
 namespace {
 // A device that is not there is an error where it is named, not where a value is needed.
@@ -230,7 +235,7 @@ DeviceId present(DeviceId d) {
 }  // namespace
 
 DeviceId device_arg(PyObject* o) {
-  if (!given(o)) return g_default_device;
+  if (!given(o)) return default_device();
   for (int k = 0; k < 2; ++k)
     for (int i = 0; i < 16; ++i)
       if (g_devices[k][i] == o) return present(DeviceId{static_cast<DeviceKind>(k), static_cast<int8_t>(i)});
@@ -238,7 +243,7 @@ DeviceId device_arg(PyObject* o) {
     return present(DeviceId{DeviceKind::Cuda, static_cast<int8_t>(int_arg("device", o, "a device index"))});
   std::string s = py::str(py::handle(o));
   if (s == "cpu" || s == "cpu:0") return DeviceId{};
-  if (s == "cuda") return present(DeviceId{DeviceKind::Cuda, 0});
+  if (s == "cuda") return present(DeviceId{DeviceKind::Cuda, static_cast<int8_t>(cuda_current_device())});
   if (s.size() > 5 && s.size() < 8 && s.compare(0, 5, "cuda:") == 0) {
     int i = 0;
     bool digits = true;
@@ -303,8 +308,11 @@ void bind_args(py::module_& m) {
            "pydiff.float32 or pydiff.float64", ErrorKind::Type);
     set_default_dtype(t);
   });
-  m.def("get_default_device", [] { return py::reinterpret_borrow<py::object>(device_object(g_default_device)); });
-  m.def("set_default_device", [](const py::object& o) { g_default_device = device_arg(o.ptr()); });
+  m.def("get_default_device", [] { return py::reinterpret_borrow<py::object>(device_object(default_device())); });
+  m.def("set_default_device", [](const py::object& o) {
+    g_default_device = device_arg(o.ptr());
+    g_default_is_current = PyUnicode_Check(o.ptr()) && !PyUnicode_CompareWithASCIIString(o.ptr(), "cuda");
+  });
   m.def("as_dtype", [](const py::object& o) { return py::reinterpret_borrow<py::object>(dtype_object(dtype_arg(o.ptr()))); });
   m.def("promote_types", [](const py::object& a, const py::object& b) {
     return py::reinterpret_borrow<py::object>(dtype_object(promote(dtype_arg(a.ptr()), dtype_arg(b.ptr()))));

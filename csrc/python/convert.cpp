@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "device/cuda/streams.h"
 #include "device/device.h"
 #include "graph/op_traits.h"
 #include "ops/loops.h"
@@ -37,13 +38,16 @@ bool instance(PyObject* o, const py::object& type) {
 
 // ---- buffers
 
+// The device copies while the caller goes on: `host` has been read when this returns.
+Var uploaded(const Spec& spec, const void* host, size_t bytes) {
+  BufferRef there = BufferRef::adopt(new_buffer(spec.device, bytes));
+  device(spec.device).copy(there->data, host, bytes, CopyKind::HostToDevice);
+  return Var(make_leaf(spec, there.get()));
+}
+
 Var to_device(const Spec& spec, BufferRef host) {
   if (spec.device.kind == DeviceKind::Cpu) return Var(make_leaf(spec, host.get()));
-  Device& d = device(spec.device);
-  BufferRef there = BufferRef::adopt(new_buffer(spec.device, host->bytes));
-  d.copy(there->data, host->data, host->bytes, CopyKind::HostToDevice);
-  d.synchronize();
-  return Var(make_leaf(spec, there.get()));
+  return uploaded(spec, host->data, host->bytes);
 }
 
 size_t bytes_of(const Spec& s) { return static_cast<size_t>(numel(s.shape)) * size_of(s.dtype); }
@@ -219,6 +223,7 @@ Var from_array(PyObject* o, const DType* dtype, DeviceId dev) {
   auto shaped = py::reinterpret_borrow<py::array>(a);
   for (py::ssize_t i = 0; i < shaped.ndim(); ++i) s.shape.push_back(shaped.shape(i));
   auto arr = py::reinterpret_borrow<py::array>(numpy().ascontiguous(a));
+  if (dev.kind != DeviceKind::Cpu) return uploaded(s, arr.data(), bytes_of(s));
   BufferRef b = BufferRef::adopt(new_buffer(DeviceId{}, bytes_of(s)));
   if (b->bytes) std::memcpy(b->data, arr.data(), bytes_of(s));
   return to_device(s, b);
@@ -230,7 +235,13 @@ Var from_data(const char* op, PyObject* data, const DType* dtype, DeviceId dev) 
     if (dtype && *dtype != v.dtype()) v = cast(v, *dtype);
     if (v.device() != dev) {
       ensure(op, v);
-      v = to_device(Spec{v.shape(), v.dtype(), dev}, host_buffer(op, v));
+      const Spec there{v.shape(), v.dtype(), dev};
+      if (v.device().kind == DeviceKind::Cuda && dev.kind == DeviceKind::Cuda && !v.v->is_scalar()) {
+        BufferRef b = BufferRef::adopt(new_buffer(dev, bytes_of(there)));
+        cuda_copy_between(dev, b->data, v.device(), v.v->buffer->data, bytes_of(there));
+        return Var(make_leaf(there, b.get()));
+      }
+      v = to_device(there, host_buffer(op, v));
     }
     return v;
   }
@@ -284,8 +295,7 @@ BufferRef host_buffer(const char* op, const Var& v) {
   if (v.device().kind == DeviceKind::Cpu) return BufferRef(v.v->buffer);
   BufferRef host = BufferRef::adopt(new_buffer(DeviceId{}, bytes_of(v.v->spec())));
   Device& d = device(v.device());
-  d.copy(host->data, v.v->buffer->data, bytes_of(v.v->spec()), CopyKind::DeviceToHost);
-  d.synchronize();
+  d.copy(host->data, v.v->buffer->data, bytes_of(v.v->spec()), CopyKind::DeviceToHost);  // waits for what it reads
   return host;
 }
 

@@ -211,8 +211,9 @@ void add_creation_methods(Methods& type, Methods& module) {
   function<kIota>(module);
   function<kDraw>(module);
   type.push_back(entry("to", to,
-                       "to(*args, dtype=None, device=None, copy=False)\n--\n\nThe value in another dtype, on another device, or "
-                       "both, or like another tensor; self where nothing changes.\n\n" PD_EXAMPLE(
+                       "to(*args, dtype=None, device=None, copy=False, non_blocking=False)\n--\n\nThe value in another dtype, on "
+                       "another device, or both, or like another tensor; self where nothing changes.\n\nA copy to a GPU never "
+                       "waits for it, one to the CPU always does, so `non_blocking` changes nothing.\n\n" PD_EXAMPLE(
                            "pd.tensor([1, 2]).to(pd.float32).tolist()", "[1.0, 2.0]")));
   type.push_back({"float", as_type<DType::F32>, METH_NOARGS, "The value as float32."});
   type.push_back({"double", as_type<DType::F64>, METH_NOARGS, "The value as float64."});

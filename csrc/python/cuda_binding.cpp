@@ -10,7 +10,10 @@
 namespace pd {
 namespace binding {
 
+void bind_streams(py::module_& m);  // streams_binding.cpp
+
 void bind_cuda(py::module_& m) {
+  bind_streams(m);
   m.def("cuda_report", cuda_report);
   m.def("cuda_properties", [](int index) {
     const CudaProperties& p = cuda_properties(index);
@@ -51,7 +54,7 @@ void bind_cuda(py::module_& m) {
     if (given(o.ptr())) cuda_allow_tf32() = o.cast<bool>();
     return before;
   }, py::arg("allow") = py::none());
-  m.def("cuda_deterministic", [](const py::object& o) {
+  m.def("deterministic", [](const py::object& o) {
     bool before = cuda_deterministic();
     if (given(o.ptr())) cuda_deterministic() = o.cast<bool>();
     return before;

@@ -2,6 +2,7 @@
 // The structs are the ABI of https://dmlc.github.io/dlpack (version 1).
 #include <cstring>
 
+#include "device/cuda/streams.h"
 #include "device/device.h"
 #include "python/args.h"
 #include "python/convert.h"
@@ -41,7 +42,8 @@ struct Versioned {
 };
 constexpr uint64_t kReadOnly = 1, kCopied = 2;
 constexpr int kDlCpu = 1, kDlCuda = 2;
-constexpr int kLegacyDefaultStream = 1;  // of CUDA, as DLPack and the CUDA array interface number streams: pydiff's own
+// Of CUDA, as DLPack and the CUDA array interface number streams; other numbers are handles.
+constexpr int kLegacyDefaultStream = 1, kPerThreadDefaultStream = 2;
 enum Code : uint8_t { kInt = 0, kUInt = 1, kFloat = 2, kBfloat = 4, kComplex = 5, kBoolean = 6 };
 
 DlType type_of(DType t) {
@@ -115,6 +117,13 @@ template <class M>
 void release_managed(void* owner) {
   auto* m = static_cast<M*>(owner);
   if (!m->deleter || !Py_IsInitialized()) return;
+  if (m->t.device.type == kDlCuda) {
+    // Its owner may use it again in the order of the default stream, which comes after pydiff's work from now on.
+    try {
+      cuda_let_follow(m->t.device.id, 0);
+    } catch (const Error&) {  // an older failure's echo
+    }
+  }
   PyGILState_STATE gil = PyGILState_Ensure();  // the producer may be Python's
   m->deleter(m);
   PyGILState_Release(gil);
@@ -145,6 +154,8 @@ Var imported(PyObject* capsule, const char* name, const char* used) {
   BufferRef b = BufferRef::adopt(
       wrap_external(static_cast<char*>(t.data) + t.byte_offset, bytes, s.device, m, release_managed<M>));
   checked(PyCapsule_SetName(capsule, used));
+  // The exporter's work comes before that of the current stream; from here on before all of pydiff's.
+  if (s.device.kind == DeviceKind::Cuda) cuda_enter_stream(s.device.index);
   return Var(make_leaf(s, b.get()));
 }
 
@@ -152,10 +163,12 @@ Var imported(PyObject* capsule, const char* name, const char* used) {
 
 py::object to_dlpack(const Var& v, PyObject* stream, bool versioned, bool copy) {
   BufferRef b = memory_of("__dlpack__", v);
-  if (v.device().kind != DeviceKind::Cpu && given(stream)) {
-    // The consumer's stream must find the work done. On pydiff's own, and where none is named, order sees to it.
-    const int64_t n = int_arg("__dlpack__", stream, "a stream");
-    if (n != -1 && n != kLegacyDefaultStream) device(v.device()).synchronize(Stream{});
+  if (v.device().kind != DeviceKind::Cpu) {
+    // The consumer's stream must find the work done; where none is named that is the default stream. -1: whoever asks
+    // sees to it. A per-thread stream belongs to the consumer's thread, which this one need not be.
+    const int64_t n = given(stream) ? int_arg("__dlpack__", stream, "a stream") : kLegacyDefaultStream;
+    if (n == kPerThreadDefaultStream) device(v.device()).synchronize(Stream{});
+    else if (n != -1) cuda_let_follow(v.device().index, n == kLegacyDefaultStream ? 0 : static_cast<CudaStream>(n));
   }
   if (!versioned) {
     // A legacy capsule cannot say that it must not be written to: it gets memory of its own.
@@ -183,7 +196,8 @@ py::dict cuda_array_interface(const Var& v) {
   d["data"] = py::make_tuple(v.v->size() ? reinterpret_cast<uintptr_t>(b->data) : 0, true);
   d["strides"] = py::none();
   d["version"] = 3;
-  d["stream"] = kLegacyDefaultStream;
+  const CudaStream now = cuda_enter_stream(v.device().index);
+  d["stream"] = now ? now : CudaStream(kLegacyDefaultStream);
   return d;
 }
 

@@ -11,7 +11,9 @@ import numpy as np
 
 from .. import _C
 from .._C import from_numpy
+from .._streams import current_stream
 from ..ops import from_dlpack
+from . import _pool
 
 #: The name that the stand-in's devices have (csrc/device/cuda_host/driver.cpp).
 STAND_IN = "CUDA host stand-in"
@@ -52,7 +54,8 @@ class CuPyArrays:
         """The device and the stream of the tensors; and singular matrices are errors, as they are in NumPy."""
         from cupyx import errstate
 
-        with self.xp.cuda.Device(self.device.index), self.xp.cuda.Stream.null, errstate(linalg="raise"):
+        cuda = self.xp.cuda
+        with cuda.Device(self.device.index), _cupy_stream(cuda, self.device.index), errstate(linalg="raise"):
             yield
 
     def array(self, tensor):
@@ -62,6 +65,16 @@ class CuPyArrays:
     def tensor(self, result):
         """A tensor that shares the memory of a row's result; what is not CuPy's is copied to the device."""
         return from_dlpack(self.xp.asarray(result, order="C"))
+
+
+def _cupy_stream(cuda, index):
+    """pydiff's current stream of a device as CuPy's: it comes after all of pydiff's work, which comes after the row's."""
+    handle = _C.cuda_enter_stream(index)
+    if not handle:
+        return cuda.Stream.null
+    if hasattr(cuda.Stream, "from_external"):
+        return cuda.Stream.from_external(current_stream(index))
+    return cuda.ExternalStream(handle, index)  # CuPy before 14
 
 
 def arrays_for(device, op):
@@ -74,6 +87,7 @@ def arrays_for(device, op):
             f"[{op}] CuPy computes it on a GPU; got {problem}; "
             f"try pip install 'pydiff-tensor[{cupy_extra()}]', or .cpu()"
         )
+    _pool.share(cupy)
     return CuPyArrays(cupy, device)
 
 

@@ -211,7 +211,8 @@ def test_cupy_that_does_not_load_says_why(monkeypatch, tmp_path):
     assert _arrays.find_cupy() == (None, "a CuPy that does not load (libcudart.so.13 is from elsewhere)")
 
 
-def test_cupy_runs_on_the_device_and_stream_of_the_tensors(monkeypatch):
+@pytest.mark.parametrize("kind", ["default", "from_external", "ExternalStream"])
+def test_cupy_runs_on_the_device_and_stream_of_the_tensors(monkeypatch, kind):
     """Beginning, end and order of what surrounds a row, seen by a module in CuPy's place."""
     from pydiff.fallback import _arrays
 
@@ -226,8 +227,16 @@ def test_cupy_runs_on_the_device_and_stream_of_the_tensors(monkeypatch):
     def asarray(result, order):
         return np.asarray(result, order=order)
 
-    stream = types.SimpleNamespace(null=scope("stream"))
+    stream = types.SimpleNamespace(null=scope("stream", 0))
     cuda = types.SimpleNamespace(Device=lambda i: scope("device", i), Stream=stream)
+    if kind == "from_external":  # CuPy 14
+        stream.from_external = lambda s: scope("stream", s.__cuda_stream__()[1])
+    else:
+        cuda.ExternalStream = lambda handle, index: scope("stream", handle)
+    handle = 0 if kind == "default" else 4096
+    monkeypatch.setattr(_arrays._C, "cuda_enter_stream", lambda index: handle)
+    told = types.SimpleNamespace(__cuda_stream__=lambda: (0, handle))
+    monkeypatch.setattr(_arrays, "current_stream", lambda index: told)
     fake = types.SimpleNamespace(cuda=cuda, from_dlpack=np.from_dlpack, asarray=asarray)
     errors = types.SimpleNamespace(errstate=lambda **options: scope(options))
     monkeypatch.setitem(sys.modules, "cupyx", errors)
@@ -236,10 +245,130 @@ def test_cupy_runs_on_the_device_and_stream_of_the_tensors(monkeypatch):
     with arrays.running():
         array = arrays.array(x)
         result = arrays.tensor(array.T)
-    order = [("device", 1), ("stream",), ({"linalg": "raise"},)]
+    order = [("device", 1), ("stream", handle), ({"linalg": "raise"},)]
     assert seen == order + [("end", *what) for what in reversed(order)]
     assert result.tolist() == [[1.0, 3.0], [2.0, 4.0]]
     assert array.__array_interface__["data"][0] == x.detach().numpy().__array_interface__["data"][0]  # no copy
+
+
+# ---- memory
+
+
+def test_cupy_has_what_streams_and_memory_need(cupy):
+    """The allocator of a user who chose none is found to be CuPy's own, and one made of two functions can take its place."""
+    assert cupy.cuda.get_allocator() == cupy.get_default_memory_pool().malloc
+    ours = cupy.cuda.PythonFunctionAllocator(lambda size, device: 0, lambda address, device: None)
+    cupy.cuda.set_allocator(ours.malloc)
+    assert cupy.cuda.get_allocator() == ours.malloc
+    cupy.cuda.set_allocator(cupy.get_default_memory_pool().malloc)
+    assert cupy.cuda.Stream.null.ptr == 0 and callable(cupy.cuda.get_current_stream)
+    assert hasattr(cupy.cuda.Stream, "from_external") or hasattr(cupy.cuda, "ExternalStream")
+
+
+def test_cupy_streams_have_the_protocol(cupy):
+    if not hasattr(cupy.cuda.Stream, "__cuda_stream__"):
+        pytest.skip("CuPy before 14")
+    version, handle = cupy.cuda.Stream.null.__cuda_stream__()
+    assert version == 0 and handle in (0, 1)
+
+
+class AllocatorOf:
+    """cupy.cuda.PythonFunctionAllocator, as its documentation has it."""
+
+    def __init__(self, malloc, free):
+        self.functions = malloc, free
+
+    def malloc(self, size):
+        return self.functions[0](size, 0)
+
+
+class CuPyMemory(types.SimpleNamespace):
+    """The part of CuPy that chooses allocators."""
+
+    def __init__(self):
+        pool = types.SimpleNamespace(malloc=lambda size: "CuPy's")
+        cuda = types.SimpleNamespace(
+            PythonFunctionAllocator=AllocatorOf,
+            get_current_stream=lambda: types.SimpleNamespace(ptr=self.stream),
+            get_allocator=lambda: self.allocator,
+            set_allocator=lambda f: setattr(self, "allocator", f),
+        )
+        super().__init__(cuda=cuda, get_default_memory_pool=lambda: pool, allocator=pool.malloc, stream=0)
+
+
+@pytest.fixture
+def pool(monkeypatch):
+    from pydiff.fallback import _arrays, _pool
+
+    monkeypatch.setattr(_pool, "_wish", None)
+    monkeypatch.setattr(_pool, "_ours", None)
+    fake = CuPyMemory()
+    monkeypatch.setattr(_arrays, "find_cupy", lambda: (fake, ""))
+    return fake
+
+
+def test_cupy_is_given_the_pool_once_a_row_runs(pool, monkeypatch):
+    from pydiff.fallback import _arrays
+
+    monkeypatch.setattr(_arrays._C, "cuda_properties", lambda index: {"name": "a GPU"})
+    before = pool.allocator
+    arrays = _arrays.arrays_for(types.SimpleNamespace(type="cuda", index=0), "sort")
+    assert arrays.xp is pool and pool.allocator != before
+    ours = pool.allocator
+    _arrays.arrays_for(types.SimpleNamespace(type="cuda", index=0), "sort")
+    assert pool.allocator == ours
+    assert pd.cuda.share_memory_with_cupy(False) is False and pool.allocator == before
+    _arrays.arrays_for(types.SimpleNamespace(type="cuda", index=0), "sort")
+    assert pool.allocator == before  # the user said no
+    assert pd.cuda.share_memory_with_cupy() is True and pool.allocator == ours
+
+
+def test_an_allocator_of_the_user_stays(pool, monkeypatch):
+    from pydiff.fallback import _arrays
+
+    monkeypatch.setattr(_arrays._C, "cuda_properties", lambda index: {"name": "a GPU"})
+    pool.allocator = chosen = lambda size: "the user's"
+    _arrays.arrays_for(types.SimpleNamespace(type="cuda", index=0), "sort")
+    assert pool.allocator is chosen
+    assert pd.cuda.share_memory_with_cupy(False) is False and pool.allocator is chosen
+    assert pd.cuda.share_memory_with_cupy(True) is True and pool.allocator is not chosen  # asked for
+
+
+SHARED_POOL = """
+import types
+import numpy as np
+import pydiff as pd
+from pydiff import cuda
+from pydiff.fallback import _pool
+pd.device("cuda-host")
+pd.zeros(1, device="cuda").item()
+now = types.SimpleNamespace(ptr=0)
+blocks = _pool.Blocks(lambda: now)
+before = cuda.memory_allocated()
+at = blocks.malloc(1000, 0)
+assert cuda.memory_allocated() - before == 1024
+s = cuda.Stream()
+now = types.SimpleNamespace(ptr=s.cuda_stream)
+other = blocks.malloc(4096, 0)
+now = types.SimpleNamespace(ptr=2)
+third = blocks.malloc(1, 0)
+assert len({at, other, third}) == 3 and cuda.memory_allocated() - before == 1024 + 4096 + 512
+for address in (other, at, third):
+    blocks.free(address, 0)
+cuda.synchronize()
+assert cuda.memory_allocated() == before and not blocks.live
+try:
+    blocks.malloc(1 << 50, 0)
+except MemoryError as error:
+    assert "out of memory on cuda:0" in str(error), error
+else:
+    raise AssertionError("so much memory there is not")
+"""
+
+
+def test_blocks_for_cupy_come_from_the_pool():
+    run = subprocess.run([sys.executable, "-c", SHARED_POOL], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
 
 
 ON_THE_STAND_IN = """

@@ -140,7 +140,9 @@ void cuda_gemm(DeviceId device, DType t, bool trans_a, bool trans_b, int64_t m, 
   ContextScope here(d, cuda_device(index).context());
   if (m <= 0 || n <= 0 || batch <= 0) return;
   if (k <= 0) {
-    if (!accumulate) clear(d, c, t, m, n, ldc, batch, stride_c, index, stream_of(s));
+    if (accumulate) return;
+    Submission work(d, cuda_device(index), s);
+    clear(d, c, t, m, n, ldc, batch, stride_c, index, work.stream);
     return;
   }
   lda = trans_a ? row_length("a", k, m, lda) : row_length("a", m, k, lda);
@@ -167,10 +169,11 @@ void cuda_gemm(DeviceId device, DType t, bool trans_a, bool trans_b, int64_t m, 
       check_blas(lib, lib.cublasSetMathMode(made, kNoReducedPrecision), "cublasSetMathMode", index);
     h.handle = made;
   }
-  check_blas(lib, lib.cublasSetStream(h.handle, stream_of(s)), "cublasSetStream", index);
 
   auto narrow = [](int64_t x) { return static_cast<int>(x); };
   auto multiply = [&]() -> BlasStatus {
+    Submission work(d, cuda_device(index), s);
+    check_blas(lib, lib.cublasSetStream(h.handle, work.stream), "cublasSetStream", index);
     if (std::max({m, n, k, lda, ldb, ldc, batch}) > INT_MAX) {
       if (!lib.cublasGemmStridedBatchedEx_64)
         fail("cuda", "this cuBLAS has no products with 64-bit sizes", lib.path, "cuBLAS 12 or newer",

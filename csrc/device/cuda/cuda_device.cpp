@@ -43,29 +43,33 @@ MemoryPool make_pool(const Driver& d, int index, CUcontext context) {
   return MemoryPool(d, index);
 }
 
-constexpr int kMaxDevices = 128;  // DeviceId::index is an int8_t
 std::atomic<CudaDevice*> g_devices[kMaxDevices];
 std::mutex g_open_mutex;
 
 }  // namespace
 
 CudaDevice::CudaDevice(const Driver& d, int index)
-    : index_(index), context_(retain_context(d, index)), memory_(make_pool(d, index, context_)) {}
+    : index_(index), context_(retain_context(d, index)), memory_(make_pool(d, index, context_)) {
+  if (index == 0) g_default_context.store(context_);
+}
 
 const char* CudaDevice::name() const { return cuda_properties(index_).name.c_str(); }
 int CudaDevice::parallelism() const { return cuda_properties(index_).multiprocessors; }
 
 void* CudaDevice::allocate(size_t bytes, Stream s) {
   const Driver& d = driver();
-  ContextScope here(d, context_);
-  return memory_.allocate(d, bytes, stream_of(s));
+  Submission work(d, *this, s);
+  return memory_.allocate(d, bytes, work.stream);
 }
 
 void CudaDevice::free(void* ptr, size_t bytes, Stream s) noexcept {
   const Driver* d = find_driver();  // a forked child drops what it inherited and touches nothing
   if (!d || !ptr) return;
   ContextScope here(*d, context_);
-  memory_.free(*d, ptr, bytes, stream_of(s));
+  if (s.handle) return memory_.free(*d, ptr, bytes, stream_of(s));
+  // After all work so far; whose stream that is does not matter.
+  std::lock_guard<std::mutex> hold(order_.mutex);
+  memory_.free(*d, ptr, bytes, order_.last());
 }
 
 void* CudaDevice::allocate_host(size_t bytes) {
@@ -93,29 +97,65 @@ void CudaDevice::empty_cache() {
   memory_.empty_cache(d);
 }
 
-// Page-locked memory is copied in the order of the stream while the caller goes on. Ordinary host memory is not the
-// driver's to keep: such a copy is done, in the order of the stream, when the call returns.
+// Page-locked memory is copied in the order of the stream while the caller goes on, who keeps it until then. Ordinary host
+// memory is the caller's again when the call returns: what goes up passes through page-locked memory.
 void CudaDevice::copy(void* dst, const void* src, size_t bytes, CopyKind kind, Stream s) {
   if (bytes == 0) return;
   const Driver& d = driver();
-  ContextScope here(d, context_);
-  CUstream stream = stream_of(s);
   if (kind == CopyKind::DeviceToDevice) {
-    // cuMemcpyAsync finds out which devices the two addresses belong to.
-    bool several = d.devices.size() > 1 && d.cuMemcpyAsync;
-    check((several ? d.cuMemcpyAsync : d.cuMemcpyDtoDAsync)(address_of(dst), address_of(src), bytes, stream),
-          several ? "cuMemcpyAsync" : "cuMemcpyDtoDAsync", index_);
+    Submission work(d, *this, s);
+    check(d.cuMemcpyDtoDAsync(address_of(dst), address_of(src), bytes, work.stream), "cuMemcpyDtoDAsync", index_);
     return;
   }
-  bool up = kind == CopyKind::HostToDevice, pinned = is_pinned(up ? src : dst, bytes);
-  if (!pinned && !stream) {
-    if (up) check(d.cuMemcpyHtoD(address_of(dst), src, bytes), "cuMemcpyHtoD", index_);
-    else check(d.cuMemcpyDtoH(dst, address_of(src), bytes), "cuMemcpyDtoH", index_);
+  const bool up = kind == CopyKind::HostToDevice, pinned = is_pinned(up ? src : dst, bytes);
+  if (!pinned && !s.handle && (up ? staging_.up(d, *this, dst, src, bytes) : staging_.down(d, *this, dst, src, bytes)))
     return;
+  CUstream stream;
+  {
+    Submission work(d, *this, s);
+    stream = work.stream;
+    if (up) check(d.cuMemcpyHtoDAsync(address_of(dst), src, bytes, stream), "cuMemcpyHtoDAsync", index_);
+    else check(d.cuMemcpyDtoHAsync(dst, address_of(src), bytes, stream), "cuMemcpyDtoHAsync", index_);
   }
-  if (up) check(d.cuMemcpyHtoDAsync(address_of(dst), src, bytes, stream), "cuMemcpyHtoDAsync", index_);
-  else check(d.cuMemcpyDtoHAsync(dst, address_of(src), bytes, stream), "cuMemcpyDtoHAsync", index_);
-  if (!pinned) check(d.cuStreamSynchronize(stream), "cuStreamSynchronize", index_);
+  if (!pinned) synchronize(Stream{stream});
+}
+
+void CudaDevice::copy_from(CudaDevice& other, void* dst, const void* src, size_t bytes) {
+  const Driver& d = driver();
+  // Once a pair: both the pool's blocks, and memory from elsewhere.
+  other.memory_.open_to(d, index_);
+  const uint64_t bit = uint64_t(1) << (other.index_ % 64);
+  if (!(peers_[other.index_ / 64].fetch_or(bit) & bit) && d.cuDeviceCanAccessPeer && d.cuCtxEnablePeerAccess) {
+    ContextScope here(d, context_);
+    CUdevice mine = 0, its = 0;
+    int can = 0;
+    if (d.cuDeviceGet(&mine, index_) == kSuccess && d.cuDeviceGet(&its, other.index_) == kSuccess &&
+        d.cuDeviceCanAccessPeer(&can, mine, its) == kSuccess && can)
+      d.cuCtxEnablePeerAccess(other.context_, 0);  // refused: enabled by somebody else already, or too many peers
+  }
+  Event ready = other.new_event(), done = new_event();
+  auto drop = [&] {
+    other.free_event(ready);
+    free_event(done);
+  };
+  try {
+    other.record(ready, {});
+    wait({}, ready);
+    {
+      Submission work(d, *this, {});
+      // Without peer access the driver takes the way through the host, in the same order.
+      if (d.cuMemcpyPeerAsync)
+        check(d.cuMemcpyPeerAsync(address_of(dst), context_, address_of(src), other.context_, bytes, work.stream),
+              "cuMemcpyPeerAsync", index_);
+      else check(d.cuMemcpyDtoDAsync(address_of(dst), address_of(src), bytes, work.stream), "cuMemcpyDtoDAsync", index_);
+    }
+    record(done, {});
+    other.wait({}, done);
+  } catch (...) {
+    drop();
+    throw;
+  }
+  drop();
 }
 
 void CudaDevice::fill(void* dst, const void* item, size_t item_bytes, int64_t count, Stream s) {
@@ -123,7 +163,6 @@ void CudaDevice::fill(void* dst, const void* item, size_t item_bytes, int64_t co
     fail("fill", "no such item size", std::to_string(item_bytes) + " bytes", "1, 2, 4, 8 or 16");
   if (count <= 0) return;
   const Driver& d = driver();
-  ContextScope here(d, context_);
   unsigned char bytes[16];
   std::memcpy(bytes, item, item_bytes);
   size_t n = static_cast<size_t>(count);
@@ -132,17 +171,16 @@ void CudaDevice::fill(void* dst, const void* item, size_t item_bytes, int64_t co
     item_bytes /= 2;
     n *= 2;
   }
-  CUstream stream = stream_of(s);
-  if (item_bytes == 1) {
-    check(d.cuMemsetD8Async(address_of(dst), bytes[0], n, stream), "cuMemsetD8Async", index_);
-  } else if (item_bytes == 2) {
-    unsigned short value;
-    std::memcpy(&value, bytes, 2);
-    check(d.cuMemsetD16Async(address_of(dst), value, n, stream), "cuMemsetD16Async", index_);
-  } else if (item_bytes == 4) {
-    unsigned value;
-    std::memcpy(&value, bytes, 4);
-    check(d.cuMemsetD32Async(address_of(dst), value, n, stream), "cuMemsetD32Async", index_);
+  if (item_bytes <= 4) {
+    unsigned value = 0;
+    std::memcpy(&value, bytes, item_bytes);
+    Submission work(d, *this, s);
+    if (item_bytes == 1)
+      check(d.cuMemsetD8Async(address_of(dst), bytes[0], n, work.stream), "cuMemsetD8Async", index_);
+    else if (item_bytes == 2)
+      check(d.cuMemsetD16Async(address_of(dst), static_cast<unsigned short>(value), n, work.stream), "cuMemsetD16Async", index_);
+    else
+      check(d.cuMemsetD32Async(address_of(dst), value, n, work.stream), "cuMemsetD32Async", index_);
   } else {
     DeviceKernel k = cuda_kernel(id(), kFillText, item_bytes == 8 ? "pd_fill8" : "pd_fill16");
     unsigned long long half[2];
@@ -161,8 +199,8 @@ void CudaDevice::fill(void* dst, const void* item, size_t item_bytes, int64_t co
 void CudaDevice::zero(void* dst, size_t bytes, Stream s) {
   if (bytes == 0) return;
   const Driver& d = driver();
-  ContextScope here(d, context_);
-  check(d.cuMemsetD8Async(address_of(dst), 0, bytes, stream_of(s)), "cuMemsetD8Async", index_);
+  Submission work(d, *this, s);
+  check(d.cuMemsetD8Async(address_of(dst), 0, bytes, work.stream), "cuMemsetD8Async", index_);
 }
 
 Stream CudaDevice::new_stream() {
@@ -197,14 +235,14 @@ void CudaDevice::free_event(Event e) noexcept {
 
 void CudaDevice::record(Event e, Stream s) {
   const Driver& d = driver();
-  ContextScope here(d, context_);
-  check(d.cuEventRecord(event(e), stream_of(s)), "cuEventRecord", index_);
+  Submission work(d, *this, s);
+  check(d.cuEventRecord(event(e), work.stream), "cuEventRecord", index_);
 }
 
 void CudaDevice::wait(Stream s, Event e) {
   const Driver& d = driver();
-  ContextScope here(d, context_);
-  check(d.cuStreamWaitEvent(stream_of(s), event(e), 0), "cuStreamWaitEvent", index_);
+  Submission work(d, *this, s);
+  check(d.cuStreamWaitEvent(work.stream, event(e), 0), "cuStreamWaitEvent", index_);
 }
 
 bool CudaDevice::done(Event e) {
@@ -233,7 +271,12 @@ void CudaDevice::synchronize(Event e) {
 void CudaDevice::synchronize(Stream s) {
   const Driver& d = driver();
   ContextScope here(d, context_);
-  check(d.cuStreamSynchronize(stream_of(s)), "cuStreamSynchronize", index_);
+  CUstream stream;
+  {
+    Submission work(d, *this, s);
+    stream = work.stream;
+  }
+  check(d.cuStreamSynchronize(stream), "cuStreamSynchronize", index_);
 }
 
 void CudaDevice::synchronize() {
@@ -246,10 +289,12 @@ void CudaDevice::launch(const DeviceKernel& k, const LaunchSize& size, void* con
   const uint32_t *g = size.grid, *b = size.block;
   if (g[0] == 0 || g[1] == 0 || g[2] == 0) return;
   const Driver& d = driver();
-  ContextScope here(d, context_);
-  CUresult result = d.cuLaunchKernel(static_cast<CUfunction>(k.entry), g[0], g[1], g[2], b[0], b[1], b[2],
-                                     static_cast<unsigned>(size.shared_bytes), stream_of(s),
-                                     const_cast<void**>(args), nullptr);
+  CUresult result;
+  {
+    Submission work(d, *this, s);
+    result = d.cuLaunchKernel(static_cast<CUfunction>(k.entry), g[0], g[1], g[2], b[0], b[1], b[2],
+                              static_cast<unsigned>(size.shared_bytes), work.stream, const_cast<void**>(args), nullptr);
+  }
   if (result == kSuccess) return;
   auto sizes = [](const uint32_t* n) {
     return "(" + std::to_string(n[0]) + ", " + std::to_string(n[1]) + ", " + std::to_string(n[2]) + ")";

@@ -2,6 +2,8 @@
 #pragma once
 #include "device/cuda/driver.h"
 #include "device/cuda/memory.h"
+#include "device/cuda/order.h"
+#include "device/cuda/staging.h"
 
 namespace pd::cuda {
 
@@ -40,12 +42,20 @@ class CudaDevice final : public Device {
 
   void launch(const DeviceKernel& k, const LaunchSize& size, void* const* args, Stream s) override;
 
+  // From another device's memory, after the work of both so far, and before their later work.
+  void copy_from(CudaDevice& other, void* dst, const void* src, size_t bytes);
+
   CUcontext context() const { return context_; }
+  StreamOrder& order() { return order_; }
+  MemoryPool& memory() { return memory_; }
 
  private:
   int index_;
   CUcontext context_;
   MemoryPool memory_;
+  StreamOrder order_;
+  Staging staging_;
+  std::atomic<uint64_t> peers_[2] = {};  // devices whose memory this one has asked to reach, a bit each
 };
 
 // The device, opened when first asked for.

@@ -132,6 +132,13 @@ const Driver* find_driver(std::string* why) noexcept {
   }
 }
 
+const Driver* opened_driver() noexcept {
+  const Opened* o = g_opened.load(std::memory_order_acquire);
+  return o && o->problem.empty() && !g_forked.load(std::memory_order_relaxed) ? &o->driver : nullptr;
+}
+
+std::atomic<CUcontext> g_default_context{nullptr};
+
 std::string describe(const Driver& d, CUresult result) {
   const char *name = nullptr, *text = nullptr;
   if (d.cuGetErrorName) d.cuGetErrorName(result, &name);

@@ -1,6 +1,7 @@
 // The CUDA driver, opened at run time: own declarations of the part of its documented ABI that pydiff uses, as a table
 // of function pointers, and how its errors are told.
 #pragma once
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -76,6 +77,9 @@ enum : int {
   kAccessReadWrite = 3,
 
   kStreamNonBlocking = 1,
+  kPerThreadStream = 2,  // as a handle; 0 and 1 are the default stream of all threads
+  kEventBlockingSync = 1,
+  kEventNoTiming = 2,
   kHostPortable = 1,
   kCaptureThreadLocal = 1,
 };
@@ -95,6 +99,7 @@ enum : int {
   X(cuDevicePrimaryCtxRetain, cuDevicePrimaryCtxRetain, (CUcontext*, CUdevice))                                       \
   X(cuCtxGetCurrent, cuCtxGetCurrent, (CUcontext*))                                                                   \
   X(cuCtxSetCurrent, cuCtxSetCurrent, (CUcontext))                                                                    \
+  X(cuCtxGetDevice, cuCtxGetDevice, (CUdevice*))                                                                      \
   X(cuCtxSynchronize, cuCtxSynchronize, ())                                                                           \
   X(cuModuleLoadData, cuModuleLoadData, (CUmodule*, const void* image))                                               \
   X(cuModuleGetFunction, cuModuleGetFunction, (CUfunction*, CUmodule, const char* name))                              \
@@ -123,6 +128,8 @@ enum : int {
   X(cuStreamCreate, cuStreamCreate, (CUstream*, unsigned flags))                                                      \
   X(cuStreamDestroy, cuStreamDestroy_v2, (CUstream))                                                                  \
   X(cuStreamSynchronize, cuStreamSynchronize, (CUstream))                                                             \
+  X(cuStreamQuery, cuStreamQuery, (CUstream))                                                                         \
+  X(cuStreamGetCtx, cuStreamGetCtx, (CUstream, CUcontext*))                                                           \
   X(cuStreamWaitEvent, cuStreamWaitEvent, (CUstream, CUevent, unsigned flags))                                        \
   X(cuEventCreate, cuEventCreate, (CUevent*, unsigned flags))                                                         \
   X(cuEventDestroy, cuEventDestroy_v2, (CUevent))                                                                     \
@@ -135,7 +142,9 @@ enum : int {
 #define PD_CUDA_DRIVER_OPTIONAL(X)                                                                                    \
   X(cuDeviceCanAccessPeer, cuDeviceCanAccessPeer, (int* can, CUdevice from, CUdevice to))                             \
   X(cuMemPoolSetAccess, cuMemPoolSetAccess, (CUmemoryPool, const CUmemAccessDesc*, size_t count))                     \
-  X(cuMemcpyAsync, cuMemcpyAsync, (CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream))                         \
+  X(cuCtxEnablePeerAccess, cuCtxEnablePeerAccess, (CUcontext, unsigned flags))                                        \
+  X(cuMemcpyPeerAsync, cuMemcpyPeerAsync,                                                                             \
+    (CUdeviceptr to, CUcontext to_context, CUdeviceptr from, CUcontext from_context, size_t bytes, CUstream))         \
   X(cuStreamBeginCapture, cuStreamBeginCapture_v2, (CUstream, int mode))                                              \
   X(cuStreamEndCapture, cuStreamEndCapture, (CUstream, CUgraph*))                                                     \
   X(cuGraphInstantiate, cuGraphInstantiateWithFlags, (CUgraphExec*, CUgraph, unsigned long long flags))               \
@@ -158,6 +167,8 @@ struct Driver {
 const Driver& driver();
 // The same without an Error: null where there is none. `why` gets the Error's text.
 const Driver* find_driver(std::string* why = nullptr) noexcept;
+// The driver where a call before has opened it, else null.
+const Driver* opened_driver() noexcept;
 
 // Raises the Error of a failed call; `where` is "cuda:0", a kernel's name or the like.
 [[noreturn]] void raise(CUresult result, const char* call, const std::string& where);
@@ -169,19 +180,22 @@ std::string describe(const Driver& d, CUresult result);
 // "13.0" of 13000
 std::string version_text(int version);
 
-// A context made current on this thread, and the one that was current before given back at the end of the scope: other
-// libraries' choice of device is left alone. A failure shows in the next call.
+// The context that a thread without a current one stands in: device 0's, once that is open.
+extern std::atomic<CUcontext> g_default_context;
+
+// A context made current on this thread, and the one that was current before given back at the end of the scope: the
+// thread's choice of device, which is other libraries' too, is left alone. A failure shows in the next call.
 class ContextScope {
  public:
   ContextScope(const Driver& d, CUcontext context) noexcept : driver_(d) {
-    CUcontext now = nullptr;
-    d.cuCtxGetCurrent(&now);
-    if (now == context) return;
-    before_ = now;
+    d.cuCtxGetCurrent(&before_);
+    if (before_ == context) return;
     d.cuCtxSetCurrent(context);
+    // No current context and that of device 0 mean the same device: it stays, and the next scope has nothing to do.
+    changed_ = before_ || context != g_default_context.load(std::memory_order_relaxed);
   }
   ~ContextScope() {
-    if (before_) driver_.cuCtxSetCurrent(before_);
+    if (changed_) driver_.cuCtxSetCurrent(before_);
   }
   ContextScope(const ContextScope&) = delete;
   ContextScope& operator=(const ContextScope&) = delete;
@@ -189,6 +203,7 @@ class ContextScope {
  private:
   const Driver& driver_;
   CUcontext before_ = nullptr;
+  bool changed_ = false;
 };
 
 // PYDIFF_DEBUG, and a line on standard error where it is at least `level`.

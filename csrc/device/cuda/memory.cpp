@@ -57,16 +57,18 @@ MemoryPool::MemoryPool(const Driver& d, int index) : index_(index) {
   check(d.cuMemPoolCreate(&pool_, &props), "cuMemPoolCreate", index);
   uint64_t everything = UINT64_MAX;
   check(d.cuMemPoolSetAttribute(pool_, kPoolReleaseThreshold, &everything), "cuMemPoolSetAttribute", index);
+}
 
+void MemoryPool::open_to(const Driver& d, int peer) {
+  const uint64_t bit = uint64_t(1) << (peer % 64);
+  if (open_to_[peer / 64].fetch_or(bit) & bit) return;
   if (!d.cuDeviceCanAccessPeer || !d.cuMemPoolSetAccess) return;
-  for (int other = 0; other < static_cast<int>(d.devices.size()); ++other) {
-    CUdevice peer = 0;
-    int can = 0;
-    if (other == index || d.cuDeviceGet(&peer, other) != kSuccess) continue;
-    if (d.cuDeviceCanAccessPeer(&can, peer, device) != kSuccess || !can) continue;
-    CUmemAccessDesc access = {{kLocationDevice, peer}, kAccessReadWrite};
-    d.cuMemPoolSetAccess(pool_, &access, 1);  // without it copies between the devices go through the host
-  }
+  CUdevice mine = 0, other = 0;
+  int can = 0;
+  if (d.cuDeviceGet(&mine, index_) != kSuccess || d.cuDeviceGet(&other, peer) != kSuccess) return;
+  if (d.cuDeviceCanAccessPeer(&can, other, mine) != kSuccess || !can) return;
+  CUmemAccessDesc access = {{kLocationDevice, other}, kAccessReadWrite};
+  d.cuMemPoolSetAccess(pool_, &access, 1);  // without it copies between the devices go through the host
 }
 
 void* MemoryPool::allocate(const Driver& d, size_t bytes, CUstream s) {

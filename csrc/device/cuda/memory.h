@@ -2,6 +2,7 @@
 #pragma once
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <string>
 
 #include "device/cuda/driver.h"
@@ -12,8 +13,9 @@ namespace pd::cuda {
 // in the order of streams. The device's context must be current; every function may be called from any thread.
 class MemoryPool {
  public:
-  // Also opens the pool's blocks to every device that can reach this one.
   MemoryPool(const Driver& d, int index);
+  // Opens the pool's blocks to another device, where that can reach this one; once a device.
+  void open_to(const Driver& d, int peer);
 
   // Never null. Out of memory: waits for what is running, gives the cache back, tries once more, then an Error.
   void* allocate(const Driver& d, size_t bytes, CUstream s);
@@ -27,6 +29,7 @@ class MemoryPool {
 
   CUmemoryPool pool_ = nullptr;
   int index_;
+  std::atomic<uint64_t> open_to_[2] = {};  // a bit a device
   std::atomic<size_t> live_{0}, peak_{0};
   std::atomic<int64_t> allocations_{0}, live_blocks_{0};
 };
