@@ -95,5 +95,19 @@ def foreach(name, update, lists, scalars=()):
 
 # ---- the service that compiles, and the end: no thread and no callback outlives Python
 
+
+
+def _tell_late_errors():
+    """An index error of a device that nothing waited for is told at last."""
+    while True:
+        try:
+            return _C.check_errors(True)
+        except IndexError as error:
+            print(f"pydiff: an error that was not raised before the end: IndexError: {error}", file=sys.stderr)
+        except RuntimeError:  # a forked process, or a device that is lost
+            return
+
+
+atexit.register(_tell_late_errors)
 atexit.register(_C.shutdown_pool)  # runs after the service has stopped
 _jit.install(_C)

@@ -132,6 +132,7 @@ class Event:
         """Wait until the work before it is done."""
         if self._handle is not None:
             _C.cuda_synchronize_event(self._index, self._handle)
+            _C.check_errors()
 
     def elapsed_time(self, end_event):
         """Milliseconds between this event and a later one of the same device; both are done."""
@@ -187,6 +188,7 @@ class _AnyStream:
         flush()
         _C.cuda_let_follow(self._index, self._handle)
         _C.cuda_synchronize_stream(self._index, self._handle)
+        _C.check_errors()
 
     def record_event(self, event=None):
         """Record an event on this stream (a new one where none is given); returns it."""

@@ -16,6 +16,7 @@ struct Buffer {
   std::atomic<int32_t> refs;
   void (*release)(void* owner);  // external only; called once, on whichever thread drops the last reference
   void* owner;
+  uint64_t suspect = 0;  // the run that may turn out to have failed while it computed this (exec/late_errors.h); 0: none
 };
 
 // 64-byte aligned, one reference, contents unspecified.

@@ -8,6 +8,7 @@
 #include <new>
 #include <unordered_map>
 
+#include "exec/late_errors.h"
 #include "exec/plan.h"
 #include "exec/stats.h"
 #include "ops/loops.h"
@@ -402,6 +403,7 @@ std::string where(const Work& w, int origin) {
 }
 
 void run(Work& w) {
+  check_operands(w.leaves);
   auto it = cache().find(w.key);
   if (it == cache().end()) {
     Cached c = make_plan(w, w.order[0]->device);
@@ -444,6 +446,10 @@ void run(Work& w) {
   }
   if (error.raised) g_exec.raise(error.raised, "[" + error.text + "] raised by its cpu function" + where(w, error.origin));
   if (!error.text.empty()) throw Error(ErrorKind::Index, error.text + where(w, error.origin));
+  if (error.late) keep_lines(error.late, w.order);
+  if (const uint64_t suspect = suspect_of(w.leaves, error.late))
+    for (size_t k = 0; k < n; ++k)
+      if (results[k]) results[k]->suspect = suspect;
   for (size_t k = 0; k < n; ++k) {
     if (plan->outputs[k].fresh) continue;
     int slot = plan->outputs[k].slot;
@@ -479,6 +485,7 @@ void evaluate_with(const std::vector<Value*>& roots, bool store_all) {
     return evaluate_with(others, store_all);
   }
   Turn turn;
+  if (roots[0]->device.kind != DeviceKind::Cpu) raise_late_errors();
   // `hold` adds references that are nobody's: they do not make a value wanted.
   for (Value* r : roots) --r->refs;
   Work w;

@@ -1,7 +1,7 @@
-// A plan's steps on a CUDA device: everything is given to the stream in order, nothing is waited for but the errors
-// that only the run can find.
+// A plan's steps on a CUDA device: everything is given to the stream in order, and nothing is waited for.
 #include "device/cuda/cuda.h"
 #include "device/device.h"
+#include "exec/late_errors.h"
 #include "exec/plan.h"
 #include "exec/stats.h"
 #include "kernels/cuda/matmul.h"
@@ -77,18 +77,6 @@ NativeArgs arguments(const NativeStep& s, void* const* slots, std::vector<const 
   return {s.op, static_cast<int>(s.in.size()), s.specs.data(), in.data(), &s.out_spec, slots[s.out], &s.attrs};
 }
 
-// The first error of the plan, in the order of its steps.
-void find_error(const Plan& plan, void* const* slots, const int64_t* cells, NativeError& error) {
-  for (const Step& s : plan.steps) {
-    if (!s.native || s.native->error < 0) continue;
-    std::vector<const void*> in;
-    const NativeArgs a = arguments(*s.native, slots, in);
-    error.text = cuda_native_error(a, cells + s.native->error * kErrorCells);
-    error.origin = s.native->origin;
-    if (!error.text.empty()) return;
-  }
-}
-
 }  // namespace
 
 void run_cuda_steps(Plan& plan, void* const* slots, NativeError& error) {
@@ -114,11 +102,7 @@ void run_cuda_steps(Plan& plan, void* const* slots, NativeError& error) {
       ++stats().natives;
     }
   }
-  if (!bytes) return;
-  std::vector<int64_t> found(bytes / sizeof(int64_t));
-  device.copy(found.data(), cells->data, bytes, CopyKind::DeviceToHost);
-  device.synchronize(Stream{});
-  find_error(plan, slots, found.data(), error);
+  if (bytes) error.late = watch_errors(plan, static_cast<const int64_t*>(cells->data));
 }
 
 }  // namespace pd

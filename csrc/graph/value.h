@@ -88,6 +88,7 @@ struct Extra {
 // Where the user is, for what only the run can find wrong; python/ fills it. `code` is owned.
 struct LocationHooks {
   void (*locate)(void** code, int32_t* offset) = nullptr;
+  void (*keep)(void* code) = nullptr;  // one more owner
   void (*drop)(void* code) = nullptr;
   std::string (*describe)(void* code, int32_t offset) = nullptr;  // "train.py:12"
 };

@@ -24,6 +24,7 @@ struct NativeError {
   int origin = -1;   // the step's node, by its place in the evaluation; set by the executor
   std::string text;  // "[gather] index out of range; got 7 for an axis of size 5; try …"
   std::exception_ptr raised;  // what a function of the host raised; `text` then is its operation's name
+  uint64_t late = 0;  // the number of a run whose errors are known later (exec/late_errors.h)
 };
 
 using NativeFn = void (*)(const NativeArgs& a, NativeError& error);

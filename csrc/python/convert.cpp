@@ -6,6 +6,7 @@
 
 #include "device/cuda/streams.h"
 #include "device/device.h"
+#include "exec/late_errors.h"
 #include "graph/op_traits.h"
 #include "ops/loops.h"
 #include "python/args.h"
@@ -239,6 +240,7 @@ Var from_data(const char* op, PyObject* data, const DType* dtype, DeviceId dev) 
       if (v.device().kind == DeviceKind::Cuda && dev.kind == DeviceKind::Cuda && !v.v->is_scalar()) {
         BufferRef b = BufferRef::adopt(new_buffer(dev, bytes_of(there)));
         cuda_copy_between(dev, b->data, v.device(), v.v->buffer->data, bytes_of(there));
+        b->suspect = v.v->buffer->suspect;
         return Var(make_leaf(there, b.get()));
       }
       v = to_device(there, host_buffer(op, v));
@@ -296,6 +298,7 @@ BufferRef host_buffer(const char* op, const Var& v) {
   BufferRef host = BufferRef::adopt(new_buffer(DeviceId{}, bytes_of(v.v->spec())));
   Device& d = device(v.device());
   d.copy(host->data, v.v->buffer->data, bytes_of(v.v->spec()), CopyKind::DeviceToHost);  // waits for what it reads
+  check_buffer(v.v->buffer);
   return host;
 }
 

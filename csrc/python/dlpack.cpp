@@ -4,6 +4,7 @@
 
 #include "device/cuda/streams.h"
 #include "device/device.h"
+#include "exec/late_errors.h"
 #include "python/args.h"
 #include "python/convert.h"
 #include "python/dlpack.h"
@@ -108,7 +109,10 @@ BufferRef copy_of(const BufferRef& b) {
 BufferRef memory_of(const char* op, const Var& v) {
   if (v.device().kind == DeviceKind::Cpu) return host_buffer(op, v);
   ensure(op, v);
-  if (!v.v->is_scalar()) return BufferRef(v.v->buffer);
+  if (!v.v->is_scalar()) {
+    check_buffer(v.v->buffer, true);  // nobody outside would be told later
+    return BufferRef(v.v->buffer);
+  }
   const bool f = is_floating(v.dtype());
   return BufferRef(scalar_leaf(v.dtype(), f ? v.v->num.f : 0, f ? 0 : v.v->num.i, v.device()).v->buffer);
 }

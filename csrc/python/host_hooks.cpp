@@ -72,6 +72,7 @@ void locate(void** code, int32_t* offset) {
   }
 }
 
+void keep(void* code) { Py_INCREF(static_cast<PyObject*>(code)); }
 void drop(void* code) { Py_DECREF(static_cast<PyObject*>(code)); }
 
 std::string describe(void* code, int32_t offset) {
@@ -87,6 +88,7 @@ void install_host_hooks() {
   g_exec.lock = lock;
   g_exec.raise = raise_with_note;
   g_location.locate = locate;
+  g_location.keep = keep;
   g_location.drop = drop;
   g_location.describe = describe;
 }

@@ -4,6 +4,7 @@
 #include "device/cpu/allocator.h"
 #include "device/cpu/pool.h"
 #include "device/device.h"
+#include "exec/late_errors.h"
 #include "kernels/cpu/blas.h"
 #include "python/args.h"
 #include "python/convert.h"
@@ -190,7 +191,10 @@ void bind_machine(py::module_& m) {
   m.def("synchronize", [](const py::object& dev) {
     flush();
     device(device_arg(dev.ptr())).synchronize();
+    raise_late_errors();
   }, py::arg("device") = py::none());
+  m.def("late_error_count", late_error_count);
+  m.def("check_errors", raise_late_errors, py::arg("wait") = false, "Raises an error of a device that nobody was told yet.");
 }
 
 }  // namespace
