@@ -56,15 +56,15 @@ def launch(library, small):
     return ring_of(library, lambda: (x + 1.0,))
 
 
-def order(small):
-    return 64 if small else 8192
+def order(small, n=8192):
+    return 64 if small else n
 
 
-def product(prepare):
+def product(prepare, size=8192):
     """Square matrix product. The first rows are what is checked."""
 
     def make(library, small):
-        n = order(small)
+        n = order(small, size)
         a, b = (prepare(library, library.tensor(normal(n, n, seed=seed))) for seed in (1, 2))
         last = [None]
 
@@ -82,9 +82,9 @@ def product(prepare):
     return make
 
 
-def product_rows(rounded):
+def product_rows(rounded, size=8192):
     def rows(small):
-        n = order(small)
+        n = order(small, size)
         return [rounded(normal(n, n, seed=1)[:32]).astype(np.float64) @ rounded(normal(n, n, seed=2))]
 
     return rows
@@ -112,10 +112,17 @@ def with_bfloat16(library, t):
     return library.bfloat16(t)
 
 
-def gemm(name, what, prepare, rounded=lambda x: x, tolerance=1e-5):
+def with_own_kernel(library, t):
+    """bfloat16, and pydiff multiplies by its own kernel; PyTorch's cuBLAS is what that is a share of."""
+    if library.label == "pydiff":
+        library.module._C.cuda_own_gemm(True)
+    return with_bfloat16(library, t)
+
+
+def gemm(name, what, prepare, rounded=lambda x: x, tolerance=1e-5, size=8192, aim=0.95):
     return Workload(
-        name, f"{what}, {order(False)}³", product(prepare), reference=product_rows(rounded), tolerance=tolerance,
-        flops=lambda small: 2 * order(small) ** 3, bytes=None, ceiling="gemm", aims=(Aim("PyTorch eager", 0.95),),
+        name, f"{what}, {size}³", product(prepare, size), reference=product_rows(rounded, size), tolerance=tolerance,
+        flops=lambda small: 2 * order(small, size) ** 3, bytes=None, ceiling="gemm", aims=(Aim("PyTorch eager", aim),),
     )
 
 
@@ -220,6 +227,10 @@ WORKLOADS = [
     ),
     Workload("launch", "x + 1 on 64 floats, computed at once", launch),
     gemm("matmul_bf16", "bfloat16 product", with_bfloat16, to_bfloat16, 1e-2),
+    *(
+        gemm(f"matmul_bf16_own_{n}", "bfloat16 product by the own kernel", with_own_kernel, to_bfloat16, 1e-2, n, 0.6)
+        for n in (8192, 4096, 2048, 1024)
+    ),
     Workload(
         "gelu", "0.5·x·(1 + tanh(0.79788·(x + 0.044715·x³))), 64 Mi floats", gelu, ceiling="copy", aims=OF_COPY,
         bytes=times4(lambda small: 2 * elements(small)), variants={"PyTorch's own gelu": gelu_built_in}, compiles=True,

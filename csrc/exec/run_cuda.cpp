@@ -5,6 +5,7 @@
 #include "exec/plan.h"
 #include "exec/stats.h"
 #include "kernels/cuda/matmul.h"
+#include "kernels/cuda/tiled_gemm.h"
 
 namespace pd {
 
@@ -60,13 +61,25 @@ void run_fused(FusedStep& s, void* const* slots, Device& device) {
   stats().instructions += s.instructions;
 }
 
+// By pydiff's own kernel, where it is asked for and serves.
+bool run_tiled(const MatmulStep& s, const void* a, const void* b, void* c, DeviceId device) {
+  if (!cuda_own_gemm()) return false;
+  TiledGemm g;
+  g.type = g.out = s.type;
+  g.trans_a = s.ta, g.trans_b = s.tb;
+  g.m = s.m, g.n = s.n, g.k = s.k, g.lda = s.lda, g.ldb = s.ldb, g.ldc = s.n;
+  g.batch = s.batch, g.stride_a = s.sa, g.stride_b = s.sb, g.stride_c = s.m * s.n;
+  g.a = a, g.b = b, g.c = c;
+  return cuda_tiled_gemm(pd::device(device), g, Stream{});
+}
+
 void run_matmul(const MatmulStep& s, void* const* slots, DeviceId device) {
   const int64_t item = static_cast<int64_t>(size_of(s.type));
   const char *a = static_cast<const char*>(slots[s.a]) + s.oa * item, *b = static_cast<const char*>(slots[s.b]) + s.ob * item;
   if (!is_floating(s.type))
     cuda_integer_gemm(pd::device(device), s.type, s.ta, s.tb, s.m, s.n, s.k, a, s.lda, b, s.ldb, slots[s.out], s.batch,
                       s.sa, s.sb, Stream{});
-  else
+  else if (!run_tiled(s, a, b, slots[s.out], device))
     cuda_gemm(device, s.type, s.ta, s.tb, s.m, s.n, s.k, a, s.lda, b, s.ldb, slots[s.out], s.n, false, s.batch, s.sa, s.sb,
             s.m * s.n, Stream{});
   ++stats().natives;

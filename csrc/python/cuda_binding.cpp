@@ -4,6 +4,7 @@
 #include "device/cuda/cuda.h"
 #include "device/cuda/prelude.h"
 #include "exec/exec.h"
+#include "kernels/cuda/gemm_timing.h"
 #include "kernels/cuda/native_cuda.h"
 #include "python/args.h"
 
@@ -54,6 +55,26 @@ void bind_cuda(py::module_& m) {
     if (given(o.ptr())) cuda_allow_tf32() = o.cast<bool>();
     return before;
   }, py::arg("allow") = py::none());
+  m.def("cuda_own_gemm", [](const py::object& o) {
+    bool before = cuda_own_gemm();
+    if (given(o.ptr())) cuda_own_gemm() = o.cast<bool>();
+    return before;
+  }, py::arg("on") = py::none());
+  // {name: milliseconds} of cuBLAS, of what the table takes, and of each tile; see kernels/cuda/gemm_timing.h.
+  m.def("cuda_gemm_times", [](int index, const std::string& dtype, bool trans_a, bool trans_b, int64_t rows, int64_t cols,
+                              int64_t depth, double seconds) {
+    DType t;
+    if (!dtype_from_name(dtype.c_str(), t)) fail("cuda_gemm_times", "no such dtype", dtype, "bfloat16");
+    std::vector<std::pair<std::string, double>> times;
+    {
+      py::gil_scoped_release free;
+      times = cuda_gemm_times({DeviceKind::Cuda, static_cast<int8_t>(index)}, t, trans_a, trans_b, rows, cols, depth, seconds);
+    }
+    py::dict out;
+    for (const auto& [name, milliseconds] : times) out[py::str(name)] = milliseconds;
+    return out;
+  }, py::arg("index"), py::arg("dtype"), py::arg("trans_a"), py::arg("trans_b"), py::arg("rows"), py::arg("cols"),
+        py::arg("depth"), py::arg("seconds"));
   m.def("deterministic", [](const py::object& o) {
     bool before = cuda_deterministic();
     if (given(o.ptr())) cuda_deterministic() = o.cast<bool>();

@@ -30,7 +30,8 @@ SOURCES = [
     *sorted((CSRC / "device/cuda").glob("*.cpp")),
     CSRC / "kernels/native.cpp",
     *(CSRC / f"kernels/cpu/{name}.cpp" for name in ("index", "arg_reduce", "scan", "join")),
-    *(CSRC / f"kernels/cuda/{name}.cpp" for name in "native_cuda launch arg_reduce scan join index sort matmul".split()),
+    *(CSRC / f"kernels/cuda/{name}.cpp" for name in "native_cuda launch arg_reduce scan join index sort matmul tiled_gemm".split()),
+    CSRC / "fuse/cuda/expr_text.cpp",
 ]
 FLAGS = ["-std=c++17", "-O1", "-fPIC", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-pthread"]
 ORDERS = ["forward", "reverse", "shuffle"]

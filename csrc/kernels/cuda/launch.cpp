@@ -46,6 +46,11 @@ Head& Head::flag(const char* name, bool value) {
   return *this;
 }
 
+Head& Head::code(const std::string& lines) {
+  text_.append(lines);
+  return *this;
+}
+
 const char* word_type(int64_t bytes) {
   switch (bytes) {
     case 1: return "u8";
@@ -98,7 +103,8 @@ std::unordered_map<std::string, DeviceKernel>& kernels() {
   return *table;
 }
 
-DeviceKernel kernel_of(DeviceId device, Compose compose, const Head& head, const char* function) {
+DeviceKernel kernel_of(DeviceId device, Compose compose, const Head& head, const char* function,
+                       size_t dynamic_shared_bytes) {
   std::string key = head.text();
   key.append(function).push_back(static_cast<char>(device.index));
   key.append(reinterpret_cast<const char*>(&compose), sizeof(compose));
@@ -107,7 +113,7 @@ DeviceKernel kernel_of(DeviceId device, Compose compose, const Head& head, const
     auto found = kernels().find(key);
     if (found != kernels().end()) return found->second;
   }
-  DeviceKernel k = cuda_kernel(device, compose(head), function);
+  DeviceKernel k = cuda_kernel(device, compose(head), function, dynamic_shared_bytes);
   std::lock_guard<std::mutex> hold(g_mutex);
   return kernels().emplace(std::move(key), k).first->second;
 }
@@ -115,14 +121,16 @@ DeviceKernel kernel_of(DeviceId device, Compose compose, const Head& head, const
 }  // namespace
 
 void launch(const CudaNativeContext& c, Compose compose, const Head& head, const char* function, uint32_t blocks,
-            std::initializer_list<const void*> params, uint32_t blocks_y, uint32_t threads) {
+            std::initializer_list<const void*> params, uint32_t blocks_y, uint32_t threads,
+            size_t dynamic_shared_bytes) {
   void* args[16];
   std::transform(params.begin(), params.end(), args, [](const void* p) { return const_cast<void*>(p); });
   LaunchSize size;
   size.grid[0] = blocks;
   size.grid[1] = blocks_y;
   size.block[0] = threads;
-  c.device.launch(kernel_of(c.device.id(), compose, head, function), size, args, c.stream);
+  size.shared_bytes = dynamic_shared_bytes;
+  c.device.launch(kernel_of(c.device.id(), compose, head, function, dynamic_shared_bytes), size, args, c.stream);
 }
 
 void copy_operand(const NativeArgs& a, const CudaNativeContext& c) {

@@ -28,6 +28,7 @@ void add_join_texts(Texts& out);
 void add_index_texts(Texts& out);
 void add_scan_texts(Texts& out);
 void add_matmul_texts(Texts& out);
+void add_tiled_gemm_texts(Texts& out);
 
 // ---- errors: cell 0 is one of these, then index and axis size of a fault, its place, and a lock
 
@@ -46,6 +47,7 @@ class Head {
   Head& type(const char* name, const char* what);
   Head& number(const char* name, int64_t value);
   Head& flag(const char* name, bool value);
+  Head& code(const std::string& lines);  // last: what is neither
   const std::string& text() const { return text_; }
 
  private:
@@ -86,7 +88,8 @@ class Fields {
 
 // Parameters are given by address. An int64_t stands for a 32-bit parameter too: its low half comes first.
 void launch(const CudaNativeContext& c, Compose compose, const Head& head, const char* function, uint32_t blocks,
-            std::initializer_list<const void*> params, uint32_t blocks_y = 1, uint32_t threads = kThreads);
+            std::initializer_list<const void*> params, uint32_t blocks_y = 1, uint32_t threads = kThreads,
+            size_t dynamic_shared_bytes = 0);
 
 // Memory of the device until the end of the scope, on the context's stream.
 class Scratch {

@@ -64,6 +64,7 @@ std::vector<CudaNativeText> cuda_native_texts() {
   cuda::add_index_texts(out);
   cuda::add_scan_texts(out);
   cuda::add_matmul_texts(out);
+  cuda::add_tiled_gemm_texts(out);
   return out;
 }
 
