@@ -168,9 +168,6 @@ std::string combine(ReduceKind k, DType t, const std::string& acc, const std::st
 
 std::string identity(ReduceKind k, DType t) { return literal(t, identity_bits(k, t)); }
 
-namespace {
-
-// Statements that compute the tree.
 std::string print_tree(const ExprTree& tree, const std::vector<std::string>& in, const char* indent, int* next,
                        std::string& out) {
   std::vector<std::string> name(tree.nodes.size());
@@ -228,8 +225,6 @@ std::string print_tree(const ExprTree& tree, const std::vector<std::string>& in,
   }
   return name[static_cast<size_t>(tree.result)];
 }
-
-}  // namespace
 
 const std::string& value_helpers() {
   static const std::string all = [] {

@@ -22,5 +22,8 @@ std::string identity(ReduceKind k, DType t);
 // name of the result. `next` numbers names.
 std::string print_op(OpId op, DType type, DType result, const std::vector<std::string>& in, const char* indent, int* next,
                      std::string& out);
+// The same of an expression tree.
+std::string print_tree(const ExprTree& tree, const std::vector<std::string>& in, const char* indent, int* next,
+                       std::string& out);
 
 }  // namespace pd::cuda
