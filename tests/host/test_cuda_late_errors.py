@@ -1,6 +1,12 @@
 """Index errors on a device, which nobody waits for: who is told, when, and which values raise. On late streams."""
 
-from test_cuda_streams import run
+import textwrap
+
+import pytest
+
+from late_streams import run
+
+pytest.importorskip("pydiff")
 
 BAD = """
 def bad(offset=9):
@@ -22,8 +28,6 @@ def raises(offset=9):
 
 
 def check(body, **variables):
-    import textwrap
-
     source = textwrap.dedent(BAD) + textwrap.dedent(body)
     return run(f"SOURCE = {source!r}\nexec(compile(SOURCE, '<string>', 'exec'), globals())\n", **variables)
 
