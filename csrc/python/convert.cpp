@@ -295,14 +295,21 @@ BufferRef host_buffer(const char* op, const Var& v) {
     return BufferRef(leaf.v->buffer);
   }
   if (v.device().kind == DeviceKind::Cpu) return BufferRef(v.v->buffer);
-  BufferRef host = BufferRef::adopt(new_buffer(DeviceId{}, bytes_of(v.v->spec())));
-  Device& d = device(v.device());
-  d.copy(host->data, v.v->buffer->data, bytes_of(v.v->spec()), CopyKind::DeviceToHost);  // waits for what it reads
-  check_buffer(v.v->buffer);
+  // Another thread may give the tensor another value meanwhile.
+  const BufferRef there(v.v->buffer);
+  const size_t bytes = bytes_of(v.v->spec());
+  BufferRef host = BufferRef::adopt(new_buffer(DeviceId{}, bytes));
+  Device& d = device(there->device);
+  {
+    WithoutGil free;
+    d.copy(host->data, there->data, bytes, CopyKind::DeviceToHost);  // waits for what it reads
+  }
+  check_buffer(there.get());
   return host;
 }
 
-py::object item(const char* op, const Var& v) {
+py::object item(const char* op, const Var& given) {
+  const Var v = given;
   if (v.v->size() != 1)
     fail(op, "only a tensor of one element is a Python number", to_string(v.shape()), ".tolist()", ErrorKind::Runtime);
   BufferRef b = host_buffer(op, v);
@@ -323,7 +330,8 @@ py::object item(const char* op, const Var& v) {
   }
 }
 
-py::object to_numpy(const char* op, const Var& v) {
+py::object to_numpy(const char* op, const Var& given) {
+  const Var v = given;
   BufferRef b = host_buffer(op, v);
   std::vector<py::ssize_t> shape(v.shape().begin(), v.shape().end()), strides;
   for (int64_t st : contiguous_strides(v.shape()))

@@ -190,7 +190,11 @@ void bind_machine(py::module_& m) {
   m.def("empty_cache", [](const py::object& dev) { device(device_arg(dev.ptr())).empty_cache(); }, py::arg("device") = py::none());
   m.def("synchronize", [](const py::object& dev) {
     flush();
-    device(device_arg(dev.ptr())).synchronize();
+    Device& d = device(device_arg(dev.ptr()));
+    {
+      WithoutGil free;
+      d.synchronize();
+    }
     raise_late_errors();
   }, py::arg("device") = py::none());
   m.def("late_error_count", late_error_count);

@@ -1,12 +1,12 @@
 // What pydiff/_streams.py is made of: the calling thread's CUDA device and streams, and events.
 #include "device/cuda/streams.h"
 #include "python/args.h"
+#include "python/convert.h"
 
 namespace pd {
 namespace binding {
 
 void bind_streams(py::module_& m) {
-  const py::call_guard<py::gil_scoped_release> waits;
   m.def("cuda_current_device", cuda_current_device, py::arg("open") = true);
   m.def("cuda_set_current_device", cuda_set_current_device);
   m.def("cuda_current_stream", cuda_current_stream);
@@ -17,7 +17,10 @@ void bind_streams(py::module_& m) {
   m.def("cuda_new_stream", cuda_new_stream);
   m.def("cuda_free_stream", cuda_free_stream);
   m.def("cuda_stream_done", cuda_stream_done);
-  m.def("cuda_synchronize_stream", cuda_synchronize_stream, waits);
+  m.def("cuda_synchronize_stream", [](int index, CudaStream s) {
+    WithoutGil free;
+    cuda_synchronize_stream(index, s);
+  });
   m.def("cuda_new_event", cuda_new_event);
   m.def("cuda_free_event", cuda_free_event);
   m.def("cuda_record_event", cuda_record_event);
@@ -26,8 +29,9 @@ void bind_streams(py::module_& m) {
     return device({DeviceKind::Cuda, static_cast<int8_t>(index)}).done({reinterpret_cast<void*>(e)});
   });
   m.def("cuda_synchronize_event", [](int index, CudaEvent e) {
+    WithoutGil free;
     device({DeviceKind::Cuda, static_cast<int8_t>(index)}).synchronize(Event{reinterpret_cast<void*>(e)});
-  }, waits);
+  });
   m.def("cuda_elapsed", [](int index, CudaEvent begin, CudaEvent end) {
     return device({DeviceKind::Cuda, static_cast<int8_t>(index)})
         .milliseconds({reinterpret_cast<void*>(begin)}, {reinterpret_cast<void*>(end)});

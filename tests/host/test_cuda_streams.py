@@ -343,3 +343,29 @@ def test_results_depend_on_no_order_unless_allowed():
     """,
         PYDIFF_CUDA_HOST_ORDER="shuffle:3",
     )
+
+
+def test_other_threads_go_on_while_a_device_is_waited_for():
+    """The stream sleeps in C; a thread of Python counts meanwhile."""
+    run("""
+    import time
+    count, stop = 0, False
+    def counting():
+        global count
+        while not stop:
+            count += 1
+            time.sleep(0.001)
+    thread = threading.Thread(target=counting)
+    thread.start()
+    sleep = ctypes.CDLL(None).usleep
+    x = pd.ones(3, device="cuda") * 2
+    pd._C.evaluate([x])
+    event = cuda.Event()
+    for wait in (x.numpy, cuda.synchronize, cuda.current_stream().synchronize, lambda: (event.record(), event.synchronize())):
+        call("cuLaunchHostFunc", None, sleep, 200_000)
+        before = count
+        wait()
+        assert count - before > 20, (wait, count - before)
+    stop = True
+    thread.join()
+    """)
