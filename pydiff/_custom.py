@@ -1,7 +1,7 @@
 """`pydiff.custom_op`: an operation of one's own, with a kernel for each device.
 
-A call records one node of the graph. What a plan needs to run it is fixed then, once for each kind of operands: shapes of
-the results, the compiled kernel, its launch. The rules for derivatives and batches are called when they are needed.
+A call records one node of the graph. What a plan needs to run it is fixed then, once for each kind of operands: shapes
+of the results, the compiled kernel, its launch. Rules for derivatives and batches are called when they are needed.
 """
 
 import inspect
@@ -71,6 +71,11 @@ def _noted(error, note):
     return error
 
 
+def _with_zeros(given, like):
+    """Cotangents or tangents, zeros where there is none; of integers there never is one."""
+    return [zeros_like(x).detach() if g is None and x.dtype.is_floating_point else g for g, x in zip(given, like)]
+
+
 class CustomOp:
     """What `pydiff.custom_op` returns: a function of tensors.
 
@@ -116,7 +121,8 @@ class CustomOp:
         self._names, self._variadic, self._defaults = [], None, {}
         for p in self.__signature__.parameters.values():
             if p.kind is p.VAR_KEYWORD:
-                _fail(name, "attributes need names", f"**{p.name} in the shape rule", "lambda x, *, axis=0: …", TypeError)
+                got = f"**{p.name} in the shape rule"
+                _fail(name, "attributes need names", got, "lambda x, *, axis=0: …", TypeError)
             elif p.kind is p.VAR_POSITIONAL:
                 self._variadic = p.name
             elif p.kind is p.KEYWORD_ONLY or p.default is not p.empty:
@@ -194,7 +200,8 @@ class CustomOp:
         return self
 
     def __reduce__(self):
-        _fail(self.__name__, "a custom op is not pickled: its rules are functions", "pickle", "making it where it is used", TypeError)
+        what = "a custom op is not pickled: its rules are functions"
+        _fail(self.__name__, what, "pickle", "making it where it is used", TypeError)
 
 
 class _Call:
@@ -211,7 +218,8 @@ class _Call:
         text = op._texts.get(language)
         if text is None and (device.type == "cuda" or op._cpu is None):
             has = " and ".join([*op._texts, *(["cpu"] if op._cpu else [])])
-            kind, hint = ("CUDA kernel", "cuda=") if language == "cuda" else ("CPU twin", "cpu=<function of NumPy arrays> or c=")
+            twin = "CPU twin", "cpu=<function of NumPy arrays> or c="
+            kind, hint = ("CUDA kernel", "cuda=") if language == "cuda" else twin
             _fail(
                 op.__name__, f"it has no {kind}", f"operands on {device} for an operation with {has}",
                 f"{hint}… in custom_op, or the operands on another device", RuntimeError,
@@ -232,9 +240,8 @@ class _Call:
             size = self._launch_size(stand_ins, where)
         address = 0
         if text is not None and language == "c":
-            address = _custom_text.compile_c(
-                self._source(_custom_text.c_source, text, codes, "C"), op.__name__, op._function or op.__name__, op._c_flags
-            )
+            source = self._source(_custom_text.c_source, text, codes, "C")
+            address = _custom_text.compile_c(source, op.__name__, op._function or op.__name__, op._c_flags)
         self.code = _C.custom_code(op.__name__, device, specs, self.outs, scalars, fill, address)
         if size is not None:
             source = self._source(_custom_text.cuda_source, text, codes, "CUDA")
@@ -308,7 +315,8 @@ class _Call:
             return []
         values = init if isinstance(init, (tuple, list)) else [init] * len(self.outs)
         if len(values) != len(self.outs):
-            _fail(self.op.__name__, "init has another length", f"{len(values)} for {len(self.outs)} results", "one number")
+            got = f"{len(values)} for {len(self.outs)} results"
+            _fail(self.op.__name__, "init has another length", got, "one number")
         if any(d.itemsize > 8 for _, d in self.outs):
             _fail(self.op.__name__, "init of a dtype beyond 8 bytes", "complex128", "a kernel that writes all elements")
         return [np.asarray(v).astype(d.numpy).tobytes() for v, (_, d) in zip(values, self.outs)]
@@ -357,7 +365,8 @@ class _Call:
             if array.shape != shape or array.dtype != dtype.numpy:
                 _fail(
                     name, f"{which}of the cpu function differs from what its shape rule says",
-                    f"{array.dtype} {array.shape} for {dtype.name} {shape}", "x.astype(…) and reshape, or another shape rule",
+                    f"{array.dtype} {array.shape} for {dtype.name} {shape}",
+                    "x.astype(…) and reshape, or another shape rule",
                 )  # fmt: skip
             results[k] = np.array(array, order="C", copy=None)
         return results
@@ -368,9 +377,7 @@ class _Call:
         if op._vjp is None:
             hint = "custom_op(…, vjp=…), or detach() on its operands"
             _fail(op.__name__, "not differentiable", "a backward pass", hint, NotDifferentiableError)
-        cotangents = [
-            zeros_like(o).detach() if g is None and o.dtype.is_floating_point else g for g, o in zip(cotangents, outputs)
-        ]
+        cotangents = _with_zeros(cotangents, outputs)
         grads = op._vjp(tuple(inputs), tuple(outputs), tuple(cotangents), attributes=self.attributes)
         grads = self._several("vjp", grads, len(inputs), "gradient", "operand")
         for k, (g, x, wanted) in enumerate(zip(grads, inputs, need)):
@@ -386,9 +393,7 @@ class _Call:
         if op._jvp is None:
             hint = "custom_op(…, jvp=…), or reverse mode (grad, vjp)"
             _fail(op.__name__, "has no forward-mode derivative", "a tangent", hint, NotDifferentiableError)
-        tangents = [
-            zeros_like(x).detach() if t is None and x.dtype.is_floating_point else t for t, x in zip(tangents, inputs)
-        ]
+        tangents = _with_zeros(tangents, inputs)
         moved = op._jvp(tuple(inputs), tuple(outputs), tuple(tangents), attributes=self.attributes)
         moved = self._several("jvp", moved, len(outputs), "tangent", "result")
         return [None if t is None else self._like("jvp", t, f"tangent {k}", outputs[k]) for k, t in enumerate(moved)]
@@ -427,7 +432,8 @@ class _Call:
     def _several(self, rule, values, count, what, of):
         values = list(values) if isinstance(values, (tuple, list)) else [values]
         if len(values) != count:
-            _fail(self.op.__name__, f"{rule} gives one {what} for each {of}", f"{len(values)} for {count}", "None for those without")
+            got = f"{len(values)} for {count}"
+            _fail(self.op.__name__, f"{rule} gives one {what} for each {of}", got, "None for those without")
         return values
 
     def _like(self, rule, value, what, x):
@@ -435,9 +441,11 @@ class _Call:
         if not isinstance(value, Tensor):
             value = as_tensor(value, device=x.device)
         if value.shape != x.shape:
-            _fail(name, f"{what} of its {rule} has another shape", f"{value.shape} for {x.shape}", "a tensor of that shape")
+            got = f"{value.shape} for {x.shape}"
+            _fail(name, f"{what} of its {rule} has another shape", got, "a tensor of that shape")
         if value.device != x.device:
-            _fail(name, f"{what} of its {rule} is on another device", f"{value.device} for {x.device}", f".to({str(x.device)!r})")
+            got = f"{value.device} for {x.device}"
+            _fail(name, f"{what} of its {rule} is on another device", got, f".to({str(x.device)!r})")
         return value if value.dtype == x.dtype else value.to(x.dtype)
 
 
@@ -447,50 +455,53 @@ def custom_op(
 ):  # fmt: skip
     """An operation of one's own: a CUDA C++ kernel, a CPU twin, a shape rule and rules for derivatives.
 
-    A call is recorded like any operation and computed when its value is needed, in one plan with what is around it. Its
-    operands are computed into memory of their own, contiguous; what is before and after it fuses as ever.
+    A call is recorded like any operation and computed when its value is needed, in one plan with what is around it.
+    Its operands are computed into memory of their own, contiguous; what is before and after it fuses as ever.
 
     Arguments:
         name: of the operation, as errors say it; and of the kernel, unless `function` says otherwise.
-        shape: the shape rule, `shape(*operands, **attributes)`, which gives the result's `(shape, dtype)`, or a list of
-            such pairs for several results; a tensor stands for its own shape and dtype (`shape=lambda x: x`). Its
+        shape: the shape rule, `shape(*operands, **attributes)`, which gives the result's `(shape, dtype)`, or a list
+            of such pairs for several results; a tensor stands for its own shape and dtype (`shape=lambda x: x`). Its
             signature is the operation's: parameters are operands (`*xs`: any number), those with a default or behind
             `*` are attributes.
-        cuda: CUDA C++ text with `extern "C" __global__ void name(…)`. Its parameters are pointers to the operands, then
-            to the results, then the numbers of `args`. They are checked when the text is compiled.
-        cpu: the twin, a function of NumPy arrays `(*operands, **attributes)` that returns an array or several. The arrays
-            cannot be written to. It is called with the GIL, perhaps by another thread than the one that recorded.
-        c: or the twin as C text with a function of the same parameters as the kernel; compiled by the system's C compiler
-            (`CC`, or cc, gcc, clang) with `c_flags` besides -O3, and run without the GIL.
+        cuda: CUDA C++ text with `extern "C" __global__ void name(…)`. Its parameters are pointers to the operands,
+            then to the results, then the numbers of `args`. They are checked when the text is compiled.
+        cpu: the twin, a function of NumPy arrays `(*operands, **attributes)` that returns an array or several. The
+            arrays cannot be written to. It is called with the GIL, perhaps by another thread than the one that
+            recorded.
+        c: or the twin as C text with a function of the same parameters as the kernel; compiled by the system's C
+            compiler (`CC`, or cc, gcc, clang) with `c_flags` besides -O3, and run without the GIL.
         function: of the texts, where it is not called `name`.
         grid, block: blocks, and threads of a block: an int or up to three. By default the grid is as large as one
             thread for each element of the first result needs.
         shared: bytes of dynamic shared memory.
-        args: the numbers behind the pointers. An int fits every integer type, a float is a `double`, `numpy.float32(v)` a
-            `float`.
-        init: what the results' elements are before the kernel or the C function runs: a number, or one for each result.
-            By default whatever the memory has.
-        vjp: `vjp(operands, results, cotangents, **attributes)`, all tuples: the gradient of each operand, or None. Made of
-            pydiff's operations, or of another custom operation; it is taped where higher derivatives are asked for.
+        args: the numbers behind the pointers. An int fits every integer type, a float is a `double`,
+            `numpy.float32(v)` a `float`.
+        init: what the results' elements are before the kernel or the C function runs: a number, or one for each
+            result. By default whatever the memory has.
+        vjp: `vjp(operands, results, cotangents, **attributes)`, all tuples: the gradient of each operand, or None.
+            Made of pydiff's operations, or of another custom operation; it is taped where higher derivatives are
+            asked for.
         jvp: `jvp(operands, results, tangents, **attributes)`: the tangent of each result, or None. For forward mode.
-        vmap: what `vmap` does: "sequential" calls it once an example; "expand_dims" and "broadcast_all" call it once with
-            a batch axis in front of each operand, of size 1 or repeated where an operand has none; or a function
+        vmap: what `vmap` does: "sequential" calls it once an example; "expand_dims" and "broadcast_all" call it once
+            with a batch axis in front of each operand, of size 1 or repeated where an operand has none; or a function
             `vmap(size, batched, *operands, **attributes)` that gives the results with the batch axis in front.
 
-    `grid`, `block`, `shared`, `args`, `cuda` and `c` may be functions of `(*operands, **attributes)` too, which stand for
-    shapes and dtypes and have no elements. Attributes are numbers, texts, dtypes or tuples of them, given by name; every
-    rule gets those that it names. Rules are called once for each kind of operands and must depend on nothing else.
+    `grid`, `block`, `shared`, `args`, `cuda` and `c` may be functions of `(*operands, **attributes)` too, which stand
+    for shapes and dtypes and have no elements. Attributes are numbers, texts, dtypes or tuples of them, given by
+    name; every rule gets those that it names. Rules are called once for each kind of operands and must depend on
+    nothing else.
 
-    Both texts know the type of each operand and result: `x_t` of an operand `x`, `out_t` of the result, `out0_t`, `out1_t`
-    of several; a text is compiled once for each dtype.
+    Both texts know the type of each operand and result: `x_t` of an operand `x`, `out_t` of the result, `out0_t`,
+    `out1_t` of several; a text is compiled once for each dtype.
 
     Returns:
-        a function of tensors (arrays and numbers become tensors), which gives a tensor, or a tuple where the shape rule
-        gives a list.
+        a function of tensors (arrays and numbers become tensors), which gives a tensor, or a tuple where the shape
+            rule gives a list.
 
     Raises:
-        TypeError, ValueError: wrong operands, attributes, or results of a rule; at the line of the call. What the function
-            of NumPy arrays returns or raises is seen when the result is computed; a note names that line.
+        TypeError, ValueError: wrong operands, attributes, or results of a rule; at the line of the call. What the
+            function of NumPy arrays returns or raises is seen when the result is computed; a note names that line.
         RuntimeError: the operands' device has no kernel or twin, or its text does not compile.
 
     >>> import numpy as np, pydiff as pd

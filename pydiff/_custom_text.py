@@ -5,6 +5,7 @@ Both languages see a type for each operand and result, `x_t` for an operand `x` 
 """
 
 import ctypes
+import hashlib
 import os
 import re
 import shutil
@@ -18,7 +19,8 @@ from ._jit import DiskCache
 # dtype -> (type of an element in CUDA C++, in C, what a kernel's parameter is compared with: its bytes, 100 more
 # where it is floating-point, 0 for anything)
 _TYPES = {
-    "bool": ("bool", "bool", 1), "uint8": ("unsigned char", "unsigned char", 1), "int8": ("signed char", "signed char", 1),
+    "bool": ("bool", "bool", 1), "uint8": ("unsigned char", "unsigned char", 1),
+    "int8": ("signed char", "signed char", 1),
     "int16": ("short", "short", 2), "uint16": ("unsigned short", "unsigned short", 2), "int32": ("int", "int", 4),
     "uint32": ("unsigned int", "unsigned int", 4), "int64": ("long long", "long long", 8),
     "uint64": ("unsigned long long", "unsigned long long", 8), "float32": ("float", "float", 104),
@@ -149,7 +151,8 @@ def _compiler(name):
             info = os.stat(path)
             return [path, *command[1:]], f"{os.path.realpath(path)} {info.st_size} {info.st_mtime_ns} {command[1:]}"
     got = f"CC={' '.join(given)!r}, which is not found" if given else "no cc, gcc or clang"
-    raise RuntimeError(f"[{name}] its C text needs a C compiler; got {got}; try installing gcc, or cpu=… instead of c=…")
+    hint = "installing gcc, or cpu=… instead of c=…"
+    raise RuntimeError(f"[{name}] its C text needs a C compiler; got {got}; try {hint}")
 
 
 def _machine(flags):
@@ -158,15 +161,14 @@ def _machine(flags):
         return ""
     try:
         with open("/proc/cpuinfo") as file:
-            return "".join(line for line in file.read().split("\n\n")[0].splitlines() if line.startswith(("model", "flags")))
+            first = file.read().split("\n\n")[0]
+            return "".join(line for line in first.splitlines() if line.startswith(("model", "flags")))
     except OSError:
         return sys.platform
 
 
 def compile_c(source, name, function, flags=()):
-    """The address of `pydiff_entry` of a C text. Raises RuntimeError, in the operation's name, where it does not compile."""
-    import hashlib
-
+    """The address of `pydiff_entry` of a C text; a RuntimeError in the operation's name where it does not compile."""
     command, identity = _compiler(name)
     salt = "\0".join([identity, *_FLAGS, *flags, _machine(flags), source])
     key = hashlib.sha256(salt.encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -60,6 +61,7 @@ CASES = [
     ("no attribute", lambda: make()(x(2), alpha=1), TypeError, "no such attribute; got alpha=1; try one of: none"),
     ("missing", lambda: make(shape=lambda x, *, k: x)(x(2)), TypeError, "attribute 'k' is missing"),
     ("a tensor", lambda: make(shape=lambda x, *, k: x)(x(2), k=x(1)), TypeError, "attribute 'k' is not static; got Tensor"),
+    ("pickled", lambda: pickle.dumps(make()), TypeError, "a custom op is not pickled"),
     # rules that are called with the operation
     ("no shape", lambda: make(shape=lambda x: 3)(x(2)), TypeError, "the shape rule gives no shape and dtype; got 3"),
     ("no dtype", lambda: make(shape=lambda x: x.shape)(x(2)), TypeError, "the shape rule gives no shape and dtype; got 2"),
