@@ -9,6 +9,7 @@ NativeFn native_for(OpId op) {
   switch (op) {
     case op::argmax: return cpu::argmax;
     case op::argmin: return cpu::argmin;
+    case op::topk: return cpu::topk;
     case op::concatenate: return cpu::concatenate;
     case op::slice_update: return cpu::slice_update;
     case op::index: return cpu::index;

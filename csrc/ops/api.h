@@ -45,6 +45,10 @@ Var softmax(const Var& x, int64_t axis);
 Var log_softmax(const Var& x, int64_t axis);
 Var arg_reduce(OpId op, const Var& x, const int64_t* axis, bool keepdim);
 Var cumsum(const Var& x, int64_t axis);
+// Indices of the k largest, or smallest, along an axis: in order, a NaN largest, equal elements by their index.
+// On a CUDA device k and the axis are bounded by kMostTop and kLongestTop.
+Var topk_indices(const Var& x, int64_t k, int64_t axis, bool largest);
+constexpr int64_t kMostTop = 64, kLongestTop = 1024;
 // Sums what broadcasting repeated: the cotangent of an operand of this shape.
 Var sum_to(const Var& x, const Shape& shape);
 

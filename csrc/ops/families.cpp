@@ -12,6 +12,7 @@ OpTraits family_op(OpId id) {
     case op::concatenate: return concatenate_row();
     case op::index: case op::index_put: case op::gather: case op::scatter: return index_row(id);
     case op::cumsum: return scan_row();
+    case op::topk: return topk_row();
     case op::dot: return contraction_row();
     case op::fallback: case op::call: case op::foreach: return control_row(id);
     case op::custom: return custom_row();

@@ -3,6 +3,7 @@
 // Attributes of each op (the executor reads the same):
 //   reduce_*       the reduced axes, ascending; the result drops them
 //   argmax argmin  axis
+//   topk           axis, k, largest: the indices, in order
 //   reshape expand the new shape          permute  output axis k is input axis attrs[k]
 //   slice          start…, stop…, step…   flip     axes
 //   pad            lo…, hi…, the bits of the fill value (a double)
@@ -28,6 +29,7 @@ OpTraits concatenate_row();
 OpTraits contraction_row();
 OpTraits index_row(OpId id);
 OpTraits scan_row();
+OpTraits topk_row();
 OpTraits control_row(OpId id);
 OpTraits custom_row();
 

@@ -7,7 +7,7 @@
   X(cast, Elementwise) X(iota, Create)                                                         \
   X(reduce_sum, Reduce) X(reduce_prod, Reduce) X(reduce_max, Reduce) X(reduce_min, Reduce)     \
   X(reduce_any, Reduce) X(reduce_all, Reduce)                                                  \
-  X(argmax, Index) X(argmin, Index)                                                            \
+  X(argmax, Index) X(argmin, Index) X(topk, Index)                                             \
   X(reshape, Movement) X(permute, Movement) X(expand, Movement) X(slice, Movement)             \
   X(flip, Movement) X(pad, Movement)                                                           \
   X(concatenate, Index) X(slice_update, Index)                                                 \

@@ -194,6 +194,14 @@ constexpr Def kLogSoftmax = {"log_softmax", log_softmax_body, 2, -1,
                              "log_softmax(input, dim, dtype=None)\n--\n\nlog(softmax(x)) without underflow.\n\n" PD_EXAMPLE(
                                  "pd.zeros(1).log_softmax(0).item()", "0.0"),
                              {"input", "dim", "dtype"}};
+// The k largest or smallest by their places; pydiff.topk takes the values.
+PyObject* topk_indices_body(PyObject** a) {
+  return wrap(topk_indices(tensor_arg("topk", a[0]), int_arg("topk", a[1], "k"), int_arg("topk", a[2], "dim"),
+                           bool_arg(a[3], true)));
+}
+constexpr Def kTopkIndices = {"topk_indices", topk_indices_body, 4, -1, "topk_indices(input, k, dim, largest)\n--\n\nOf pydiff.topk.",
+                              {"input", "k", "dim", "largest"}};
+
 constexpr Def kCumsum = {"cumsum", cumsum_body, 2, -1,
                          "cumsum(input, dim, dtype=None)\n--\n\nRunning sum along `dim`.\n\n" PD_EXAMPLE(
                              "pd.tensor([1, 2, 3]).cumsum(0).tolist()", "[1, 3, 6]"),
@@ -219,6 +227,7 @@ void add_reduction_methods(Methods& type, Methods& module) {
   both<kSoftmax>(type, module);
   both<kLogSoftmax>(type, module);
   both<kCumsum>(type, module);
+  function<kTopkIndices>(module);
   module.push_back(entry("set_pairs", set_pairs, "The named tuples that max and min give."));
 }
 

@@ -7,7 +7,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from .._C import Tensor
+from .._C import Tensor, topk_indices
 from ._rows import fallback
 
 __all__ = ["argsort", "cummax_indices", "kthvalue", "median", "searchsorted", "sort", "topk", "unique"]
@@ -125,16 +125,38 @@ def sort(input, dim=-1, descending=False, stable=True):
 def topk(input, k, dim=-1, largest=True, sorted=True):
     """(values, indices) of the k largest, or smallest, elements of an axis, in order.
 
+    A NaN is largest; equal elements come by their index. Where k is at most 64 and, on a GPU, the axis has at most 1024
+    elements, a kernel selects them, which works inside vmap too; else all are sorted.
+
+    Arguments:
+        input: a tensor of any shape; its gradient is that of the elements chosen.
+        k: how many, from 0 to the size of the axis.
+        dim: the axis.
+        largest: False for the smallest, in ascending order.
+        sorted: taken for PyTorch's sake; they always are.
+
+    Raises:
+        RuntimeError: k is negative or more than the axis has.
+
     >>> import pydiff as pd
     >>> pd.topk(pd.tensor([3, 1, 2]), 2).indices.tolist()
     [0, 2]
     """
     if input.ndim and not 0 <= k <= input.shape[dim]:
         raise RuntimeError(f"[topk] k is at most the size of the axis; got {k} for {input.shape}; try less")
-    index = argsort(input, dim, largest)
-    if input.ndim:
-        index = index.narrow(dim, 0, k)
-    return TopkResult(input.gather(dim, index) if input.ndim else input, index)
+    if not input.ndim:
+        return TopkResult(input, argsort(input, dim, largest))
+    if _is_selected(input, k, dim):
+        index = topk_indices(input, k, dim, bool(largest))
+    else:
+        index = argsort(input, dim, largest).narrow(dim, 0, k)
+    return TopkResult(input.gather(dim, index), index)
+
+
+def _is_selected(input, k, dim):
+    """Whether a kernel has these: kMostTop and kLongestTop of csrc/ops/api.h."""
+    short = input.device.type == "cpu" or input.shape[dim] <= 1024
+    return k <= 64 and short and input.dtype.name in ("int32", "int64", "float32", "float64")
 
 
 def kthvalue(input, k, dim=-1, keepdim=False):

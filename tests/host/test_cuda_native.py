@@ -29,8 +29,8 @@ SOURCES = [
     *sorted((CSRC / "device/cpu").glob("*.cpp")),
     *sorted((CSRC / "device/cuda").glob("*.cpp")),
     CSRC / "kernels/native.cpp",
-    *(CSRC / f"kernels/cpu/{name}.cpp" for name in ("index", "arg_reduce", "scan", "join")),
-    *(CSRC / f"kernels/cuda/{name}.cpp" for name in "native_cuda launch arg_reduce scan join index sort matmul tiled_gemm".split()),
+    *(CSRC / f"kernels/cpu/{name}.cpp" for name in ("index", "arg_reduce", "scan", "join", "topk")),
+    *(CSRC / f"kernels/cuda/{name}.cpp" for name in "native_cuda launch arg_reduce scan join index sort matmul topk tiled_gemm".split()),
     CSRC / "fuse/cuda/expr_text.cpp",
 ]
 FLAGS = ["-std=c++17", "-O1", "-fPIC", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-pthread"]
@@ -189,6 +189,51 @@ def arg_reduce_that_cannot(rig):
     assert "no order for this dtype" in rig.compare("argmin", [np.ones(3, np.float16)], (), np.int64, [0])
     assert rig.compare("argmin", [np.float32(4)], (), np.int64, [0]) == ""
     assert rig.compare("argmin", [np.empty((0, 0), np.float32)], (0,), np.int64, [1]) == ""
+
+
+# ---- the k best
+
+
+def ranks(x, axis, largest):
+    """All places in the order that topk gives them."""
+    order = np.flip(np.argsort(np.flip(x, axis), axis, kind="stable"), axis)
+    return x.shape[axis] - 1 - order if largest else np.argsort(x, axis, kind="stable")
+
+
+@check(*[(t, largest) for t in ("int32", "int64", "float32", "float64") for largest in (0, 1)])
+def topk(rig, dtype, largest):
+    rng = rig.rng
+    shapes = [(3, 10), (40, 31), (9, 32), (9, 33), (2, 1024), (3, 700), (2, 70, 3), (5, 2, 40), (1,), (0, 4), (4, 300, 2)]
+    shapes += [draw_shape(rng, 1, 4, 1) for _ in range(6)]
+    for shape in shapes:
+        x = rng.integers(0, rng.choice([2, 5, 1000]), shape).astype(dtype)
+        x -= np.asarray(3, x.dtype)
+        if np.dtype(dtype).kind == "f":
+            x[rng.random(shape) < rng.choice([0.0, 0.01, 0.5, 1.0])] = np.nan
+            x[x == 1] = rng.choice([np.inf, -np.inf])
+            x[(x == 0) & (rng.random(shape) < 0.5)] = -0.0
+        else:
+            x[rng.random(shape) < 0.1] = rng.choice([np.iinfo(dtype).min, np.iinfo(dtype).max])
+        for axis in range(len(shape)):
+            n = shape[axis]
+            for k in {0, min(1, n), min(5, n), min(33, n), min(64, n)}:
+                out = (*shape[:axis], k, *shape[axis + 1 :])
+                rig.compare("topk", [x], out, np.int64, [axis, k, largest])
+                got, _ = rig.run(0, "topk", [x], out, np.int64, [axis, k, largest])
+                np.testing.assert_array_equal(got, np.take(ranks(x, axis, largest), range(k), axis))
+
+
+@check()
+def topk_of_more_on_the_cpu(rig):
+    x = rig.rng.integers(0, 50, (3, 500)).astype(np.float32)
+    for k in (65, 200, 500):
+        got, _ = rig.run(0, "topk", [x], (3, k), np.int64, [1, k, 1])
+        np.testing.assert_array_equal(got, ranks(x, 1, 1)[:, :k])
+
+
+@check()
+def topk_that_cannot(rig):
+    assert "no order for this dtype" in rig.compare("topk", [np.ones(3, np.float16)], (2,), np.int64, [0, 2, 1])
 
 
 # ---- joining
@@ -449,6 +494,7 @@ def cumsum_that_no_kernel_has(rig):
 def wide_indices(rig):
     rig.lib.native_most_in_32_bits(-1)
     arg_reduce(rig, "argmax", "float32")
+    topk(rig, "float32", 1)
     concatenate(rig, "int32")
     slice_update(rig, "int32")
     index(rig, "int32")

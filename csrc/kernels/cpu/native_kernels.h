@@ -18,6 +18,7 @@ namespace cpu {
 // Attributes and operands
 void argmax(const NativeArgs& a, NativeError& error);        // [axis]; first of equals, the first NaN before all
 void argmin(const NativeArgs& a, NativeError& error);        // [axis]
+void topk(const NativeArgs& a, NativeError& error);          // [axis, k, largest]; indices, as ops/api.h says
 void concatenate(const NativeArgs& a, NativeError& error);   // [axis]; any number of operands
 void slice_update(const NativeArgs& a, NativeError& error);  // [start…, stop…, step…]; dst, src
 void index(const NativeArgs& a, NativeError& error);         // [n]; x, i0…

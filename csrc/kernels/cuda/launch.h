@@ -14,6 +14,7 @@ namespace cuda {
 
 void argmax(const NativeArgs& a, const CudaNativeContext& c);
 void argmin(const NativeArgs& a, const CudaNativeContext& c);
+void topk(const NativeArgs& a, const CudaNativeContext& c);
 void concatenate(const NativeArgs& a, const CudaNativeContext& c);
 void slice_update(const NativeArgs& a, const CudaNativeContext& c);
 void index(const NativeArgs& a, const CudaNativeContext& c);
@@ -24,6 +25,7 @@ void cumsum(const NativeArgs& a, const CudaNativeContext& c);
 
 using Texts = std::vector<CudaNativeText>;
 void add_arg_reduce_texts(Texts& out);
+void add_topk_texts(Texts& out);
 void add_join_texts(Texts& out);
 void add_index_texts(Texts& out);
 void add_scan_texts(Texts& out);

@@ -9,6 +9,7 @@ CudaNativeFn cuda_native_for(OpId op) {
   switch (op) {
     case op::argmax: return cuda::argmax;
     case op::argmin: return cuda::argmin;
+    case op::topk: return cuda::topk;
     case op::concatenate: return cuda::concatenate;
     case op::slice_update: return cuda::slice_update;
     case op::index: return cuda::index;
@@ -24,6 +25,7 @@ static const char* native_name(OpId op) {
   switch (op) {
     case op::argmax: return "argmax";
     case op::argmin: return "argmin";
+    case op::topk: return "topk";
     case op::index: return "index";
     case op::index_put: return "index_put";
     case op::gather: return "gather";
@@ -60,6 +62,7 @@ bool& cuda_deterministic() {
 std::vector<CudaNativeText> cuda_native_texts() {
   std::vector<CudaNativeText> out;
   cuda::add_arg_reduce_texts(out);
+  cuda::add_topk_texts(out);
   cuda::add_join_texts(out);
   cuda::add_index_texts(out);
   cuda::add_scan_texts(out);
