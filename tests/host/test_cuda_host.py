@@ -1,6 +1,7 @@
 """The stand-in for CUDA that runs on the CPU: kernels, memory, streams and graphs do what CUDA's do."""
 
 import ctypes
+import threading
 import time
 
 import numpy as np
@@ -333,6 +334,57 @@ def test_what_a_capture_forbids(cuda):
     cuda.call("cuStreamDestroy_v2", other)
 
 
+def test_what_the_capturing_thread_must_not_do(cuda):
+    """Where only its own calls count (thread-local), but nobody may wait for the whole device."""
+    stream, graph, host = (ctypes.c_void_p() for _ in range(3))
+    cuda.call("cuStreamCreate", ctypes.byref(stream), 1)
+    dx, image = cuda.array(np.zeros(4, np.float32)), ctypes.create_string_buffer(64)
+    alone = {
+        "allocate": lambda: cuda.code("cuMemAlloc_v2", ctypes.byref(host), 256),
+        "allocate host memory": lambda: cuda.code("cuMemHostAlloc", ctypes.byref(host), 256, 0),
+        "copy and wait": lambda: cuda.code("cuMemcpyDtoH_v2", ctypes.addressof(image), dx.pointer, 16),
+        "load": lambda: cuda.code("cuModuleLoadData", ctypes.byref(host), image),
+    }
+
+    def elsewhere(call):
+        codes = []
+
+        def work():
+            cuda.call("cuCtxSetCurrent", cuda.context)
+            codes.append(call())
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        return codes[0]
+
+    for what, call in alone.items():
+        cuda.call("cuStreamBeginCapture_v2", stream, 1)
+        assert call() == 900, what
+        assert cuda.code("cuStreamEndCapture", stream, ctypes.byref(graph)) == 901, what
+        cuda.call("cuStreamBeginCapture_v2", stream, 1)
+        assert elsewhere(call) != 900, what
+        assert cuda.code("cuStreamEndCapture", stream, ctypes.byref(graph)) == 0, what
+        cuda.call("cuGraphDestroy", graph)
+    cuda.call("cuStreamBeginCapture_v2", stream, 1)
+    assert elsewhere(lambda: cuda.code("cuCtxSynchronize")) == 900
+    assert cuda.code("cuStreamEndCapture", stream, ctypes.byref(graph)) == 901
+    cuda.call("cuStreamDestroy_v2", stream)
+
+
+def test_a_graph_finds_that_its_memory_is_gone(cuda):
+    stream, graph, executable = (ctypes.c_void_p() for _ in range(3))
+    cuda.call("cuStreamCreate", ctypes.byref(stream), 1)
+    dx = cuda.array(np.zeros(4, np.float32))
+    cuda.call("cuStreamBeginCapture_v2", stream, 1)
+    cuda.call("cuMemsetD8Async", dx.pointer, ctypes.c_ubyte(1), 16, stream)
+    cuda.call("cuStreamEndCapture", stream, ctypes.byref(graph))
+    cuda.call("cuGraphInstantiateWithFlags", ctypes.byref(executable), graph, 0)
+    assert cuda.code("cuGraphLaunch", executable, stream) == 0
+    dx.free()
+    assert cuda.code("cuGraphLaunch", executable, stream) != 0
+
+
 def test_a_wrong_text_gives_a_log_with_the_line(cuda):
     image, log = cuda.compile("\nPD_KERNEL wrong(f32* x) {\n  x[0] = undeclared;\n}\n")
     assert image is None
@@ -583,6 +635,33 @@ def test_a_product_is_captured(cuda):
     for _ in range(3):
         cuda.call("cuGraphLaunch", executable, stream)
     np.testing.assert_array_equal(c.get(), [6, 6, 6, 6])
+
+
+def test_the_workspace_of_a_captured_product(cuda):
+    """Without one of the caller's the graph allocates; a new stream takes it away; it must live as long as the graph."""
+    stream, graph, executable, count = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_size_t()
+    cuda.call("cuStreamCreate", ctypes.byref(stream), 1)
+    a, c, product = cuda.array(np.ones(4, np.float32)), cuda.array(np.zeros(4, np.float32)), Product(cuda)
+    memory = cuda.array(np.zeros(1024, np.float32))
+    set_workspace, set_stream = cuda.lib.cublasSetWorkspace_v2, cuda.lib.cublasSetStream_v2
+    assert set_workspace(product.handle, ctypes.c_void_p(memory.pointer.value + 16), ctypes.c_size_t(1024)) == 7
+
+    def captured(workspace):
+        set_stream(product.handle, stream)
+        if workspace:
+            assert set_workspace(product.handle, ctypes.c_void_p(memory.pointer.value), ctypes.c_size_t(4096)) == 0
+        cuda.call("cuStreamBeginCapture_v2", stream, 1)
+        assert product.code("f4", 0, 0, (2, 2, 2), a, a, c) == 0
+        cuda.call("cuStreamEndCapture", stream, ctypes.byref(graph))
+        cuda.call("cuGraphGetNodes", graph, None, ctypes.byref(count))
+        return count.value
+
+    assert [captured(w) for w in (False, True, False, True)] == [3, 1, 3, 1]
+    cuda.call("cuGraphInstantiateWithFlags", ctypes.byref(executable), graph, 0)
+    cuda.call("cuGraphLaunch", executable, stream)
+    np.testing.assert_array_equal(c.get(), [2, 2, 2, 2])
+    memory.free()
+    assert cuda.code("cuGraphLaunch", executable, stream) == 700
 
 
 # ---- speed

@@ -8,11 +8,14 @@
 
 #include "internal.h"
 
+PD_EXPORT CUresult cuMemAllocAsync(CUdeviceptr* out, size_t bytes, void* stream);
+PD_EXPORT CUresult cuMemFreeAsync(CUdeviceptr p, void* stream);
+
 namespace pd_host {
 
 namespace {
 
-enum : int { kOk = 0, kNoHandle = 1, kInvalid = 7, kExecutionFailed = 13, kUnsupported = 15 };
+enum : int { kOk = 0, kNoHandle = 1, kAllocFailed = 3, kInvalid = 7, kExecutionFailed = 13, kUnsupported = 15 };
 enum : int { kF32 = 0, kF64 = 1, kF16 = 2, kBF16 = 14 };                               // cudaDataType
 enum : int { kCompute16 = 64, kCompute32 = 68, kCompute32Pedantic = 69, kCompute64 = 70, kCompute64Pedantic = 71,
              kComputeFast16 = 74, kComputeFastBF16 = 75, kComputeFastTF32 = 77 };      // cublasComputeType_t
@@ -20,7 +23,11 @@ enum : int { kCompute16 = 64, kCompute32 = 68, kCompute32Pedantic = 69, kCompute
 struct Handle {
   void* stream = nullptr;
   int math_mode = 0, pointer_mode = 0;
+  void* workspace = nullptr;  // null: cuBLAS's own
+  size_t workspace_bytes = 0;
 };
+
+constexpr size_t kOwnWorkspace = 4 << 20;  // of this stand-in: what a captured product allocates
 
 size_t size_of(int type) { return type == kF64 ? 8 : type == kF32 ? 4 : 2; }
 
@@ -231,10 +238,11 @@ int gemm(void* handle, const Call& c) {
   if (c.type_c != kF32 && c.type_c != c.type_a) return kUnsupported;
   if (!c.alpha || !c.beta) return kInvalid;
   if (!c.m || !c.n || !c.batch) return kOk;
-  if (!inside("A", c.a, c.type_a, a_rows, c.trans_a ? c.m : c.k, c.lda, c.stride_a, c.batch) ||
-      !inside("B", c.b, c.type_b, b_rows, c.trans_b ? c.k : c.n, c.ldb, c.stride_b, c.batch) ||
-      !inside("C", c.c, c.type_c, c.m, c.n, c.ldc, c.stride_c, c.batch))
-    return kInvalid;
+  auto all_there = [c, a_rows, b_rows] {
+    return inside("A", c.a, c.type_a, a_rows, c.trans_a ? c.m : c.k, c.lda, c.stride_a, c.batch) &&
+           inside("B", c.b, c.type_b, b_rows, c.trans_b ? c.k : c.n, c.ldb, c.stride_b, c.batch) &&
+           inside("C", c.c, c.type_c, c.m, c.n, c.ldc, c.stride_c, c.batch);
+  };
   std::function<CUresult()> work;
   if (in_double) {
     double alpha, beta;
@@ -245,7 +253,25 @@ int gemm(void* handle, const Call& c) {
     memcpy(&alpha, c.alpha, 4), memcpy(&beta, c.beta, 4);
     work = [=] { return run<float>(c, alpha, beta); };
   }
-  return submit(static_cast<Handle*>(handle)->stream, std::move(work)) ? kExecutionFailed : kOk;
+  if (!all_there()) return kInvalid;
+  const Handle& h = *static_cast<Handle*>(handle);
+  StreamState* stream = stream_of(h.stream);
+  // A captured product without a workspace of the caller's allocates one, in nodes of the graph.
+  CUdeviceptr own = 0;
+  if (stream && stream->capture && !h.workspace && cuMemAllocAsync(&own, kOwnWorkspace, h.stream)) return kAllocFailed;
+  void* const workspace = own ? reinterpret_cast<void*>(uintptr_t(own)) : h.workspace;
+  const size_t bytes = own ? kOwnWorkspace : h.workspace_bytes;
+  const CUresult result = submit(h.stream, [=]() -> CUresult {
+    // What a graph was captured with may have been freed since.
+    if (!all_there() || (workspace && !in_device_memory(workspace, bytes))) {
+      report("cublasGemm: an operand or the workspace is no device memory (any more)");
+      return kIllegalAddress;
+    }
+    if (workspace) poison(workspace, std::min<size_t>(bytes, 4096));
+    return work();
+  });
+  if (own) cuMemFreeAsync(own, h.stream);
+  return result ? kExecutionFailed : kOk;
 }
 
 }  // namespace
@@ -271,6 +297,7 @@ PD_EXPORT int cublasDestroy_v2(void* handle) {
 PD_EXPORT int cublasSetStream_v2(void* handle, void* stream) {
   if (!handle) return kNoHandle;
   static_cast<Handle*>(handle)->stream = stream;
+  static_cast<Handle*>(handle)->workspace = nullptr;  // as documented
   return kOk;
 }
 
@@ -299,7 +326,18 @@ PD_EXPORT int cublasSetPointerMode_v2(void* handle, int mode) {
   return kOk;
 }
 
-PD_EXPORT int cublasSetWorkspace_v2(void* handle, void*, size_t) { return handle ? kOk : kNoHandle; }
+PD_EXPORT int cublasSetWorkspace_v2(void* handle, void* workspace, size_t bytes) {
+  if (!handle) return kNoHandle;
+  std::lock_guard<std::recursive_mutex> guard(global_lock());
+  if (reinterpret_cast<uintptr_t>(workspace) % 256) return kInvalid;
+  if (workspace && !in_device_memory(workspace, bytes)) {
+    report("cublasSetWorkspace: " + std::to_string(bytes) + " bytes are not all device memory" + describe_address(workspace));
+    return kInvalid;
+  }
+  static_cast<Handle*>(handle)->workspace = workspace;
+  static_cast<Handle*>(handle)->workspace_bytes = bytes;
+  return kOk;
+}
 
 PD_EXPORT int cublasGetVersion_v2(void*, int* version) {
   if (!version) return kInvalid;

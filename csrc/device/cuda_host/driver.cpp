@@ -16,6 +16,8 @@
 //   PYDIFF_CUDA_HOST_STREAMS  late: streams do their work when somebody waits for it (late.cpp)
 //   PYDIFF_CUDA_HOST_CXX      the compiler of kernels (default g++)
 //   PYDIFF_CUDA_HOST_LOG      file to which messages are appended, beside stderr
+//   PYDIFF_CUDA_HOST_QUARANTINE  bytes of freed memory that are kept and watched (default 16 MiB)
+//   PYDIFF_CUDA_HOST_FAIL     functions that fail for want of memory: cuGraphInstantiate
 //
 //   driver.cpp   devices, contexts, modules, launches      memory.cpp   allocation, copies, guards
 //   stream.cpp   streams, events, captured graphs          launch.cpp   loading an image, running a grid
@@ -364,7 +366,7 @@ PD_EXPORT CUresult cuStreamGetCtx(void* stream, void** out) {
 
 PD_EXPORT CUresult cuCtxSynchronize() {
   PD_ENTER();
-  if (CUresult e = forbid_capture()) return e;
+  if (CUresult e = forbid_capture_on(current_device())) return e;
   finish_device();
   check_all_guards("work before cuCtxSynchronize");
   return kSuccess;
@@ -395,6 +397,7 @@ PD_EXPORT CUresult cuCtxGetStreamPriorityRange(int* least, int* greatest) {
 PD_EXPORT CUresult cuModuleLoadData(void** out, const void* image) {
   PD_ENTER();
   if (!out || !image) return kInvalidValue;
+  if (CUresult e = forbid_capture()) return e;
   std::unique_ptr<LoadedModule> m;
   if (CUresult e = load_module(image, m)) return e;
   *out = m.get();
@@ -410,6 +413,7 @@ PD_EXPORT CUresult cuModuleUnload(void* module) {
   PD_ENTER();
   LoadedModule* m = module_of(module);
   if (!m) return kInvalidHandle;
+  if (CUresult e = forbid_capture()) return e;
   for (auto& f : m->functions) loaded().functions.erase(f.get());
   unload_module(*m);
   loaded().modules.erase(m);

@@ -115,8 +115,12 @@ struct StreamState {
 StreamState* stream_of(void* handle);
 // Does `work` now, or records it where the stream is captured.
 CUresult submit(void* stream, std::function<CUresult()> work);
-// For calls that wait for the host or for all streams: they may not be made while a stream is captured.
+// For calls that may wait or allocate out of order: they may not be made while a stream is captured.
 CUresult forbid_capture();
+// For calls that wait for a whole device: no thread may make them while any stream of it is captured.
+CUresult forbid_capture_on(int device);
+// Does PYDIFF_CUDA_HOST_FAIL name this function? Then it fails, as if memory were short.
+bool told_to_fail(const char* function);
 // Memory that a capturing stream allocates or frees.
 CUresult captured_alloc(StreamState& s, void* block, size_t bytes);
 CUresult captured_free(StreamState& s, void* block);

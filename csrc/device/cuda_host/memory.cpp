@@ -31,7 +31,6 @@ namespace {
 
 constexpr size_t kGuard = 256, kAlign = 256, kPageAlign = 64;
 constexpr unsigned char kGuardByte = 0xC3;
-constexpr size_t kQuarantine = 16 << 20;
 
 struct Pool {
   int device = 0;
@@ -76,6 +75,12 @@ size_t total_memory() {
   const char* text = getenv("PYDIFF_CUDA_HOST_MEMORY");
   if (text && *text) return size_t(strtoull(text, nullptr, 10));
   return size_t(sysconf(_SC_PHYS_PAGES)) * size_t(sysconf(_SC_PAGESIZE));
+}
+
+// Bytes of freed blocks that stay, watched. With none, what is freed is handed out again soon, as by the driver's pools.
+size_t quarantine() {
+  const char* text = getenv("PYDIFF_CUDA_HOST_QUARANTINE");
+  return text && *text ? size_t(strtoull(text, nullptr, 10)) : size_t(16) << 20;
 }
 
 size_t accounted(size_t bytes) { return (bytes + 511) / 512 * 512; }
@@ -186,14 +191,14 @@ void release(Chunk* block, const char* by) {
   m.blocks.erase(b.begin);
   m.used[b.device] -= accounted(b.bytes);
   if (b.pool) b.pool->used -= accounted(b.bytes);
-  if (b.mapped > kQuarantine / 4) {
+  if (b.mapped > quarantine() / 4) {
     unmap_block(b);
     return;
   }
   poison(b.begin, b.bytes);
   m.quarantine.push_back(b);
   m.quarantined += b.mapped;
-  while (m.quarantined > kQuarantine) drop_oldest();
+  while (m.quarantined > quarantine()) drop_oldest();
 }
 
 void* host(CUdeviceptr p) { return reinterpret_cast<void*>(uintptr_t(p)); }
@@ -216,10 +221,13 @@ CUresult copy(const char* call, void* to, char to_kind, const void* from, char f
   if (!to || !from) return kInvalidValue;
   if (to_kind == 'D' && !in_device_memory(to, bytes)) return outside(call, to, bytes);
   if (from_kind == 'D' && !in_device_memory(from, bytes)) return outside(call, from, bytes);
-  auto work = [=] {
+  auto work = [=]() -> CUresult {
+    // Of a graph: what was there when it was captured may have been freed.
+    if (to_kind == 'D' && !in_device_memory(to, bytes)) return outside(call, to, bytes);
+    if (from_kind == 'D' && !in_device_memory(from, bytes)) return outside(call, from, bytes);
     if (from_kind == 'D') check_guards(from, std::string("work before ") + call);
     memmove(to, from, bytes);
-    return CUresult(kSuccess);
+    return kSuccess;
   };
   // Host memory that is not page-locked is copied before the call returns.
   StreamState* s = stream_of(stream);
@@ -233,10 +241,11 @@ template <class T> CUresult set(const char* call, CUdeviceptr to, T value, size_
   if (!count) return kSuccess;
   if (to % sizeof(T)) return kInvalidValue;
   if (!in_device_memory(host(to), count * sizeof(T))) return outside(call, host(to), count * sizeof(T));
-  return submit(stream, [=] {
+  return submit(stream, [=]() -> CUresult {
+    if (!in_device_memory(host(to), count * sizeof(T))) return outside(call, host(to), count * sizeof(T));
     T* out = static_cast<T*>(host(to));
     std::fill(out, out + count, value);
-    return CUresult(kSuccess);
+    return kSuccess;
   });
 }
 
@@ -370,6 +379,7 @@ PD_EXPORT CUresult cuMemFreeAsync(CUdeviceptr p, void* stream) {
 PD_EXPORT CUresult cuMemHostAlloc(void** out, size_t bytes, unsigned) {
   PD_ENTER();
   if (!out || !bytes) return kInvalidValue;
+  if (CUresult e = forbid_capture()) return e;
   Chunk b;
   if (!map_block(b, bytes)) return kOutOfMemory;
   b.host = true;
@@ -382,6 +392,7 @@ PD_EXPORT CUresult cuMemAllocHost_v2(void** out, size_t bytes) { return cuMemHos
 
 PD_EXPORT CUresult cuMemFreeHost(void* p) {
   PD_ENTER();
+  if (CUresult e = forbid_capture()) return e;
   auto it = memory().blocks.find(static_cast<char*>(p));
   if (it == memory().blocks.end() || !it->second.host) return kInvalidValue;
   check_block(it->second, "work before cuMemFreeHost");
@@ -532,12 +543,15 @@ static CUresult finished(CUresult given) {
   return given;
 }
 
+// These return when the copy is done, so a thread that captures may not call them.
 PD_EXPORT CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void* from, size_t bytes) {
   PD_ENTER();
+  if (CUresult e = forbid_capture()) return e;
   return finished(cuMemcpyHtoDAsync_v2(to, from, bytes, nullptr));
 }
 PD_EXPORT CUresult cuMemcpyDtoH_v2(void* to, CUdeviceptr from, size_t bytes) {
   PD_ENTER();
+  if (CUresult e = forbid_capture()) return e;
   return finished(cuMemcpyDtoHAsync_v2(to, from, bytes, nullptr));
 }
 PD_EXPORT CUresult cuMemcpyDtoD_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes) {

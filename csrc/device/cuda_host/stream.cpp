@@ -2,6 +2,7 @@
 // what was recorded, in that order, each time it is launched.
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <thread>
 #include <unordered_set>
@@ -152,6 +153,21 @@ CUresult forbid_capture() {
     return kCaptureUnsupported;
   }
   return kSuccess;
+}
+
+CUresult forbid_capture_on(int device) {
+  CUresult result = kSuccess;
+  for (Graph* g : all().capturing) {
+    if (g->origin->device != device) continue;
+    invalidate(g);
+    result = kCaptureUnsupported;
+  }
+  return result;
+}
+
+bool told_to_fail(const char* function) {
+  const char* names = getenv("PYDIFF_CUDA_HOST_FAIL");
+  return names && (std::string(",") + names + ",").find(std::string(",") + function + ",") != std::string::npos;
 }
 
 CUresult captured_alloc(StreamState& s, void* block, size_t bytes) {
@@ -408,6 +424,7 @@ PD_EXPORT CUresult cuGraphInstantiateWithFlags(void** out, void* graph, unsigned
   PD_ENTER();
   Graph* g = known(all().graphs, graph);
   if (!g || !out) return kInvalidValue;
+  if (told_to_fail("cuGraphInstantiate")) return kOutOfMemory;
   auto* e = new std::shared_ptr<Graph>(new Graph(*g));
   all().executables.insert(e);
   *out = e;
