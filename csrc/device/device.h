@@ -100,4 +100,10 @@ struct DeviceDriver {
 };
 void register_driver(DeviceKind kind, DeviceDriver driver);
 
+// Who keeps memory of devices for later use gives it back when it is called: the device has run out of memory, or its
+// cache is to be emptied. On any thread; it must not allocate, and wait for nobody who may be allocating.
+using MemoryKeeper = void (*)(DeviceId);
+void register_keeper(MemoryKeeper give_back);
+void ask_keepers(DeviceId id);
+
 }  // namespace pd

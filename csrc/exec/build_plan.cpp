@@ -160,11 +160,10 @@ class Builder {
     } else {
       std::vector<char> numbers;
       for (int s : launch.slots) numbers.push_back(s >= 0 && is_number(s));
-      auto make = [device = plan_->device, program, major, minor, views, numbers](bool whole) {
-        return cuda::prepare(device, program, major, minor, views, numbers, whole);
+      launch.make = [device = plan_->device, program, major, minor, views, numbers](bool whole, bool far) {
+        return cuda::prepare(device, program, major, minor, views, numbers, whole, far);
       };
-      launch.cuda = std::make_unique<cuda::Launch>(make(true));
-      launch.make_plain = [make] { return make(false); };
+      launch.cuda = std::make_unique<cuda::Launch>(launch.make(true, false));
       launches_.push_back(launch.cuda.get());
     }
     step->launches.push_back(std::move(launch));

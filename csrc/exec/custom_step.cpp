@@ -2,7 +2,6 @@
 #include "device/cuda/cuda.h"
 #include "device/device.h"
 #include "exec/plan.h"
-#include "exec/stats.h"
 
 namespace pd {
 
@@ -28,7 +27,6 @@ void run_custom_step(const CustomStep& s, void* const* slots, Buffer* const* own
   for (int slot : s.in) where.push_back(slots[slot]);
   for (int slot : s.out) where.push_back(slots[slot]);
   void* const* out = where.data() + nin;
-  ++stats().natives;
   if (code.by_host()) {
     try {
       g_custom.run(code, where.data(), owners, out);

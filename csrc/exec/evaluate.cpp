@@ -515,15 +515,17 @@ void flush() {
 
 void clear_plans() { cache().clear(); }
 
-std::vector<std::string> cuda_texts(const std::vector<Value*>& roots) {
+std::vector<std::string> cuda_texts(const std::vector<Value*>& roots, bool far) {
   const Work w = collect(roots, false);
   const std::shared_ptr<Plan> plan = make_plan(w, DeviceId{DeviceKind::Cuda, 0}, false).plan;
   std::vector<std::string> texts;
+  std::unique_ptr<cuda::Launch> other;
   for (const Step& s : plan->steps)
     if (s.fused)
       for (const FusedLaunch& l : s.fused->launches) {
-        if (l.cuda->build) texts.push_back(l.cuda->build->source);
-        for (const cuda::Launch::Combine& c : l.cuda->combines) texts.push_back(c.build->source);
+        const cuda::Launch& launch = far ? *(other = std::make_unique<cuda::Launch>(l.make(true, true))) : *l.cuda;
+        if (launch.build) texts.push_back(launch.build->source);
+        for (const cuda::Launch::Combine& c : launch.combines) texts.push_back(c.build->source);
       }
   return texts;
 }

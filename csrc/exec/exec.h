@@ -30,14 +30,16 @@ struct ExecStats {
   int64_t kernels = 0;      // fused kernels launched
   int64_t natives = 0;      // other kernels launched
   int64_t instructions = 0; // of the fused kernels launched
+  int64_t graphs = 0;       // CUDA graphs captured
+  int64_t graph_replays = 0;  // and launched
 };
 const ExecStats& exec_stats();
 void clear_plans();
 
 // The fused kernels that evaluating the roots would launch, printed; computes nothing.
 std::string explain(const std::vector<Value*>& roots);
-// The CUDA C++ of these kernels, as a CUDA device would be given it.
-std::vector<std::string> cuda_texts(const std::vector<Value*>& roots);
+// The CUDA C++ of these kernels, as a CUDA device would be given it; `far`: as a CUDA graph contains them.
+std::vector<std::string> cuda_texts(const std::vector<Value*>& roots, bool far = false);
 
 int64_t& pending_node_limit();
 int64_t& pending_byte_limit();

@@ -21,7 +21,7 @@ struct FusedLaunch {
   PreparedLaunch launch;                // on the CPU
   std::unique_ptr<cuda::Launch> cuda;   // on a CUDA device
   std::unique_ptr<cuda::Launch> plain;  // the same for addresses that are not aligned, made when first met
-  std::function<cuda::Launch()> make_plain;
+  std::function<cuda::Launch(bool whole, bool far)> make;  // there: another form of it
   std::vector<int> slots;  // one an argument; -1: the index itself
 };
 
@@ -70,8 +70,11 @@ struct Step {
   std::unique_ptr<CustomStep> custom;
 };
 
+class CudaReplay;
+
 struct Plan {
   DeviceId device;
+  std::shared_ptr<CudaReplay> replay;  // of a CUDA device, once it runs again
   int errors = 0;  // steps that may find an error on a CUDA device
   bool has_custom = false;
   std::vector<Step> steps;
@@ -109,6 +112,7 @@ std::unique_ptr<Plan> build_plan(DeviceId device, const Piece& piece, const std:
 // plan has such steps, are the buffers of leaf_data.
 void run_plan(Plan& plan, void* const* leaf_data, const int64_t* numbers, void* const* outputs, NativeError& error,
               Buffer* const* leaf_owners = nullptr);
+// On a CUDA device, step by step.
 void run_cuda_steps(Plan& plan, void* const* slots, NativeError& error);
 void run_custom_step(const CustomStep& s, void* const* slots, Buffer* const* owners, NativeError& error, Stream stream = {});
 

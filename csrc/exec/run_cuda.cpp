@@ -1,8 +1,8 @@
 // A plan's steps on a CUDA device: everything is given to the stream in order, and nothing is waited for.
+#include "exec/run_cuda.h"
+
 #include "device/cuda/cuda.h"
-#include "device/device.h"
 #include "exec/late_errors.h"
-#include "exec/plan.h"
 #include "exec/stats.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/tiled_gemm.h"
@@ -24,7 +24,7 @@ void run_one(FusedLaunch& l, void* const* slots, Device& device) {
   if (cuda::run(*l.cuda, device, Stream{}, bases.data())) return;
   // Memory from elsewhere that is not aligned: the same work without vectors.
   if (!l.plain) {
-    l.plain = std::make_unique<cuda::Launch>(l.make_plain());
+    l.plain = std::make_unique<cuda::Launch>(l.make(false, false));
     cuda::build({l.plain.get()});
   }
   cuda::run(*l.plain, device, Stream{}, bases.data());
@@ -57,32 +57,6 @@ void run_segments(FusedStep& s, void* const* slots, Device& device) {
 void run_fused(FusedStep& s, void* const* slots, Device& device) {
   if (s.launches.size() == 1) run_one(s.launches[0], slots, device);
   else run_segments(s, slots, device);
-  ++stats().kernels;
-  stats().instructions += s.instructions;
-}
-
-// By pydiff's own kernel, where it is asked for and serves.
-bool run_tiled(const MatmulStep& s, const void* a, const void* b, void* c, DeviceId device) {
-  if (!cuda_own_gemm()) return false;
-  TiledGemm g;
-  g.type = g.out = s.type;
-  g.trans_a = s.ta, g.trans_b = s.tb;
-  g.m = s.m, g.n = s.n, g.k = s.k, g.lda = s.lda, g.ldb = s.ldb, g.ldc = s.n;
-  g.batch = s.batch, g.stride_a = s.sa, g.stride_b = s.sb, g.stride_c = s.m * s.n;
-  g.a = a, g.b = b, g.c = c;
-  return cuda_tiled_gemm(pd::device(device), g, Stream{});
-}
-
-void run_matmul(const MatmulStep& s, void* const* slots, DeviceId device) {
-  const int64_t item = static_cast<int64_t>(size_of(s.type));
-  const char *a = static_cast<const char*>(slots[s.a]) + s.oa * item, *b = static_cast<const char*>(slots[s.b]) + s.ob * item;
-  if (!is_floating(s.type))
-    cuda_integer_gemm(pd::device(device), s.type, s.ta, s.tb, s.m, s.n, s.k, a, s.lda, b, s.ldb, slots[s.out], s.batch,
-                      s.sa, s.sb, Stream{});
-  else if (!run_tiled(s, a, b, slots[s.out], device))
-    cuda_gemm(device, s.type, s.ta, s.tb, s.m, s.n, s.k, a, s.lda, b, s.ldb, slots[s.out], s.n, false, s.batch, s.sa, s.sb,
-            s.m * s.n, Stream{});
-  ++stats().natives;
 }
 
 NativeArgs arguments(const NativeStep& s, void* const* slots, std::vector<const void*>& in) {
@@ -92,6 +66,43 @@ NativeArgs arguments(const NativeStep& s, void* const* slots, std::vector<const 
 
 }  // namespace
 
+// By pydiff's own kernel, where it is asked for and serves.
+static bool run_tiled(const MatmulStep& s, const void* a, const void* b, void* c, DeviceId device, Stream stream) {
+  if (!cuda_own_gemm()) return false;
+  TiledGemm g;
+  g.type = g.out = s.type;
+  g.trans_a = s.ta, g.trans_b = s.tb;
+  g.m = s.m, g.n = s.n, g.k = s.k, g.lda = s.lda, g.ldb = s.ldb, g.ldc = s.n;
+  g.batch = s.batch, g.stride_a = s.sa, g.stride_b = s.sb, g.stride_c = s.m * s.n;
+  g.a = a, g.b = b, g.c = c;
+  return cuda_tiled_gemm(pd::device(device), g, stream);
+}
+
+void run_cuda_matmul(const MatmulStep& s, void* const* slots, DeviceId device, Stream stream) {
+  const int64_t item = static_cast<int64_t>(size_of(s.type));
+  const char *a = static_cast<const char*>(slots[s.a]) + s.oa * item, *b = static_cast<const char*>(slots[s.b]) + s.ob * item;
+  if (!is_floating(s.type))
+    cuda_integer_gemm(pd::device(device), s.type, s.ta, s.tb, s.m, s.n, s.k, a, s.lda, b, s.ldb, slots[s.out], s.batch,
+                      s.sa, s.sb, stream);
+  else if (!run_tiled(s, a, b, slots[s.out], device, stream))
+    cuda_gemm(device, s.type, s.ta, s.tb, s.m, s.n, s.k, a, s.lda, b, s.ldb, slots[s.out], s.n, false, s.batch, s.sa, s.sb,
+              s.m * s.n, stream);
+}
+
+void run_cuda_native(const NativeStep& s, void* const* slots, int64_t* cells, Device& device, Stream stream,
+                     CudaScratch* scratch) {
+  std::vector<const void*> in;
+  const NativeArgs a = arguments(s, slots, in);
+  s.cuda_fn(a, CudaNativeContext{device, stream, s.error < 0 ? nullptr : cells + s.error * kErrorCells, scratch});
+}
+
+void count_steps(const Plan& plan) {
+  for (const Step& s : plan.steps) {
+    if (s.fused) stats().instructions += s.fused->instructions;
+    ++(s.fused ? stats().kernels : stats().natives);
+  }
+}
+
 void run_cuda_steps(Plan& plan, void* const* slots, NativeError& error) {
   Device& device = pd::device(plan.device);
   const size_t bytes = static_cast<size_t>(plan.errors) * kErrorCells * sizeof(int64_t);
@@ -100,22 +111,15 @@ void run_cuda_steps(Plan& plan, void* const* slots, NativeError& error) {
     cells = BufferRef::adopt(new_buffer(plan.device, bytes));
     device.zero(cells->data, bytes);
   }
+  int64_t* const first = bytes ? static_cast<int64_t*>(cells->data) : nullptr;
   for (const Step& s : plan.steps) {
-    if (s.fused) {
-      run_fused(*s.fused, slots, device);
-    } else if (s.matmul) {
-      run_matmul(*s.matmul, slots, plan.device);
-    } else if (s.custom) {
-      run_custom_step(*s.custom, slots, nullptr, error);
-    } else {
-      std::vector<const void*> in;
-      const NativeArgs a = arguments(*s.native, slots, in);
-      int64_t* own = s.native->error < 0 ? nullptr : static_cast<int64_t*>(cells->data) + s.native->error * kErrorCells;
-      s.native->cuda_fn(a, CudaNativeContext{device, Stream{}, own});
-      ++stats().natives;
-    }
+    if (s.fused) run_fused(*s.fused, slots, device);
+    else if (s.matmul) run_cuda_matmul(*s.matmul, slots, plan.device, Stream{});
+    else if (s.custom) run_custom_step(*s.custom, slots, nullptr, error);
+    else run_cuda_native(*s.native, slots, first, device, Stream{}, nullptr);
   }
-  if (bytes) error.late = watch_errors(plan, static_cast<const int64_t*>(cells->data));
+  count_steps(plan);
+  if (bytes) error.late = watch_errors(plan, first);
 }
 
 }  // namespace pd

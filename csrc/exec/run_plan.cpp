@@ -4,6 +4,7 @@
 
 #include "device/cpu/pool.h"
 #include "device/device.h"
+#include "exec/cuda_replay.h"
 #include "exec/plan.h"
 #include "exec/stats.h"
 #include "kernels/cpu/gemm.h"
@@ -85,6 +86,7 @@ void run_custom_on_cpu(const CustomStep& s, void* const* slots, int leaves, Buff
   SmallVec<Buffer*, 8> owners;
   for (int slot : s.in) owners.push_back(slot < leaves && leaf_owners ? leaf_owners[slot] : nullptr);
   run_custom_step(s, slots, owners.data(), error);
+  ++stats().natives;
 }
 
 }  // namespace
@@ -99,13 +101,17 @@ void run_plan(Plan& plan, void* const* leaf_data, const int64_t* numbers, void* 
   for (size_t k = 0; k < plan.numbers.size(); ++k)
     slots[plan.leaves + static_cast<int>(k)] = const_cast<int64_t*>(&numbers[k]);
   for (const Plan::Constant& c : plan.constants) slots[c.slot] = const_cast<int64_t*>(&c.bits);
+  for (size_t k = 0; k < plan.outputs.size(); ++k)
+    if (plan.outputs[k].fresh) slots[plan.outputs[k].slot] = outputs[k];
+  if (!cpu) {
+    if (!plan.replay) plan.replay = std::make_shared<CudaReplay>(plan);
+    if (plan.replay->run(slots.data(), error)) return;
+  }
   // Of a device with streams the memory is taken and given back in the stream's order.
   std::unique_ptr<Buffer, void (*)(Buffer*)> there(nullptr, [](Buffer* b) { release(b); });
   if (!cpu && plan.arena) there.reset(new_buffer(plan.device, static_cast<size_t>(plan.arena)));
   char* base = there ? static_cast<char*>(there->data) : plan.arena ? arena.get(plan.arena) : nullptr;
   for (const Plan::Temp& t : plan.temps) slots[t.slot] = base + t.offset;
-  for (size_t k = 0; k < plan.outputs.size(); ++k)
-    if (plan.outputs[k].fresh) slots[plan.outputs[k].slot] = outputs[k];
   if (!cpu) return run_cuda_steps(plan, slots.data(), error);
   for (const Step& s : plan.steps) {
     if (s.fused) run_fused(*s.fused, slots.data());

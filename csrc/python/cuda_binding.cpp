@@ -4,6 +4,7 @@
 #include "device/cuda/cuda.h"
 #include "device/cuda/prelude.h"
 #include "exec/exec.h"
+#include "fuse/cuda/sheet.h"
 #include "kernels/cuda/gemm_timing.h"
 #include "kernels/cuda/native_cuda.h"
 #include "python/args.h"
@@ -38,14 +39,17 @@ void bind_cuda(py::module_& m) {
     return py::make_tuple(py::bytes(image.ok ? image.bytes : ""), image.log);
   }, py::arg("source"), py::arg("arch"), py::arg("resources") = false);
   // What evaluating these tensors on a CUDA device would compile, wherever they are; nothing is computed.
-  m.def("cuda_texts", [](const py::sequence& tensors) {
+  // `far`: as a CUDA graph contains them.
+  m.def("cuda_texts", [](const py::sequence& tensors, bool far) {
     std::vector<Value*> roots;
     for (const auto& t : tensors) roots.push_back(value_of(t.ptr()).v.get());
-    return cuda_texts(roots);
-  });
+    return cuda_texts(roots, far);
+  }, py::arg("tensors"), py::arg("far") = false);
   m.def("cuda_native_texts", [] {
     std::vector<std::pair<std::string, std::string>> out;
     for (const CudaNativeText& t : cuda_native_texts()) out.emplace_back(t.name, t.source);
+    out.emplace_back("graph parameters", cuda::kPatchText);
+    out.emplace_back("graph copies", cuda::kCopyText);
     return out;
   });
   m.def("cuda_look_again", cuda_look_again);

@@ -157,6 +157,8 @@ void bind_evaluation(py::module_& m) {
     d["kernels"] = s.kernels;
     d["natives"] = s.natives;
     d["instructions"] = s.instructions;
+    d["graphs"] = s.graphs;
+    d["graph_replays"] = s.graph_replays;
     return d;
   });
   m.def("clear_plans", clear_plans);

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "device/cuda/compiler.h"
 #include "device/cuda/cuda_device.h"
+#include "device/cuda/graph.h"
 
 namespace pd {
 
@@ -74,10 +75,30 @@ void check_blas(const Blas& b, BlasStatus status, const char* call, int index, c
 struct Handle {
   std::mutex mutex;
   BlasHandle handle = nullptr;
+  void* workspace = nullptr;
+  bool no_workspace = false;  // there was no memory for one
 };
 Handle& handle_of(int index) {
   static Handle* const all = new Handle[128];
   return all[index];
+}
+
+// What NVIDIA recommends (cuBLAS documentation, cublasSetWorkspace): 32 MiB from compute capability 9.0 on, else 4 MiB.
+size_t workspace_bytes(int index) { return size_t(cuda_properties(index).major >= 9 ? 32 : 4) << 20; }
+
+// Memory of cuBLAS's own choice would be allocated inside of a captured graph, and another size of it may mean another
+// algorithm. So all work in the order of the default stream, captured or not, has one workspace of one size.
+void give_workspace(const Blas& lib, Handle& h, int index) {
+  if (!lib.cublasSetWorkspace) return;
+  if (!h.workspace && !h.no_workspace) {
+    try {
+      h.workspace = cuda_device(index).allocate(workspace_bytes(index), Stream{});
+    } catch (const Error&) {
+      h.no_workspace = true;
+    }
+  }
+  if (!h.workspace) return;
+  check_blas(lib, lib.cublasSetWorkspace(h.handle, h.workspace, workspace_bytes(index)), "cublasSetWorkspace", index);
 }
 
 bool g_allow_tf32 = false;
@@ -174,6 +195,7 @@ void cuda_gemm(DeviceId device, DType t, bool trans_a, bool trans_b, int64_t m, 
   auto multiply = [&]() -> BlasStatus {
     Submission work(d, cuda_device(index), s);
     check_blas(lib, lib.cublasSetStream(h.handle, work.stream), "cublasSetStream", index);
+    if (!s.handle || is_capturing(index, s)) give_workspace(lib, h, index);  // cublasSetStream has taken it away
     if (std::max({m, n, k, lda, ldb, ldc, batch}) > INT_MAX) {
       if (!lib.cublasGemmStridedBatchedEx_64)
         fail("cuda", "this cuBLAS has no products with 64-bit sizes", lib.path, "cuBLAS 12 or newer",

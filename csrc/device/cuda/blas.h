@@ -25,6 +25,7 @@ using BlasHandle = struct cublasContext*;
 
 #define PD_CUDA_BLAS_OPTIONAL(X)                                                                                      \
   X(cublasGetProperty, cublasGetProperty, (int which, int* value))                                                    \
+  X(cublasSetWorkspace, cublasSetWorkspace_v2, (BlasHandle, void* memory, size_t bytes))                              \
   X(cublasSetMathMode, cublasSetMathMode, (BlasHandle, int mode))                                                     \
   X(cublasGemmStridedBatchedEx_64, cublasGemmStridedBatchedEx_64,                                                     \
     (BlasHandle, int trans_a, int trans_b, int64_t m, int64_t n, int64_t k, const void* alpha, const void* a,         \

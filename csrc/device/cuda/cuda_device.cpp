@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "device/cuda/graph.h"
 
 namespace pd {
 
@@ -93,6 +94,7 @@ MemoryStats CudaDevice::memory_stats() const {
 
 void CudaDevice::empty_cache() {
   const Driver& d = driver();
+  ask_keepers(id());
   ContextScope here(d, context_);
   memory_.empty_cache(d);
 }
@@ -282,6 +284,7 @@ void CudaDevice::synchronize(Stream s) {
 void CudaDevice::synchronize() {
   const Driver& d = driver();
   ContextScope here(d, context_);
+  std::lock_guard<std::recursive_mutex> hold(capture_lock());
   check(d.cuCtxSynchronize(), "cuCtxSynchronize", index_);
 }
 

@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "base/error.h"
+#include "device/cuda/graph.h"
 
 namespace pd::cuda {
 
@@ -77,6 +78,7 @@ void* MemoryPool::allocate(const Driver& d, size_t bytes, CUstream s) {
   CUdeviceptr at = 0;
   CUresult result = d.cuMemAllocFromPoolAsync(&at, size, pool_, s);
   if (result == kErrorOutOfMemory) {
+    ask_keepers(DeviceId{DeviceKind::Cuda, static_cast<int8_t>(index_)});
     empty_cache(d);
     result = d.cuMemAllocFromPoolAsync(&at, size, pool_, s);
   }
@@ -99,6 +101,7 @@ void MemoryPool::free(const Driver& d, void* ptr, size_t bytes, CUstream s) noex
 
 void MemoryPool::empty_cache(const Driver& d) {
   // What was freed is the pool's only when the work before it is done.
+  std::lock_guard<std::recursive_mutex> hold(capture_lock());
   check(d.cuCtxSynchronize(), "cuCtxSynchronize", index_);
   check(d.cuMemPoolTrimTo(pool_, 0), "cuMemPoolTrimTo", index_);
 }

@@ -48,6 +48,17 @@ class Elementwise : Printer {
  private:
   // Several domains in one launch: segment s has blocks [start[s], start[s + 1]).
   void many(std::string& out, const std::string& name) const {
+    if (f_.far) {
+      // A binary search: the parameters are in memory, and there is no bound to the segments.
+      put(out, "PD_KERNEL ", name, kManySuffix, "(const i64* __restrict__ table) {\n",
+          "  const i64 count = table[0];\n  const i64* const start = table + 1;\n  i64 s = 0;\n",
+          "  for (i64 end = count; end - s > 1;) {\n    const i64 mid = (s + end) / 2;\n",
+          "    if ((i64)blockIdx.x >= start[mid]) s = mid;\n    else end = mid;\n  }\n",
+          "  const i64 from = start[s], blocks = start[s + 1] - from;\n",
+          "  work((const PdParams*)(table + 2 + count) + s, (I)((blockIdx.x - from) * blockDim.x + threadIdx.x), (I)(blocks * ",
+          "blockDim.x));\n}\n");
+      return;
+    }
     const int room = segments_at_once(at_.count);
     if (room < 2) return;
     put(out, "struct PdMany { i64 count, start[", room + 1, "]; PdParams p[", room, "]; };\n", "PD_KERNEL ", name,

@@ -11,7 +11,7 @@ std::string Form::key() const {
     k += static_cast<char>('0' + (a.bounded | a.major << 1 | a.minor << 2 | a.whole << 3));
     k += static_cast<char>('0' + a.inner);
   }
-  return k;
+  return far ? k + "@" : k;
 }
 
 std::vector<int> stored_reductions(const Program& p) {
@@ -50,6 +50,7 @@ Params::Params(const Program& p, const Form& f) {
     args.push_back(where);
   }
   count = at;
+  far = f.far;
 }
 
 }  // namespace pd::cuda

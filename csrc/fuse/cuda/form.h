@@ -42,6 +42,7 @@ struct Form {
   int halves = 1;          // blocks of kBlock elements that are reduced at a time; Rows: as many groups of kLanes threads
   bool partial = false;    // the reduced index is cut into pieces, whose results a second kernel combines
   bool spill_shared = true;
+  bool far = false;        // the parameters are given by their address in device memory, however few they are
   std::vector<ArgForm> args;
 
   int axes() const { return majors + minors; }
@@ -61,7 +62,8 @@ struct Params {
   int count = 0;
   // More than fit into a launch of any driver (4 KB): they are copied to device memory first.
   static constexpr int kDirect = 500;
-  bool by_address() const { return count > kDirect; }
+  bool far = false;
+  bool by_address() const { return far || count > kDirect; }
 
   Params(const Program& p, const Form& f);
 };

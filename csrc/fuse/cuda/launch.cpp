@@ -137,7 +137,7 @@ int power_of_two(int64_t n) {
 }  // namespace
 
 Launch prepare(DeviceId device, const Program& p, const Ints& major_dims, const Ints& minor_dims, const std::vector<View>& views,
-               const std::vector<char>& numbers, bool whole) {
+               const std::vector<char>& numbers, bool whole, bool far) {
   const MergedLaunch l = merge(p, major_dims, minor_dims, views);
   Domain d{p, l, l.major, numel(l.major), numel(l.minor)};
   for (int64_t n : l.minor) d.dims.push_back(n);
@@ -146,6 +146,7 @@ Launch prepare(DeviceId device, const Program& p, const Ints& major_dims, const 
   f.majors = l.major.size();
   f.minors = l.minor.size();
   f.wide = d.M * d.N >= kNarrow;
+  f.far = far;
   for (size_t k = 0; k < p.args.size(); ++k) {
     f.args.push_back(arg_form(d, static_cast<int>(k), numbers[k], f.kind));
     if (f.args.back().access != Access::Cell && f.args.back().access != Access::Number)
@@ -231,8 +232,8 @@ Launch prepare(DeviceId device, const Program& p, const Ints& major_dims, const 
       for (const Instr& store : p.code) {
         if (store.kind != InstrKind::Store || store.a != in.dst) continue;
         Launch::Combine c;
-        c.build = build_for(device, p, "combine" + std::to_string(reduce),
-                            [&](const std::string& name) { return combine_text(p, reduce, name); });
+        c.build = build_for(device, p, "combine" + std::to_string(reduce) + (far ? "@" : ""),
+                            [&](const std::string& name) { return combine_text(p, reduce, name, far); });
         c.scratch = offset;
         c.output = store.dst;
         c.kept = kept;
@@ -243,6 +244,7 @@ Launch prepare(DeviceId device, const Program& p, const Ints& major_dims, const 
     }
   }
   r.by_address = at.by_address();
+  r.elementwise = f.kind == Kind::Elementwise;
   r.build = build_for(device, p, f.key(), [&](const std::string& name) { return kernel_text(p, f, name); });
   return r;
 }

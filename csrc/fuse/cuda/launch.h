@@ -37,6 +37,7 @@ struct Launch {
   std::vector<int64_t> words;
   std::vector<Arg> args;
   bool by_address = false;             // the words are too many for a launch
+  bool elementwise = false;            // without reductions
   int partials = -1, spill = -1;       // words that take addresses in scratch memory
   std::vector<int64_t> partial_offsets;
   int64_t spill_offset = 0, scratch_bytes = 0, pieces = 1;
@@ -44,9 +45,9 @@ struct Launch {
 };
 
 // One view an argument, over major_dims ++ minor_dims; numbers[k]: the argument is a Python number, handed over as bits.
-// `whole`: addresses may be assumed to be aligned to 16 bytes.
+// `whole`: addresses may be assumed to be aligned to 16 bytes. `far`: the kernels take all parameters by address (sheet.h).
 Launch prepare(DeviceId device, const Program& p, const Ints& major_dims, const Ints& minor_dims, const std::vector<View>& views,
-               const std::vector<char>& numbers, bool whole = true);
+               const std::vector<char>& numbers, bool whole = true, bool far = false);
 
 // Compiles what is not compiled yet, several at a time. Throws Error with the compiler's words.
 void build(const std::vector<const Launch*>& launches);

@@ -311,14 +311,19 @@ class Staged : Printer {
 
 std::string staged_text(const Program& p, const Form& f, const std::string& name) { return Staged(p, f).run(name); }
 
-std::string combine_text(const Program& p, int reduce, const std::string& name) {
+std::string combine_text(const Program& p, int reduce, const std::string& name, bool far) {
   const Instr& in = p.code[static_cast<size_t>(reduce)];
   const DType t = p.regs[static_cast<size_t>(in.dst)];
   const ReduceKind k = traits(in.op).reduce;
   const std::string type = type_name(t);
   std::string out;
-  put(out, "PD_KERNEL ", name, "(const ", type, "* partial, ", memory_name(t), "* out, i64 pieces, i64 kept) {\n",
-      "  __shared__ ", type, " s[", kThreads, "];\n  const int t = threadIdx.x;\n  i64 chunk = 1;\n",
+  const std::string from = "const " + type + "*", to = std::string(memory_name(t)) + "*";
+  if (far)
+    put(out, "PD_KERNEL ", name, "(const i64* __restrict__ where) {\n  ", from, " const partial = (", from, ")where[0];\n  ", to,
+        " const out = (", to, ")where[1];\n  const i64 pieces = where[2], kept = where[3];\n");
+  else
+    put(out, "PD_KERNEL ", name, "(", from, " partial, ", to, " out, i64 pieces, i64 kept) {\n");
+  put(out, "  __shared__ ", type, " s[", kThreads, "];\n  const int t = threadIdx.x;\n  i64 chunk = 1;\n",
       "  while (chunk * ", kThreads, " < pieces) chunk *= 2;\n",
       "  const i64 from = t * chunk, n = pieces - from < chunk ? pieces - from : chunk;\n",
       "  for (i64 k = blockIdx.x; k < kept; k += gridDim.x) {\n",

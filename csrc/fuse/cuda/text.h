@@ -10,7 +10,8 @@ namespace pd::cuda {
 //
 //   Elementwise  blocks of kThreads; thread t takes elements [t * vector, …), then steps on by all threads.
 //                `name` + kManySuffix runs it over several domains, one after another in the grid: its parameter is
-//                {count, start[segments + 1], the parameters of each of up to segments_at_once()}
+//                {count, start[segments + 1], the parameters of each of up to segments_at_once()}; far: the address of
+//                {count, start[count + 1], the parameters of each}
 //   Rows         blocks of max(kThreads, kLanes * halves); kLanes * halves threads a row (or piece of a row)
 //   Columns      blocks of (kStrip, kLanes); a strip of columns each, grid.y: pieces
 //
@@ -24,8 +25,9 @@ inline int segments_at_once(int words) { return (4000 / 8 - 2) / (words + 1); }
 
 // The kernel that combines the partial results of reduction `reduce` (its instruction) of a split program:
 //   PD_KERNEL name(const T* partial, M* out, i64 pieces, i64 kept)     M: the element in memory
-// a block of kThreads for each kept index; out is contiguous over the kept index.
-std::string combine_text(const Program& p, int reduce, const std::string& name);
+// a block of kThreads for each kept index; out is contiguous over the kept index. `far`: (const i64* where), where these
+// four lie.
+std::string combine_text(const Program& p, int reduce, const std::string& name, bool far = false);
 
 // Elements of static shared memory that a reduction takes, and bytes of all together.
 int shared_items(const Form& f);

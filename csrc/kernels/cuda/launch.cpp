@@ -133,6 +133,18 @@ void launch(const CudaNativeContext& c, Compose compose, const Head& head, const
   c.device.launch(kernel_of(c.device.id(), compose, head, function, dynamic_shared_bytes), size, args, c.stream);
 }
 
+void* Scratch::take() {
+  CudaScratch* s = c_.scratch;
+  if (!s) return c_.device.allocate(bytes_, c_.stream);
+  before_ = s->used;
+  const size_t end = before_ + (bytes_ + 255) / 256 * 256;
+  if (s->memory && end > s->bytes) fail("cuda", "an op takes more memory than before", std::to_string(end), "reporting this", ErrorKind::Runtime);
+  void* p = s->memory ? s->memory + before_ : c_.device.allocate(bytes_, c_.stream);
+  s->used = end;
+  s->most = std::max(s->most, end);
+  return p;
+}
+
 void copy_operand(const NativeArgs& a, const CudaNativeContext& c) {
   size_t bytes = static_cast<size_t>(numel(a.out_spec->shape)) * size_of(a.out_spec->dtype);
   if (a.out != a.in[0] && bytes) c.device.copy(a.out, a.in[0], bytes, CopyKind::DeviceToDevice, c.stream);

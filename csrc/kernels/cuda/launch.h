@@ -97,15 +97,19 @@ void launch(const CudaNativeContext& c, Compose compose, const Head& head, const
 class Scratch {
  public:
   Scratch(const CudaNativeContext& c, int64_t bytes)
-      : c_(c), bytes_(static_cast<size_t>(std::max<int64_t>(bytes, 1))), ptr_(c.device.allocate(bytes_, c.stream)) {}
-  ~Scratch() { c_.device.free(ptr_, bytes_, c_.stream); }
+      : c_(c), bytes_(static_cast<size_t>(std::max<int64_t>(bytes, 1))), ptr_(take()) {}
+  ~Scratch() {
+    if (c_.scratch) c_.scratch->used = before_;
+    if (!c_.scratch || !c_.scratch->memory) c_.device.free(ptr_, bytes_, c_.stream);
+  }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
   void* const& get() const { return ptr_; }
 
  private:
+  void* take();
   const CudaNativeContext& c_;
-  size_t bytes_;
+  size_t bytes_, before_ = 0;
   void* ptr_;
 };
 

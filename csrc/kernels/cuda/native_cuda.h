@@ -14,10 +14,18 @@ namespace pd {
 // Operands and result contiguous in device memory, aligned to their elements. `error` points to kErrorCells int64 in
 // device memory, zero before the op; cell 0 stays zero where nothing goes wrong.
 constexpr int kErrorCells = 5;
+// Memory for the temporaries of one op at a time, taken and given back as a stack. A kernel that is captured into a graph
+// may not allocate.
+struct CudaScratch {
+  char* memory = nullptr;  // null: temporaries are allocated, and only counted here
+  size_t bytes = 0;
+  size_t used = 0, most = 0;
+};
 struct CudaNativeContext {
   Device& device;
   Stream stream;
   int64_t* error;
+  CudaScratch* scratch = nullptr;  // null: temporaries are allocated
 };
 
 using CudaNativeFn = void (*)(const NativeArgs& a, const CudaNativeContext& c);
