@@ -55,8 +55,8 @@ class Builder {
     plan_->slots = leaves + static_cast<int>(numbers.size());
   }
 
-  std::unique_ptr<Plan> run(bool compile) {
-    part_ = partition(p_, fuse_options(), reads_views);
+  std::unique_ptr<Plan> run(const FuseOptions& options, bool compile) {
+    part_ = partition(p_, options, reads_views);
     assign_slots();
     for (size_t g = 0; g < part_.groups.size(); ++g) {
       const Group& group = part_.groups[g];
@@ -488,8 +488,8 @@ FuseOptions fuse_options() {
 int64_t number_bits(const Value* v) { return number_bits(v->dtype, v->num.f, v->num.i); }
 
 std::unique_ptr<Plan> build_plan(DeviceId device, const Piece& piece, const std::vector<int>& outputs, int leaves,
-                                 const std::vector<DType>& numbers, bool compile) {
-  return Builder(device, piece, outputs, leaves, numbers).run(compile);
+                                 const std::vector<DType>& numbers, const FuseOptions& options, bool compile) {
+  return Builder(device, piece, outputs, leaves, numbers).run(options, compile);
 }
 
 }  // namespace pd

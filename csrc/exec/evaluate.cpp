@@ -7,7 +7,9 @@
 #include <mutex>
 #include <new>
 #include <unordered_map>
+#include <unordered_set>
 
+#include "device/cuda/cuda.h"
 #include "exec/late_errors.h"
 #include "exec/plan.h"
 #include "exec/stats.h"
@@ -318,6 +320,13 @@ void trim() {
   for (auto it = c.begin(); it != c.end();) it = it->second.used < limit ? c.erase(it) : std::next(it);
 }
 
+// Once a kernel.
+void warn_unfused(const CudaCompileError& e) {
+  static auto* told = new std::unordered_set<std::string>;
+  if (told->insert(e.kernel).second && g_exec.warn)
+    g_exec.warn((std::string(e.what()) + "; its operations run each in a kernel of its own").c_str());
+}
+
 Cached make_plan(const Work& w, DeviceId device, bool compile = true) {
   std::vector<int> outputs;
   PieceMaker maker(w);
@@ -329,7 +338,19 @@ Cached make_plan(const Work& w, DeviceId device, bool compile = true) {
     numbers.push_back(v->dtype);
     c.body_cells.push_back(number_bits(v));
   }
-  c.plan = build_plan(device, piece, outputs, static_cast<int>(w.leaves.size()), numbers, compile);
+  auto build = [&](const FuseOptions& options) {
+    c.plan = build_plan(device, piece, outputs, static_cast<int>(w.leaves.size()), numbers, options, compile);
+  };
+  FuseOptions options = fuse_options();
+  try {
+    build(options);
+  } catch (const CudaCompileError& e) {
+    if (!options.fuse) throw;
+    // Each operation by itself is a smaller text, which may compile; if not, its error is the one to read.
+    options.fuse = false;
+    build(options);
+    warn_unfused(e);
+  }
   return c;
 }
 

@@ -16,11 +16,13 @@ void evaluate(const std::vector<Value*>& roots);
 void flush();
 inline bool over_bound();
 
-// Giving up the GIL and taking it back, and raising what a function of the host raised, with a note; filled by python/.
+// Giving up the GIL and taking it back; raising what a function of the host raised, with a note; telling the user what is
+// slower than it should be (with the GIL; throws where warnings are errors). Filled by python/.
 struct ExecHooks {
   void* (*unlock)() = nullptr;
   void (*lock)(void* state) = nullptr;
   void (*raise)(std::exception_ptr error, const std::string& note) = nullptr;
+  void (*warn)(const char* text) = nullptr;
 };
 extern ExecHooks g_exec;
 

@@ -105,7 +105,7 @@ int64_t number_bits(const Value* v);
 
 // Builds the plan of a piece: partition, lowering, memory, and on a CUDA device compilation. `outputs` are node numbers.
 std::unique_ptr<Plan> build_plan(DeviceId device, const Piece& piece, const std::vector<int>& outputs, int leaves,
-                                 const std::vector<DType>& numbers, bool compile = true);
+                                 const std::vector<DType>& numbers, const FuseOptions& options, bool compile = true);
 
 // Runs it. leaf_data has the leaves' memory, numbers the cells' bits, outputs the fresh outputs' memory
 // (null for the others). No Python object is touched, but by a step whose code is `by_host`. `leaf_owners`, where the

@@ -1,5 +1,6 @@
 // What the core asks of Python while it works: the GIL, and the user's line.
 #include "exec/exec.h"
+#include "python/errors.h"
 #include "python/tensor.h"
 
 #include <frameobject.h>
@@ -40,6 +41,10 @@ void raise_with_note(std::exception_ptr error, const std::string& note) {
   } catch (const Error& e) {
     throw Error(e.kind, e.what() + ("\n" + note));
   }
+}
+
+void warn(const char* text) {
+  if (PyErr_WarnEx(PyExc_RuntimeWarning, text, 1) < 0) throw PythonError();
 }
 
 // pydiff's own Python is not the user's: its code lies in the folder of the package.
@@ -87,6 +92,7 @@ void install_host_hooks() {
   g_exec.unlock = unlock;
   g_exec.lock = lock;
   g_exec.raise = raise_with_note;
+  g_exec.warn = warn;
   g_location.locate = locate;
   g_location.keep = keep;
   g_location.drop = drop;

@@ -163,8 +163,8 @@ CUmodule load_module(const Driver& d, int index, const std::string& source, cons
   }
   if (!image.ok) {
     debug(4, "kernel " + function + " does not compile:" + with_line_numbers(source));
-    fail("cuda", "kernel " + function + " does not compile for " + arch, image.log,
-         "PYDIFF_DEBUG=4, which shows its source", ErrorKind::Runtime);
+    throw CudaCompileError(function, "[cuda] kernel " + function + " does not compile for " + arch + "; got " + image.log +
+                                         "; try PYDIFF_DEBUG=4, which shows its source");
   }
   if (result != kSuccess) raise(result, "cuModuleLoadData", "cuda:" + std::to_string(index) + ", kernel " + function);
   if (debug_level() >= 2) {

@@ -6,14 +6,21 @@
 #include <vector>
 
 #include "base/dtype.h"
+#include "base/error.h"
 #include "device/device.h"
 
 namespace pd {
 
+// A kernel that NVRTC does not take.
+struct CudaCompileError : Error {
+  CudaCompileError(const std::string& kernel, const std::string& text) : Error(ErrorKind::Runtime, text), kernel(kernel) {}
+  std::string kernel;
+};
+
 // The kernel `function` (extern "C" __global__) of this CUDA C++ text, compiled for the device: memory cache by text,
 // disk cache, NVRTC. The prelude (prelude.h) is put in front of the text. Any thread; threads that ask for one text at
 // once wait for one compilation. `dynamic_shared_bytes` is the most that a launch will ask for.
-// Throws Error (ErrorKind::Runtime) with the compiler's log where it does not compile.
+// Throws CudaCompileError with the compiler's log where it does not compile.
 DeviceKernel cuda_kernel(DeviceId device, const std::string& source, const std::string& function,
                          size_t dynamic_shared_bytes = 0);
 

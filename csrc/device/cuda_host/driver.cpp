@@ -17,6 +17,7 @@
 //   PYDIFF_CUDA_HOST_CXX      the compiler of kernels (default g++)
 //   PYDIFF_CUDA_HOST_LOG      file to which messages are appended, beside stderr
 //   PYDIFF_CUDA_HOST_QUARANTINE  bytes of freed memory that are kept and watched (default 16 MiB)
+//   PYDIFF_CUDA_HOST_REFUSE   texts of kernels that contain this do not compile
 //   PYDIFF_CUDA_HOST_FAIL     functions that fail for want of memory: cuGraphInstantiate
 //
 //   driver.cpp   devices, contexts, modules, launches      memory.cpp   allocation, copies, guards

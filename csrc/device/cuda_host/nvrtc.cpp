@@ -256,6 +256,11 @@ PD_EXPORT int nvrtcCompileProgram(void* program, int count, const char* const* o
   if (!program) return kInvalidProgram;
   std::string macros;
   if (int e = read_options(count, options, macros)) return e;
+  const char* refused = getenv("PYDIFF_CUDA_HOST_REFUSE");
+  if (refused && *refused && static_cast<Program*>(program)->text.find(refused) != std::string::npos) {
+    static_cast<Program*>(program)->log = "error: PYDIFF_CUDA_HOST_REFUSE names what this text contains";
+    return kCompilation;
+  }
   return compile(*static_cast<Program*>(program), macros);
 }
 
