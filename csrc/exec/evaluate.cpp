@@ -465,9 +465,9 @@ void run(Work& w) {
     WithoutGil free(w.size > kQuickWork || plan->has_custom);
     run_plan(*plan, leaf_data.data(), numbers.data(), out_data.data(), error, owners.data());
   }
+  if (error.late) keep_lines(error.late, w.order);  // whatever else went wrong: until then nobody reads its findings
   if (error.raised) g_exec.raise(error.raised, "[" + error.text + "] raised by its cpu function" + where(w, error.origin));
   if (!error.text.empty()) throw Error(ErrorKind::Index, error.text + where(w, error.origin));
-  if (error.late) keep_lines(error.late, w.order);
   if (const uint64_t suspect = suspect_of(w.leaves, error.late))
     for (size_t k = 0; k < n; ++k)
       if (results[k]) results[k]->suspect = suspect;
