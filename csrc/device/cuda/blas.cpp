@@ -88,15 +88,16 @@ size_t workspace_bytes(int index) { return size_t(cuda_properties(index).major >
 
 // Memory of cuBLAS's own choice would be allocated inside of a captured graph, and another size of it may mean another
 // algorithm. So all work in the order of the default stream, captured or not, has one workspace of one size.
-void give_workspace(const Blas& lib, Handle& h, int index) {
-  if (!lib.cublasSetWorkspace) return;
-  if (!h.workspace && !h.no_workspace) {
-    try {
-      h.workspace = cuda_device(index).allocate(workspace_bytes(index), Stream{});
-    } catch (const Error&) {
-      h.no_workspace = true;
-    }
+// Before the order of the device is held: it allocates.
+void make_workspace(Handle& h, int index) {
+  if (h.workspace || h.no_workspace) return;
+  try {
+    h.workspace = cuda_device(index).allocate(workspace_bytes(index), Stream{});
+  } catch (const Error&) {
+    h.no_workspace = true;
   }
+}
+void give_workspace(const Blas& lib, Handle& h, int index) {
   if (!h.workspace) return;
   check_blas(lib, lib.cublasSetWorkspace(h.handle, h.workspace, workspace_bytes(index)), "cublasSetWorkspace", index);
 }
@@ -191,11 +192,14 @@ void cuda_gemm(DeviceId device, DType t, bool trans_a, bool trans_b, int64_t m, 
     h.handle = made;
   }
 
+  const bool own_workspace = lib.cublasSetWorkspace && (!s.handle || is_capturing(index, s));
+  if (own_workspace) make_workspace(h, index);
+
   auto narrow = [](int64_t x) { return static_cast<int>(x); };
   auto multiply = [&]() -> BlasStatus {
     Submission work(d, cuda_device(index), s);
     check_blas(lib, lib.cublasSetStream(h.handle, work.stream), "cublasSetStream", index);
-    if (!s.handle || is_capturing(index, s)) give_workspace(lib, h, index);  // cublasSetStream has taken it away
+    if (own_workspace) give_workspace(lib, h, index);  // cublasSetStream has taken it away
     if (std::max({m, n, k, lda, ldb, ldc, batch}) > INT_MAX) {
       if (!lib.cublasGemmStridedBatchedEx_64)
         fail("cuda", "this cuBLAS has no products with 64-bit sizes", lib.path, "cuBLAS 12 or newer",
