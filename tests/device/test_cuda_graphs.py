@@ -128,6 +128,26 @@ def test_kernels_of_all_kinds(monkeypatch, rng, f):
     assert graphs and replays >= RUNS // 4
 
 
+@pytest.mark.parametrize("name", EDGES)
+def test_edges_of_the_forms(name, rng):
+    """Kernels with much of something, in the bits of the CPU, run after run."""
+    f, shape = EDGES[name]
+    data = rng.uniform(-1, 1, (6, *shape))
+
+    def run():
+        results = []
+        for d in data:
+            x = pd.tensor(d)
+            results.append([f(x), steps(x[:7, :3])])
+            evaluate(results[-1])
+        return results
+
+    got, graphs, replays = counted(run)
+    assert graphs == 1 and replays == 3
+    for d, (there, _) in zip(data, got):
+        np.testing.assert_array_equal(there.numpy(), f(pd.tensor(d, device="cpu")).numpy())
+
+
 def test_updates_of_many_parameters(monkeypatch, rng):
     """One launch for all of them, with more addresses than a launch has parameters for."""
     sizes = [int(rng.integers(1, 300)) for _ in range(101)]
