@@ -167,7 +167,7 @@ PD_KERNEL scan_carry(State* carry, Ix rows, Ix parts) {
 }
 
 // Many rows: a warp takes 32 of them through shared memory, a lane each, element after element.
-PD_KERNEL __launch_bounds__(128) scan_tiles(const T* __restrict__ x, T* __restrict__ out, Ix rows, Ix n, int reverse) {
+PD_KERNEL __launch_bounds__(128, 1) scan_tiles(const T* __restrict__ x, T* __restrict__ out, Ix rows, Ix n, int reverse) {
   __shared__ T tiles[4][32][33];
   int lane = threadIdx.x & 31;
   T(*tile)[33] = tiles[threadIdx.x >> 5];
