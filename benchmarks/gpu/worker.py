@@ -67,7 +67,7 @@ def reset():
 
     gc.collect()
     pydiff.cuda.allow_tf32(False)
-    pydiff._C.cuda_own_gemm(False)
+    pydiff._C.cuda_gemm_choice("auto")
     if libraries.torch:
         libraries.torch.set_float32_matmul_precision("highest")
     libraries.free()

@@ -115,7 +115,7 @@ def with_bfloat16(library, t):
 def with_own_kernel(library, t):
     """bfloat16, and pydiff multiplies by its own kernel; PyTorch's cuBLAS is what that is a share of."""
     if library.label == "pydiff":
-        library.module._C.cuda_own_gemm(True)
+        library.module._C.cuda_gemm_choice("own")
     return with_bfloat16(library, t)
 
 
@@ -124,6 +124,18 @@ def gemm(name, what, prepare, rounded=lambda x: x, tolerance=1e-5, size=8192, ai
         name, f"{what}, {size}³", product(prepare, size), reference=product_rows(rounded, size), tolerance=tolerance,
         flops=lambda small: 2 * order(small, size) ** 3, bytes=None, ceiling="gemm", aims=(Aim("PyTorch eager", aim),),
     )
+
+
+SIDE = 16  # of the small matrices
+
+
+def small_count(small):
+    return 200 if small else 1 << 17
+
+
+def small_products(library, small):
+    arrays = [normal(small_count(small), SIDE, SIDE, seed=seed) for seed in (1, 2)]
+    return ring(library, lambda a, b: (a @ b,), arrays)
 
 
 # ---- elementwise, rows, reductions
@@ -263,6 +275,10 @@ WORKLOADS = [
         f"Adam's update of {len(training.gpt_shapes(False))} tensors, {training.gpt_size(False) / 1e6:.1f} M floats",
         training.adam, ceiling="copy", bytes=times4(lambda small: 7 * training.gpt_size(small)), aims=OF_COPY, steps=3,
         variants={"PyTorch fused Adam": training.adam_fused},
+    ),
+    Workload(
+        "matmul_small", f"{small_count(False)} float32 products of {SIDE}×{SIDE} matrices", small_products, ceiling="copy",
+        bytes=times4(lambda small: 3 * SIDE * SIDE * small_count(small)), aims=(Aim("PyTorch eager", 1.0),),
     ),
     gemm("matmul_float32", "float32 product, no TF32", lambda library, t: t),
     gemm("matmul_tf32", "float32 product, TF32 allowed", with_tf32, tolerance=3e-3),

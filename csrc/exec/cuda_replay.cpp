@@ -138,7 +138,7 @@ CudaReplay::Words CudaReplay::values_of(void* const* slots) const {
 
 // Of a run: what its graph contains besides what never changes.
 CudaReplay::Words CudaReplay::addresses_of(const Words& values) const {
-  Words key{cuda_allow_tf32() | cuda_deterministic() << 1 | cuda_own_gemm() << 2};
+  Words key{cuda_allow_tf32() | cuda_deterministic() << 1 | static_cast<int64_t>(cuda_gemm_choice()) << 2};
   for (int k : held_->addresses) key.push_back(values[static_cast<size_t>(k)]);
   return key;
 }

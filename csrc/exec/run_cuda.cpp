@@ -5,6 +5,7 @@
 #include "exec/late_errors.h"
 #include "exec/stats.h"
 #include "kernels/cuda/matmul.h"
+#include "kernels/cuda/small_gemm.h"
 #include "kernels/cuda/tiled_gemm.h"
 
 namespace pd {
@@ -66,16 +67,21 @@ NativeArgs arguments(const NativeStep& s, void* const* slots, std::vector<const 
 
 }  // namespace
 
-// By pydiff's own kernel, where it is asked for and serves.
-static bool run_tiled(const MatmulStep& s, const void* a, const void* b, void* c, DeviceId device, Stream stream) {
-  if (!cuda_own_gemm()) return false;
+// By one of pydiff's own kernels, where one is chosen and serves.
+static bool run_own(const MatmulStep& s, const void* a, const void* b, void* c, DeviceId device, Stream stream) {
+  if (cuda_gemm_choice() == CudaGemm::Cublas) return false;
+  Device& d = pd::device(device);
+  if (cuda_small_gemm_is_better(s.type, s.m, s.n, s.k, s.batch))
+    return cuda_small_gemm(d, s.type, s.ta, s.tb, s.m, s.n, s.k, a, s.lda, b, s.ldb, c, s.n, s.batch, s.sa, s.sb, s.m * s.n,
+                           stream);
+  if (cuda_gemm_choice() != CudaGemm::Own) return false;
   TiledGemm g;
   g.type = g.out = s.type;
   g.trans_a = s.ta, g.trans_b = s.tb;
   g.m = s.m, g.n = s.n, g.k = s.k, g.lda = s.lda, g.ldb = s.ldb, g.ldc = s.n;
   g.batch = s.batch, g.stride_a = s.sa, g.stride_b = s.sb, g.stride_c = s.m * s.n;
   g.a = a, g.b = b, g.c = c;
-  return cuda_tiled_gemm(pd::device(device), g, stream);
+  return cuda_tiled_gemm(d, g, stream);
 }
 
 void run_cuda_matmul(const MatmulStep& s, void* const* slots, DeviceId device, Stream stream) {
@@ -84,7 +90,7 @@ void run_cuda_matmul(const MatmulStep& s, void* const* slots, DeviceId device, S
   if (!is_floating(s.type))
     cuda_integer_gemm(pd::device(device), s.type, s.ta, s.tb, s.m, s.n, s.k, a, s.lda, b, s.ldb, slots[s.out], s.batch,
                       s.sa, s.sb, stream);
-  else if (!run_tiled(s, a, b, slots[s.out], device, stream))
+  else if (!run_own(s, a, b, slots[s.out], device, stream))
     cuda_gemm(device, s.type, s.ta, s.tb, s.m, s.n, s.k, a, s.lda, b, s.ldb, slots[s.out], s.n, false, s.batch, s.sa, s.sb,
               s.m * s.n, stream);
 }

@@ -59,11 +59,11 @@ void bind_cuda(py::module_& m) {
     if (given(o.ptr())) cuda_allow_tf32() = o.cast<bool>();
     return before;
   }, py::arg("allow") = py::none());
-  m.def("cuda_own_gemm", [](const py::object& o) {
-    bool before = cuda_own_gemm();
-    if (given(o.ptr())) cuda_own_gemm() = o.cast<bool>();
+  m.def("cuda_gemm_choice", [](const py::object& o) {
+    const char* before = name_of(cuda_gemm_choice());
+    if (given(o.ptr())) cuda_gemm_choice() = cuda_gemm_named(o.cast<std::string>());
     return before;
-  }, py::arg("on") = py::none());
+  }, py::arg("name") = py::none());
   // {name: milliseconds} of cuBLAS, of what the table takes, and of each tile; see kernels/cuda/gemm_timing.h.
   m.def("cuda_gemm_times", [](int index, const std::string& dtype, bool trans_a, bool trans_b, int64_t rows, int64_t cols,
                               int64_t depth, double seconds) {

@@ -1,9 +1,10 @@
-// cuda_tiled_gemm behind a C function, for test_cuda_gemm.py.
+// cuda_tiled_gemm and cuda_small_gemm behind a C function, for test_cuda_gemm.py.
 #include <cstring>
 #include <memory>
 #include <vector>
 
 #include "device/cuda/cuda.h"
+#include "kernels/cuda/small_gemm.h"
 #include "kernels/cuda/tiled_gemm.h"
 
 namespace {
@@ -65,13 +66,14 @@ struct HostOperand {
 };
 
 // dims: m n k lda ldb ldc batch stride_a stride_b stride_c; memory: a b c with their bytes, each put `offset` bytes after an
-// aligned place. tail -1: none. An operand whose `at` is c is c on the device.
+// aligned place. Tile "small": cuda_small_gemm. tail -1: none. An operand whose `at` is c is c on the device.
 // 1: done; 0: the kernel does not serve this; -1: an Error was thrown, its words in `text`.
 int gemm_run(const char* tile, int type, int out, int ta, int tb, const int64_t* dims, void* const* memory,
              const int64_t* bytes, int offset, int tail, int operands, const HostOperand* of, char* text, int size) {
   try {
     pd::Device& d = open();
-    pd::cuda_gemm_use_tile(tile);
+    const bool small = std::strcmp(tile, "small") == 0;
+    pd::cuda_gemm_use_tile(small ? "" : tile);
     std::vector<std::unique_ptr<OnDevice>> on;
     auto put = [&](const void* from, int64_t n, int shift) {
       on.push_back(std::make_unique<OnDevice>(d, from, static_cast<size_t>(n), static_cast<size_t>(shift)));
@@ -95,7 +97,9 @@ int gemm_run(const char* tile, int type, int out, int ta, int tb, const int64_t*
       }
       g.tail = &with;
     }
-    const bool done = pd::cuda_tiled_gemm(d, g, {});
+    const bool done = small ? pd::cuda_small_gemm(d, g.type, ta, tb, g.m, g.n, g.k, g.a, g.lda, g.b, g.ldb, g.c, g.ldc,
+                                                  g.batch, g.stride_a, g.stride_b, g.stride_c, {})
+                            : pd::cuda_tiled_gemm(d, g, {});
     d.synchronize();
     if (bytes[2]) d.copy(memory[2], g.c, static_cast<size_t>(bytes[2]), pd::CopyKind::DeviceToHost);
     d.synchronize();
@@ -104,13 +108,6 @@ int gemm_run(const char* tile, int type, int out, int ta, int tb, const int64_t*
     copy_text(e.what(), text, size);
     return -1;
   }
-}
-
-// Names of the tiles, a space between two.
-void gemm_tiles(char* text, int size) {
-  std::string all;
-  for (const std::string& name : pd::cuda_gemm_tiles(open().id())) all += (all.empty() ? "" : " ") + name;
-  copy_text(all, text, size);
 }
 
 }  // extern "C"

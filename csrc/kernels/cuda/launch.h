@@ -31,6 +31,7 @@ void add_index_texts(Texts& out);
 void add_scan_texts(Texts& out);
 void add_matmul_texts(Texts& out);
 void add_tiled_gemm_texts(Texts& out);
+void add_small_gemm_texts(Texts& out);
 
 // ---- errors: cell 0 is one of these, then index and axis size of a fault, its place, and a lock
 

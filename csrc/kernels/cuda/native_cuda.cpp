@@ -68,6 +68,7 @@ std::vector<CudaNativeText> cuda_native_texts() {
   cuda::add_scan_texts(out);
   cuda::add_matmul_texts(out);
   cuda::add_tiled_gemm_texts(out);
+  cuda::add_small_gemm_texts(out);
   return out;
 }
 

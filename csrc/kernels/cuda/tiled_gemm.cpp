@@ -232,14 +232,26 @@ void cuda_gemm_use_tile(const std::string& name) {
   cuda::asked_tile() = name;
 }
 
-bool& cuda_own_gemm() {
-  static bool own = [] {
+namespace {
+
+constexpr const char* kChoiceNames[] = {"auto", "cublas", "own"};
+
+}  // namespace
+
+const char* name_of(CudaGemm choice) { return kChoiceNames[static_cast<int>(choice)]; }
+
+CudaGemm cuda_gemm_named(const std::string& name) {
+  for (int k = 0; k < 3; ++k)
+    if (name == kChoiceNames[k]) return static_cast<CudaGemm>(k);
+  fail("matmul", "PYDIFF_CUDA_GEMM is unknown", "'" + name + "'", "auto, cublas or own");
+}
+
+CudaGemm& cuda_gemm_choice() {
+  static CudaGemm choice = [] {
     const char* text = std::getenv("PYDIFF_CUDA_GEMM");
-    if (!text || !*text || !std::strcmp(text, "cublas")) return false;
-    if (!std::strcmp(text, "own")) return true;
-    fail("matmul", "PYDIFF_CUDA_GEMM is unknown", std::string("'") + text + "'", "cublas or own");
+    return text && *text ? cuda_gemm_named(text) : CudaGemm::Auto;
   }();
-  return own;
+  return choice;
 }
 
 }  // namespace pd

@@ -54,8 +54,13 @@ bool cuda_tiled_gemm(Device& device, const TiledGemm& g, Stream s);
 std::vector<std::string> cuda_gemm_tiles(DeviceId device);
 void cuda_gemm_use_tile(const std::string& name);
 
-// Whether products of 16-bit matrices on a CUDA device go to cuda_tiled_gemm, not to cuBLAS: PYDIFF_CUDA_GEMM=own, read
-// once. May be set.
-bool& cuda_own_gemm();
+// What multiplies matrices of floats on a CUDA device, from PYDIFF_CUDA_GEMM (auto, cublas, own), read once. May be set.
+//   Auto    cuBLAS, but for batches of matrices that gemm_tiles.def says are too small for it
+//   Own     pydiff's kernels wherever they serve: cuda_tiled_gemm, cuda_small_gemm
+enum class CudaGemm : uint8_t { Auto, Cublas, Own };
+CudaGemm& cuda_gemm_choice();
+// "auto", …; an unknown name is an Error.
+CudaGemm cuda_gemm_named(const std::string& name);
+const char* name_of(CudaGemm choice);
 
 }  // namespace pd

@@ -1,0 +1,69 @@
+"""Batches of small matrix products, which a GPU may give to a kernel of their own (PYDIFF_CUDA_GEMM)."""
+
+import numpy as np
+import pytest
+
+import pydiff as pd
+from pydiff import _C
+
+
+@pytest.fixture(params=["auto", "cublas", "own"])
+def choice(request):
+    before = _C.cuda_gemm_choice(request.param)
+    yield request.param
+    _C.cuda_gemm_choice(before)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("batch, m, n, k", [(200, 3, 5, 4), (128, 16, 16, 16), (130, 1, 7, 2), (150, 16, 2, 9), (140, 17, 3, 3)])
+def test_against_numpy(choice, dtype, batch, m, n, k, rng):
+    x, y = rng.standard_normal((batch, m, k)).astype(dtype), rng.standard_normal((batch, k, n)).astype(dtype)
+    a, b = pd.tensor(x), pd.tensor(y)
+    wide, size = np.matmul(x.astype("float64"), y.astype("float64")), np.abs(x) @ np.abs(y)
+    transposed = pd.tensor(np.ascontiguousarray(np.swapaxes(x, 1, 2))).transpose(1, 2)
+    for got in (a @ b, transposed @ b, (b.transpose(1, 2) @ a.transpose(1, 2)).transpose(1, 2)):
+        assert (np.abs(got.numpy() - wide) <= 2 * k * np.finfo(dtype).eps * size).all()
+    shared = a @ b[0]
+    assert (np.abs(shared.numpy() - x.astype("float64") @ y[0].astype("float64")) <= 1e-5 * k * size.max()).all()
+
+
+def test_gradients(choice, rng):
+    x, y = (pd.tensor(rng.standard_normal((128, 4, 4)), requires_grad=True) for _ in range(2))
+    (x @ y).square().sum().backward()
+    product = x.detach().numpy() @ y.detach().numpy()
+    np.testing.assert_allclose(x.grad.numpy(), 2 * product @ np.swapaxes(y.detach().numpy(), 1, 2), rtol=1e-12, atol=1e-12)
+
+
+def test_which_kernel_serves(device, rng):
+    """On a GPU small ones are summed in the order of k by fused additions, whatever cuBLAS does."""
+    if device == "cpu":
+        pytest.skip("a choice of the CUDA back end")
+    x, y = rng.standard_normal((2, 128, 8, 8)).astype("float32")
+    total = np.zeros_like(x)
+    for k in range(8):
+        total = (x[:, :, k, None].astype("float64") * y[:, None, k, :] + total).astype("float32")
+    for name in ("auto", "own"):
+        before = _C.cuda_gemm_choice(name)
+        try:
+            np.testing.assert_array_equal((pd.tensor(x) @ pd.tensor(y)).numpy(), total)
+        finally:
+            _C.cuda_gemm_choice(before)
+
+
+def test_an_unknown_choice():
+    with pytest.raises(ValueError, match="PYDIFF_CUDA_GEMM is unknown; got 'mine'; try auto, cublas or own"):
+        _C.cuda_gemm_choice("mine")
+
+
+def test_16_bit_products_by_the_own_kernel(device, rng):
+    """Where the framework has the dtype; until then recording the product is an error, on every device."""
+    x, y = rng.integers(-8, 9, (2, 70, 70)).astype("float32")
+    before = _C.cuda_gemm_choice("own")
+    try:
+        got = pd.tensor(x).to(pd.bfloat16) @ pd.tensor(y).to(pd.bfloat16)
+        expected = pd.tensor(x @ y).to(pd.bfloat16)
+        np.testing.assert_array_equal(got.float().numpy(), expected.float().numpy())
+    except TypeError as problem:
+        assert "bfloat16" in str(problem)
+    finally:
+        _C.cuda_gemm_choice(before)
