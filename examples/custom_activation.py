@@ -8,11 +8,10 @@ of the text. To see that what is learned is the right thing, the gradient is fir
 data are scikit-learn's digits; the test accuracy is printed at the end (0.95 and more).
 """
 
-import argparse
 import sys
 import time
 
-import numpy as np
+from _digits import choose_device, load_data, parser_of
 
 import pydiff
 from pydiff import nn
@@ -41,17 +40,6 @@ def make_model():
     return nn.Sequential(*hidden, nn.Linear(HIDDEN, 10))
 
 
-def load_data():
-    """Images `(n, 64)` in [0, 1] and labels `(n,)`: four fifths to train with, one fifth to test with."""
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    digits = load_digits()
-    images = (digits.data / 16).astype(np.float32)
-    labels = digits.target.astype(np.int64)
-    return train_test_split(images, labels, test_size=0.2, stratify=labels, random_state=0)
-
-
 def train(model, images, labels, epochs):
     """Train in place; prints a line an epoch."""
     optimizer = pydiff.optim.Adam(model.parameters(), lr=LEARNING_RATE)
@@ -70,35 +58,8 @@ def train(model, images, labels, epochs):
         print(f"epoch {epoch + 1:3}/{epochs}   loss {total.item() / len(images):.4f}", flush=True)
 
 
-def choose_device(name):
-    """The device to train on; `auto` is the GPU where there is one."""
-    if name == "cpu":
-        return name
-    device = "cuda" if name == "auto" else name
-    try:
-        pydiff.zeros(1, device=device)
-    except (RuntimeError, ValueError) as error:
-        if name == "auto":
-            return "cpu"
-        raise SystemExit(f"custom_activation.py: error: no GPU to train on: {error}") from None
-    return device
-
-
-def parse_arguments(argv):
-    def positive(text):
-        if not text.isdigit() or int(text) < 1:
-            raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more; got {text!r}")
-        return int(text)
-
-    parser = argparse.ArgumentParser(description="Train a network with an activation made of one expression.")
-    add = parser.add_argument
-    add("--device", choices=("cpu", "cuda", "cuda-host", "auto"), default="auto", help="where to train (default: auto)")
-    add("--epochs", type=positive, default=15, metavar="N", help="passes over the images (default: 15)")
-    return parser.parse_args(argv)
-
-
 def main(argv=None):
-    options = parse_arguments(argv)
+    options = parser_of("Train a network with an activation made of one expression.", epochs=15).parse_args(argv)
     try:
         images, test_images, labels, test_labels = load_data()
     except ImportError as error:

@@ -11,11 +11,10 @@ thing, both are first compared with differences, and with the loop.
 The data are scikit-learn's digits, read row by row; the test accuracy is printed at the end (0.95 and more).
 """
 
-import argparse
 import sys
 import time
 
-import numpy as np
+from _digits import choose_device, load_data, parser_of
 
 import pydiff
 from pydiff import nn
@@ -131,17 +130,6 @@ class Reader(nn.Module):
         return self.score(states.reshape(len(images), -1))
 
 
-def load_data():
-    """Images `(n, 8, 8)` in [0, 1] and labels `(n,)`: four fifths to train with, one fifth to test with."""
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    digits = load_digits()
-    images = (digits.images / 16).astype(np.float32)
-    labels = digits.target.astype(np.int64)
-    return train_test_split(images, labels, test_size=0.2, stratify=labels, random_state=0)
-
-
 def check(device):
     """Raises where a kernel is wrong: against the loop, and its derivatives against differences."""
     a, x = (pydiff.randn(3, 5, 4, device=device) for _ in range(2))
@@ -168,37 +156,11 @@ def train(model, images, labels, epochs):
         print(f"epoch {epoch + 1:3}/{epochs}   loss {total.item() / len(images):.4f}", flush=True)
 
 
-def choose_device(name):
-    """The device to train on; `auto` is the GPU where there is one."""
-    if name == "cpu":
-        return name
-    device = "cuda" if name == "auto" else name
-    try:
-        pydiff.zeros(1, device=device)
-    except (RuntimeError, ValueError) as error:
-        if name == "auto":
-            return "cpu"
-        raise SystemExit(f"custom_kernel.py: error: no GPU to train on: {error}") from None
-    return device
-
-
-def parse_arguments(argv):
-    def positive(text):
-        if not text.isdigit() or int(text) < 1:
-            raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more; got {text!r}")
-        return int(text)
-
-    parser = argparse.ArgumentParser(description="Train a recurrent network through a kernel of one's own.")
-    add = parser.add_argument
-    add("--device", choices=("cpu", "cuda", "cuda-host", "auto"), default="auto", help="where to train (default: auto)")
-    add("--epochs", type=positive, default=20, metavar="N", help="passes over the images (default: 20)")
-    return parser.parse_args(argv)
-
-
 def main(argv=None):
-    options = parse_arguments(argv)
+    options = parser_of("Train a recurrent network through a kernel of one's own.", epochs=20).parse_args(argv)
     try:
         images, test_images, labels, test_labels = load_data()
+        images, test_images = images.reshape(-1, 8, 8), test_images.reshape(-1, 8, 8)
     except ImportError as error:
         hint = "pip install 'pydiff-tensor[examples]'"
         sys.exit(f"custom_kernel.py: error: {error.name} is not installed; try: {hint}")

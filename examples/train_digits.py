@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from _digits import at_least, choose_device, load_data, parser_of
 
 import pydiff
 from pydiff import nn
@@ -27,17 +28,6 @@ NOISE = 0.25  # of the grey values, which lie in [0, 1]; a network that sees no 
 def make_model():
     """The network: 64 grey values in, one score a digit out."""
     return nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10))
-
-
-def load_data():
-    """Images `(n, 64)` in [0, 1] and labels `(n,)`: four fifths to train with, one fifth to test with."""
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    digits = load_digits()
-    images = (digits.data / 16).astype(np.float32)
-    labels = digits.target.astype(np.int64)
-    return train_test_split(images, labels, test_size=0.2, stratify=labels, random_state=0)
 
 
 def score(model, images, labels):
@@ -142,34 +132,9 @@ def output_file(text):
     return path
 
 
-def at_least(low):
-    def whole_number(text):
-        if not text.lstrip("-").isdigit() or int(text) < low:
-            raise argparse.ArgumentTypeError(f"expected a whole number, {low} or more; got {text!r}")
-        return int(text)
-
-    return whole_number
-
-
-def choose_device(name):
-    """The device to train on; `auto` is the GPU where there is one."""
-    if name == "cpu":
-        return name
-    device = "cuda" if name == "auto" else name
-    try:
-        pydiff.zeros(1, device=device)
-    except (RuntimeError, ValueError) as error:
-        if name == "auto":
-            return "cpu"
-        raise SystemExit(f"train_digits.py: error: no GPU to train on: {error}") from None
-    return device
-
-
 def parse_arguments(argv):
-    parser = argparse.ArgumentParser(description="Train a network on scikit-learn's digits.")
+    parser = parser_of("Train a network on scikit-learn's digits.", epochs=60)
     add = parser.add_argument
-    add("--device", choices=("cpu", "cuda", "cuda-host", "auto"), default="auto", help="where to train (default: auto)")
-    add("--epochs", type=at_least(1), default=60, metavar="N", help="passes over the images (default: 60)")
     add("--seed", type=at_least(0), default=0, metavar="N", help="of weights, order and noise (default: 0)")
     add("--plot", type=output_file, metavar="FILE", help="draw curves, confusion matrix and errors")
     add("--save", type=output_file, default="digits.npz", metavar="FILE", help="trained weights (default: digits.npz)")

@@ -9,7 +9,7 @@ import time
 import numpy as np
 
 from ..child import ROOT
-from .workload import Program
+from .workload import NoPeer, Program
 
 # ---- Adam over the parameters of a language model
 
@@ -27,7 +27,7 @@ def gpt_size(small):
 
 def adam(library, small, **options):
     if library.label == "CuPy" or library.compiles:
-        raise NotImplementedError
+        raise NoPeer
     rng = np.random.default_rng(0)
     parameters = []
     for shape in gpt_shapes(small):
@@ -67,7 +67,7 @@ def _small_ops(library, done):
 
 def small_ops(library, small):
     if library.label == "CuPy":
-        raise NotImplementedError
+        raise NoPeer
     return _small_ops(library, library.done)
 
 
@@ -79,7 +79,7 @@ def small_ops_graph(library, small):
 def _captured(library, step, restore=lambda: None):
     """A step of PyTorch captured by hand into a CUDA graph; returns its replay. `restore` undoes the warm-up."""
     if library.device == "cpu":
-        raise NotImplementedError
+        raise NoPeer
     torch = library.module
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -129,7 +129,7 @@ def _network(library, large, **options):
 def mlp(large):
     def make(library, small):
         if library.label == "CuPy":
-            raise NotImplementedError
+            raise NoPeer
         fused = {"fused": True} if library.compiles else {}
         return _network(library, large, **fused)[2]
 
@@ -139,7 +139,7 @@ def mlp(large):
 def mlp_graph(large):
     def make(library, small):
         if library.device == "cpu":
-            raise NotImplementedError
+            raise NoPeer
         model, optimizer, program = _network(library, large, capturable=True)
         before = {name: p.detach().clone() for name, p in model.state_dict().items()}
 

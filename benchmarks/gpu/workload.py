@@ -14,6 +14,10 @@ class Absent(Exception):
     """pydiff does not have this yet."""
 
 
+class NoPeer(Exception):
+    """This library takes no part in the workload."""
+
+
 @dataclass
 class Program:
     """One library's version: `step()` does the work once, `outputs()` gives what it left, as NumPy arrays."""
@@ -28,7 +32,7 @@ class Workload:
 
     Attributes:
         name, what: as the table shows them.
-        make: `(library, small)` to Program. Raises Absent, or NotImplementedError for a library that is no peer.
+        make: `(library, small)` to Program. Raises Absent, or NoPeer for a library that is none.
         bytes, flops: of one step, at least: every input read once, every result written once. Functions of `small`.
         variants: further programs of PyTorch, label -> make.
         steps: how many steps are checked, 1 where nothing is remembered.
@@ -112,7 +116,7 @@ def run(workload, device, small=False, compiles=False):
             if label == "pydiff" and not workload.reference:
                 entry["same bits as the CPU"] = all(map(np.array_equal, got, expected))
             peers[label] = program.step, library.wait
-        except NotImplementedError:
+        except NoPeer:
             pass
         except Absent as problem:
             entry["state"] = "absent"

@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from . import training
-from .workload import Absent, Aim, Program, Workload, ring
+from .workload import Absent, Aim, NoPeer, Program, Workload, ring
 
 OF_COPY = (Aim("ceiling", 0.9),)
 SMALL_OPERATIONS = (Aim("PyTorch eager", 3.0), Aim("torch.compile", 1.0))
@@ -98,7 +98,7 @@ def to_bfloat16(x):
 
 def with_tf32(library, t):
     if library.label == "CuPy":
-        raise NotImplementedError  # only a variable of the environment switches it
+        raise NoPeer  # only a variable of the environment switches it
     if library.label == "pydiff":
         library.module.cuda.allow_tf32(True)
     else:
@@ -108,7 +108,7 @@ def with_tf32(library, t):
 
 def with_bfloat16(library, t):
     if library.label == "CuPy":
-        raise NotImplementedError
+        raise NoPeer
     return library.bfloat16(t)
 
 
@@ -198,7 +198,7 @@ def layer_norm(shape):
 
 def cross_entropy(library, small):
     if library.label == "CuPy":
-        raise NotImplementedError
+        raise NoPeer
     rows, classes = rows_shape(True)(small)
     labels = np.random.default_rng(3).integers(0, classes, rows)
     loss_of = library.compiled(library.functional.cross_entropy)

@@ -130,4 +130,6 @@ const ExprTree* expr_for(OpId op, DType in, DType out) {
   return at->second.get();
 }
 
+const ExprTree* cast_expr(DType from, DType to) { return expr_for(op::cast, from, to); }
+
 }  // namespace pd

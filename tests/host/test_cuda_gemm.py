@@ -30,6 +30,7 @@ SOURCES = [
     *sorted((CSRC / "device/cuda").glob("*.cpp")),
     *(CSRC / f"kernels/cuda/{name}.cpp" for name in ("launch", "tiled_gemm", "small_gemm")),
     CSRC / "fuse/cuda/expr_text.cpp",
+    CSRC / "ops/exprs.cpp",
 ]
 RUNS = {
     "forward": {"PYDIFF_CUDA_HOST_ORDER": "forward"},

@@ -12,7 +12,16 @@ void Printer::compute(int i, const char* indent, std::string& out) {
   std::vector<std::string> operands;
   for (int k = 0; k < 3; ++k)
     if (source_[k][static_cast<size_t>(i)] >= 0) operands.push_back(operand(i, k));
-  name(i) = print_op(in.op, in.type, result_type(i), operands, indent, &next_, out);
+  const DType result = result_type(i);
+  const char* instruction = traits(in.op).is_cast ? conversion(in.type, result) : nullptr;
+  if (instruction) {
+    name(i) = fresh("t");
+    put(out, indent, "const ", type_name(result), " ", name(i), " = ", instruction, "(", operands[0], ");\n");
+    return;
+  }
+  const ExprTree* tree = expr_for(in.op, in.type, result);
+  if (!tree) fail("cuda", "no expression for this op and type", std::string(traits(in.op).name) + " " + name_of(in.type));
+  name(i) = print_tree(*tree, operands, indent, &next_, out);
 }
 
 namespace {

@@ -6,7 +6,6 @@
 
 #include "base/error.h"
 #include "fuse/bits.h"
-#include "graph/op_traits.h"
 #include "ops/exprs.h"
 
 namespace pd::cuda {
@@ -235,7 +234,7 @@ const std::string& value_helpers() {
       // bfloat16 came with compute capability 8.0
       s += std::string("#if !defined(PD_HOST) && __CUDA_ARCH__ >= ") + (i.to == DType::BF16 ? "800" : "530") + "\n  ";
       s += i.text + std::string("\n#else\n");
-      const std::string result = print_tree(*expr_for(find_op("cast"), i.from, i.to), {"x"}, "  ", &next, s);
+      const std::string result = print_tree(*cast_expr(i.from, i.to), {"x"}, "  ", &next, s);
       s += "  return " + result + ";\n#endif\n}\n";
     }
     return s;
@@ -243,17 +242,10 @@ const std::string& value_helpers() {
   return all;
 }
 
-std::string print_op(OpId op, DType type, DType result, const std::vector<std::string>& in, const char* indent, int* next,
-                     std::string& out) {
-  for (const Instruction& i : kInstructions) {
-    if (i.from != type || i.to != result || !traits(op).is_cast) continue;
-    const std::string name = "t" + std::to_string((*next)++);
-    out += indent + std::string("const ") + type_name(result) + " " + name + " = " + i.name + "(" + in[0] + ");\n";
-    return name;
-  }
-  const ExprTree* tree = expr_for(op, type, result);
-  if (!tree) fail("cuda", "no expression for this op and type", std::string(traits(op).name) + " " + name_of(type));
-  return print_tree(*tree, in, indent, next, out);
+const char* conversion(DType from, DType to) {
+  for (const Instruction& i : kInstructions)
+    if (i.from == from && i.to == to) return i.name;
+  return nullptr;
 }
 
 }  // namespace pd::cuda

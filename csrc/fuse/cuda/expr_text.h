@@ -18,11 +18,9 @@ std::string literal(DType t, int64_t bits);
 std::string combine(ReduceKind k, DType t, const std::string& acc, const std::string& x);
 std::string identity(ReduceKind k, DType t);
 
-// Statements that compute an elementwise op on operands of these names, `type` and `result` as in Instr; returns the
-// name of the result. `next` numbers names.
-std::string print_op(OpId op, DType type, DType result, const std::vector<std::string>& in, const char* indent, int* next,
-                     std::string& out);
-// The same of an expression tree.
+// The helper that does a conversion by an instruction; null where there is none.
+const char* conversion(DType from, DType to);
+// Statements that compute the tree on operands of these names; returns the name of the result. `next` numbers names.
 std::string print_tree(const ExprTree& tree, const std::vector<std::string>& in, const char* indent, int* next,
                        std::string& out);
 
