@@ -39,7 +39,7 @@ OpTraits topk_row() {
 }
 
 Var topk_indices(const Var& x, int64_t k, int64_t axis, bool largest) {
-  return apply(op::topk, {x}, attrs({normalize_axis("topk", axis, x.shape().size()), k, largest}));
+  return apply(op::topk, {cast(x, compute_type(x.dtype()))}, attrs({normalize_axis("topk", axis, x.shape().size()), k, largest}));
 }
 
 }  // namespace pd

@@ -7,6 +7,7 @@ from .._C import (
     Tensor,
     attach_custom,
     is_grad_enabled,
+    promote_types,
     strip_level,
     tangent_levels,
     tangent_of,
@@ -62,7 +63,16 @@ def fallback(name, *, vjp=None, jvp=None, example=None):
 
         @functools.wraps(forward)
         def operation(*operands, **options):
-            return _call(row, operands, options)
+            floats = [o.dtype for o in operands if isinstance(o, Tensor) and o.dtype.is_floating_point]
+            if not any(t.itemsize == 2 for t in floats):
+                return _call(row, operands, options)
+            # Neither NumPy nor CuPy computes all of this in 16 bits: float32, and the results rounded once.
+            wide = [o.float() if isinstance(o, Tensor) and o.dtype.itemsize == 2 and o.dtype.is_floating_point else o
+                    for o in operands]  # fmt: skip
+            results, dtype = _call(row, wide, options), functools.reduce(promote_types, floats)
+            back = [r.to(dtype) if r.dtype.is_floating_point else r
+                    for r in (results if isinstance(results, tuple) else (results,))]  # fmt: skip
+            return tuple(back) if isinstance(results, tuple) else back[0]
 
         operation.row = row
         return operation

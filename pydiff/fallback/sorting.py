@@ -156,7 +156,7 @@ def topk(input, k, dim=-1, largest=True, sorted=True):
 def _is_selected(input, k, dim):
     """Whether a kernel has these: kMostTop and kLongestTop of csrc/ops/api.h."""
     short = input.device.type == "cpu" or input.shape[dim] <= 1024
-    return k <= 64 and short and input.dtype.name in ("int32", "int64", "float32", "float64")
+    return k <= 64 and short and input.dtype.has_kernels and input.dtype.name != "bool"
 
 
 def kthvalue(input, k, dim=-1, keepdim=False):

@@ -318,9 +318,9 @@ def test_switches_that_change_what_a_graph_contains(rng):
 
     want = [run() for _ in range(RUNS)][0]
     try:
-        cuda.deterministic(False)
+        pd.deterministic(False)
         for _ in range(4):
             np.testing.assert_allclose(run(), want, rtol=1e-4, atol=1e-5)
     finally:
-        cuda.deterministic(True)
+        pd.deterministic(True)
     np.testing.assert_array_equal(run(), want)

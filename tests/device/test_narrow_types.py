@@ -271,6 +271,21 @@ def test_numbers_and_creation(name):
     same_bits(a, rounded(array(pd.randn(100)), name))
 
 
+@pytest.mark.parametrize("name", FLOATS)
+def test_what_numpy_computes_is_computed_in_float32(name, rng):
+    x = rounded(rng.standard_normal((4, 30)), name)
+    x[1, 3] = x[2, 5] = float("nan")
+    t = pd.tensor(x, requires_grad=True)
+    order = np.argsort(x.astype(np.float32), 1, kind="stable")
+    same_bits(t.argsort(1), order)
+    assert t.sort(1).values.dtype == t.dtype and t.topk(3, 1).values.dtype == t.dtype
+    t.sort(1).values[:, 0].sum().backward()
+    assert t.grad.dtype == t.dtype and t.grad.double().sum().item() == 4
+    a, b = rounded(rng.standard_normal((5, 5)) + 5 * np.eye(5), name), rounded(rng.standard_normal((5, 2)), name)
+    wide = pd.linalg.solve(pd.tensor(a.astype(np.float32)), pd.tensor(b.astype(np.float32)))
+    same_bits(pd.linalg.solve(pd.tensor(a), pd.tensor(b)), rounded(array(wide), name))
+
+
 # ---- training
 
 

@@ -30,8 +30,9 @@ SOURCES = [
     *sorted((CSRC / "device/cuda").glob("*.cpp")),
     CSRC / "kernels/native.cpp",
     *(CSRC / f"kernels/cpu/{name}.cpp" for name in ("index", "arg_reduce", "scan", "join", "topk")),
-    *(CSRC / f"kernels/cuda/{name}.cpp" for name in "native_cuda launch arg_reduce scan join index sort matmul topk tiled_gemm".split()),
+    *(CSRC / f"kernels/cuda/{name}.cpp" for name in "native_cuda launch arg_reduce scan join index sort matmul topk tiled_gemm small_gemm".split()),
     CSRC / "fuse/cuda/expr_text.cpp",
+    CSRC / "ops/exprs.cpp",
 ]
 FLAGS = ["-std=c++17", "-O1", "-fPIC", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-pthread"]
 ORDERS = ["forward", "reverse", "shuffle"]

@@ -20,6 +20,7 @@ SOURCES = [
     CSRC / "kernels/cpu/arg_reduce.cpp",
     CSRC / "kernels/cpu/scan.cpp",
     CSRC / "kernels/cpu/join.cpp",
+    CSRC / "kernels/cpu/topk.cpp",
     CSRC / "device/cpu/pool.cpp",
 ]
 FLAGS = ["-std=c++17", "-O2", "-fPIC", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-pthread"]
