@@ -72,17 +72,12 @@ void MemoryPool::open_to(const Driver& d, int peer) {
   d.cuMemPoolSetAccess(pool_, &access, 1);  // without it copies between the devices go through the host
 }
 
-void* MemoryPool::allocate(const Driver& d, size_t bytes, CUstream s) {
+void* MemoryPool::try_allocate(const Driver& d, size_t bytes, CUstream s) {
   if (bytes > kLargest) out_of_memory(d, bytes);
   size_t size = block_bytes(bytes);
   CUdeviceptr at = 0;
   CUresult result = d.cuMemAllocFromPoolAsync(&at, size, pool_, s);
-  if (result == kErrorOutOfMemory) {
-    ask_keepers(DeviceId{DeviceKind::Cuda, static_cast<int8_t>(index_)});
-    empty_cache(d);
-    result = d.cuMemAllocFromPoolAsync(&at, size, pool_, s);
-  }
-  if (result == kErrorOutOfMemory) out_of_memory(d, bytes);
+  if (result == kErrorOutOfMemory) return nullptr;
   check(result, "cuMemAllocFromPoolAsync", index_);
   size_t live = live_.fetch_add(size) + size, peak = peak_.load();
   while (live > peak && !peak_.compare_exchange_weak(peak, live)) {

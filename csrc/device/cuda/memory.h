@@ -17,16 +17,15 @@ class MemoryPool {
   // Opens the pool's blocks to another device, where that can reach this one; once a device.
   void open_to(const Driver& d, int peer);
 
-  // Never null. Out of memory: waits for what is running, gives the cache back, tries once more, then an Error.
-  void* allocate(const Driver& d, size_t bytes, CUstream s);
+  // Null where there is no memory now; an Error for more than any device has.
+  void* try_allocate(const Driver& d, size_t bytes, CUstream s);
+  [[noreturn]] void out_of_memory(const Driver& d, size_t bytes);
   void free(const Driver& d, void* ptr, size_t bytes, CUstream s) noexcept;
   void empty_cache(const Driver& d);
   MemoryStats stats(const Driver& d) const;
   void reset_peak() { peak_ = live_.load(); }
 
  private:
-  [[noreturn]] void out_of_memory(const Driver& d, size_t bytes);
-
   CUmemoryPool pool_ = nullptr;
   int index_;
   std::atomic<uint64_t> open_to_[2] = {};  // a bit a device

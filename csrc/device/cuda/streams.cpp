@@ -159,7 +159,11 @@ void* cuda_pool_allocate(int index, size_t bytes, CudaStream s) {
   const Driver& d = driver();
   CudaDevice& device = cuda_device(index);
   ContextScope here(d, device.context());
-  return device.memory().allocate(d, bytes, stream(s));
+  void* p = device.memory().try_allocate(d, bytes, stream(s));
+  if (!p) device.empty_cache();
+  if (!p) p = device.memory().try_allocate(d, bytes, stream(s));
+  if (!p) device.memory().out_of_memory(d, bytes);
+  return p;
 }
 
 void cuda_pool_free(int index, void* ptr, size_t bytes, CudaStream s) noexcept {
