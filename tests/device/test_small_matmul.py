@@ -56,14 +56,12 @@ def test_an_unknown_choice():
 
 
 def test_16_bit_products_by_the_own_kernel(device, rng):
-    """Where the framework has the dtype; until then recording the product is an error, on every device."""
+    """Sums of whole numbers are exact in float32, and rounded once."""
     x, y = rng.integers(-8, 9, (2, 70, 70)).astype("float32")
     before = _C.cuda_gemm_choice("own")
     try:
         got = pd.tensor(x).to(pd.bfloat16) @ pd.tensor(y).to(pd.bfloat16)
         expected = pd.tensor(x @ y).to(pd.bfloat16)
         np.testing.assert_array_equal(got.float().numpy(), expected.float().numpy())
-    except TypeError as problem:
-        assert "bfloat16" in str(problem)
     finally:
         _C.cuda_gemm_choice(before)
