@@ -164,7 +164,7 @@ py::object register_hook(const py::object& self, const py::object& f) {
   auto state = std::make_shared<HookState>(HookState{f});
   n->hooks.emplace_back(value_of(self.ptr()).m->out, [state](const Var& g) -> Var {
     if (state->removed) return Var();
-    py::object r = state->call(wrapped(g));
+    py::object r = called(state->call, wrapped(g));
     if (r.is_none()) return Var();
     Var v = tensor_arg("register_hook", r.ptr());
     if (v.shape() != g.shape())
@@ -247,7 +247,7 @@ struct PythonRule : CustomRule {
       }
       results.append(wrapped(v));
     }
-    py::object r = call(gs, results);
+    py::object r = called(call, gs, results);
     std::vector<Var> out;
     for (const auto& o : r) out.push_back(o.is_none() ? Var() : tensor_arg(title.c_str(), o.ptr()));
     return out;

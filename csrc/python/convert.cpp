@@ -137,13 +137,13 @@ Var from_list(const char* op, PyObject* data, const DType* dtype, DeviceId dev) 
   n.op = op;
   look(n, data, 0);
   if (n.arrays) {
-    PyObject* a = PyObject_CallOneArg(numpy().asarray.ptr(), without_tensors(op, data).ptr());
-    if (!a) {
-      PyErr_Clear();
+    py::object a;
+    try {
+      a = called(numpy().asarray, without_tensors(op, data));
+    } catch (const py::error_already_set&) {
       fail(op, "ragged nesting", "arrays of different shapes", "arrays of one shape");
     }
-    py::object hold = py::reinterpret_steal<py::object>(a);
-    return from_array(a, dtype, dev);
+    return from_array(a.ptr(), dtype, dev);
   }
   Spec s;
   s.shape = n.shape;
@@ -157,7 +157,7 @@ Var from_list(const char* op, PyObject* data, const DType* dtype, DeviceId dev) 
     return cast(from_list(op, data, &wide, dev), s.dtype);
   }
   if (!has_kernels(s.dtype)) {
-    py::object a = numpy().asarray(py::handle(data)).attr("astype")(numpy_dtype(s.dtype));
+    py::object a = called_method(called(numpy().asarray, py::handle(data)), "astype", numpy_dtype(s.dtype));
     return from_array(a.ptr(), &s.dtype, dev);
   }
   Spec host = s;
@@ -208,22 +208,22 @@ DType dtype_of_array(PyObject* o) {
 }
 
 Var from_array(PyObject* o, const DType* dtype, DeviceId dev) {
-  py::object a = numpy().asarray(py::handle(o));
+  py::object a = called(numpy().asarray, py::handle(o));
   auto d = py::reinterpret_borrow<py::dtype>(a.attr("dtype"));
   if (d.kind() == 'O')
     fail("tensor", "an array of objects has no element type", to_string(Ints{static_cast<int64_t>(py::len(a.attr("shape")))}) + " axes of objects",
          "numbers in lists of one length at each depth", ErrorKind::Type);
-  if (d.byteorder() == '>') a = a.attr("astype")(d.attr("newbyteorder")("="));
+  if (d.byteorder() == '>') a = called_method(a, "astype", called_method(d, "newbyteorder", py::str("=")));
   Spec s;
   s.dtype = dtype_of_array(py::object(a.attr("dtype")).ptr());
   s.device = dev;
   if (dtype && *dtype != s.dtype) {
-    a = a.attr("astype")(numpy_dtype(*dtype));
+    a = called_method(a, "astype", numpy_dtype(*dtype));
     s.dtype = *dtype;
   }
   auto shaped = py::reinterpret_borrow<py::array>(a);
   for (py::ssize_t i = 0; i < shaped.ndim(); ++i) s.shape.push_back(shaped.shape(i));
-  auto arr = py::reinterpret_borrow<py::array>(numpy().ascontiguous(a));
+  auto arr = py::array(called(numpy().ascontiguous, a));
   if (dev.kind != DeviceKind::Cpu) return uploaded(s, arr.data(), bytes_of(s));
   BufferRef b = BufferRef::adopt(new_buffer(DeviceId{}, bytes_of(s)));
   if (b->bytes) std::memcpy(b->data, arr.data(), bytes_of(s));

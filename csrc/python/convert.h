@@ -1,22 +1,11 @@
 // Between Python's data and buffers.
 #pragma once
 #include "exec/exec.h"
+#include "python/gil.h"
 #include "python/tensor.h"
 
 namespace pd {
 namespace binding {
-
-// While a device is waited for, other threads of Python go on.
-class WithoutGil {
- public:
-  WithoutGil() : state_(g_exec.unlock()) {}
-  ~WithoutGil() { g_exec.lock(state_); }
-  WithoutGil(const WithoutGil&) = delete;
-  WithoutGil& operator=(const WithoutGil&) = delete;
-
- private:
-  void* state_;
-};
 
 // Numbers, nested lists, arrays, tensors: a copy. `dtype` null: found from the data.
 Var from_data(const char* op, PyObject* data, const DType* dtype, DeviceId device);

@@ -25,7 +25,7 @@ PyObject* tolist_method(PyObject* self, PyObject*) {
   return guarded([&] {
     const Var& v = value_of(self);
     if (v.shape().empty()) return item("tolist", v).release().ptr();
-    return py::object(to_numpy("tolist", v).attr("tolist")()).release().ptr();
+    return called_method(to_numpy("tolist", v), "tolist").release().ptr();
   });
 }
 
@@ -45,11 +45,10 @@ PyObject* array_body(PyObject** a) {
   check_no_tape("__array__", v);
   py::object arr = to_numpy("__array__", v);
   if (given(a[1])) {
-    py::dict same_type;
-    same_type["copy"] = false;
-    arr = arr.attr("astype")(py::handle(a[1]), **same_type);
+    const py::bool_ subok(true), copy(false);
+    arr = called_method(arr, "astype", py::handle(a[1]), py::str("K"), py::str("unsafe"), subok, copy);
   }
-  if (given(a[2]) && PyObject_IsTrue(a[2])) arr = arr.attr("copy")();
+  if (given(a[2]) && PyObject_IsTrue(a[2])) arr = called_method(arr, "copy");
   return arr.release().ptr();
 }
 constexpr Def kArray = {"__array__", array_body, 1, -1, "What NumPy makes an array of.", {"input", "dtype", "copy"}};
@@ -138,9 +137,8 @@ void release_buffer(PyObject*, Py_buffer* view) { delete static_cast<Held*>(view
 
 void drop_object(void* owner) {
   if (!Py_IsInitialized()) return;
-  PyGILState_STATE gil = PyGILState_Ensure();
-  Py_DECREF(static_cast<PyObject*>(owner));
-  PyGILState_Release(gil);
+  HoldGil gil;
+  or_sleep([owner] { Py_DECREF(static_cast<PyObject*>(owner)); });
 }
 
 Var from_numpy(const py::object& o) {

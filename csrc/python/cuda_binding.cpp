@@ -8,6 +8,7 @@
 #include "kernels/cuda/gemm_timing.h"
 #include "kernels/cuda/native_cuda.h"
 #include "python/args.h"
+#include "python/gil.h"
 
 namespace pd {
 namespace binding {
@@ -33,7 +34,7 @@ void bind_cuda(py::module_& m) {
   m.def("cuda_compile", [](const std::string& source, const std::string& arch, bool resources) {
     CudaImage image;
     {
-      py::gil_scoped_release free;
+      WithoutGil free;
       image = cuda_compile(source, arch, resources);
     }
     return py::make_tuple(py::bytes(image.ok ? image.bytes : ""), image.log);
@@ -71,7 +72,7 @@ void bind_cuda(py::module_& m) {
     if (!dtype_from_name(dtype.c_str(), t)) fail("cuda_gemm_times", "no such dtype", dtype, "bfloat16");
     std::vector<std::pair<std::string, double>> times;
     {
-      py::gil_scoped_release free;
+      WithoutGil free;
       times = cuda_gemm_times({DeviceKind::Cuda, static_cast<int8_t>(index)}, t, trans_a, trans_b, rows, cols, depth, seconds);
     }
     py::dict out;

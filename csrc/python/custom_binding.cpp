@@ -5,11 +5,7 @@
 #include "graph/custom.h"
 #include "python/args.h"
 #include "python/convert.h"
-
-#ifdef __GLIBCXX__
-#include <cxxabi.h>
-#include <unistd.h>
-#endif
+#include "python/gil.h"
 
 namespace pd {
 namespace binding {
@@ -18,30 +14,6 @@ namespace {
 
 struct CodeHandle {
   CustomCodeRef code;
-};
-
-// What takes the GIL in a thread that may have given it up. As in host_hooks.cpp, a thread that comes when Python has gone
-// down sleeps until the process is gone: nothing above may be unwound, so nothing of C++ may lie between here and Python.
-template <class F>
-auto or_sleep(F&& f) {
-#ifdef __GLIBCXX__
-  try {
-    return f();
-  } catch (const abi::__forced_unwind&) {
-    for (;;) pause();
-  }
-#else
-  return f();
-#endif
-}
-
-class HoldGil {
- public:
-  HoldGil() : state_(or_sleep([] { return PyGILState_Ensure(); })) {}
-  ~HoldGil() { PyGILState_Release(state_); }
-
- private:
-  PyGILState_STATE state_;
 };
 
 py::handle host_of(const Custom& c) { return static_cast<PyObject*>(c.host); }
@@ -67,34 +39,35 @@ void vjp(const Custom& c, const VjpArgs& a, Var* out) {
   py::list need;
   for (int k = 0; k < a.nin; ++k) need.append(a.need[k]);
   std::vector<Var> got = vars_of(
-      c, host_of(c).attr("vjp")(list_of(a.in, a.nin), list_of(a.outs, a.nout), list_of(a.cotangents, a.nout), need));
+      c, called_method(host_of(c), "vjp", list_of(a.in, a.nin), list_of(a.outs, a.nout), list_of(a.cotangents, a.nout), need));
   for (int k = 0; k < a.nin; ++k)
     if (a.need[k]) out[k] = got[static_cast<size_t>(k)];
 }
 
 std::vector<Var> jvp(const Custom& c, const JvpArgs& a) {
-  return vars_of(c, host_of(c).attr("jvp")(list_of(a.in, a.nin), list_of(a.outs, a.nout), list_of(a.tangents, a.nin)));
+  return vars_of(c, called_method(host_of(c), "jvp", list_of(a.in, a.nin), list_of(a.outs, a.nout), list_of(a.tangents, a.nin)));
 }
 
 std::vector<Var> batch(const Custom& c, const BatchArgs& a) {
   py::list batched;
   for (int k = 0; k < a.nin; ++k) batched.append(a.batched[k]);
-  return vars_of(c, host_of(c).attr("batch")(a.size, batched, list_of(a.in, a.nin)));
+  return vars_of(c, called_method(host_of(c), "batch", py::int_(a.size), batched, list_of(a.in, a.nin)));
 }
 
 // An array that cannot be written to: of the owner's memory, or a copy of memory that will be used for something else
-// while the user may still hold the array.
+// while the user may still hold the array. NumPy is not asked to copy: it would give the GIL up for that.
 py::array array_of(const Spec& s, const void* data, Buffer* owner) {
   py::dtype type = py::reinterpret_borrow<py::dtype>(numpy_dtype(s.dtype));
   std::vector<py::ssize_t> shape(s.shape.begin(), s.shape.end()), strides;
+  for (int64_t st : contiguous_strides(s.shape))
+    strides.push_back(static_cast<py::ssize_t>(st) * static_cast<py::ssize_t>(size_of(s.dtype)));
   py::array a;
   if (owner) {
-    for (int64_t st : contiguous_strides(s.shape))
-      strides.push_back(static_cast<py::ssize_t>(st) * static_cast<py::ssize_t>(size_of(s.dtype)));
     retain(owner);
     a = py::array(type, shape, strides, data, py::capsule(owner, [](void* p) { release(static_cast<Buffer*>(p)); }));
   } else {
-    a = py::array(type, shape, std::vector<py::ssize_t>(), data);  // without a base it copies
+    a = py::array(type, shape, strides);
+    if (a.nbytes()) std::memcpy(a.mutable_data(), data, static_cast<size_t>(a.nbytes()));
   }
   py::detail::array_proxy(a.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
   return a;
@@ -104,10 +77,7 @@ void run(const CustomCode& code, const void* const* in, Buffer* const* owners, v
   HoldGil gil;
   py::list arrays;
   for (size_t k = 0; k < code.ins.size(); ++k) arrays.append(array_of(code.ins[k], in[k], owners[k]));
-  PyObject *host = static_cast<PyObject*>(code.live->host), *list = arrays.ptr();
-  PyObject* got = or_sleep([&] { return PyObject_CallMethod(host, "run", "(O)", list); });
-  if (!got) throw py::error_already_set();
-  py::list results = py::reinterpret_steal<py::list>(got);
+  py::list results = called_method(host_of(*code.live), "run", arrays);
   for (size_t k = 0; k < code.outs.size(); ++k) {
     py::array a = py::reinterpret_borrow<py::object>(results[k]);
     const size_t bytes = static_cast<size_t>(a.nbytes());
@@ -165,7 +135,7 @@ void add_kernel(const CodeHandle& h, const std::string& source, const std::strin
   }
   code.size.shared_bytes = shared;
   try {
-    py::gil_scoped_release free;
+    WithoutGil free;
     code.kernel = cuda_kernel(code.device, source, function, shared);
   } catch (const Error& e) {
     std::string text = e.what();

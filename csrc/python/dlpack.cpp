@@ -128,9 +128,8 @@ void release_managed(void* owner) {
     } catch (const Error&) {  // an older failure's echo
     }
   }
-  PyGILState_STATE gil = PyGILState_Ensure();  // the producer may be Python's
-  m->deleter(m);
-  PyGILState_Release(gil);
+  HoldGil gil;  // the producer may be Python's
+  or_sleep([m] { m->deleter(m); });
 }
 
 template <class M>

@@ -1,14 +1,10 @@
 // What the core asks of Python while it works: the GIL, and the user's line.
 #include "exec/exec.h"
 #include "python/errors.h"
+#include "python/gil.h"
 #include "python/tensor.h"
 
 #include <frameobject.h>
-
-#ifdef __GLIBCXX__
-#include <cxxabi.h>
-#include <unistd.h>
-#endif
 
 namespace pd {
 namespace binding {
@@ -16,20 +12,8 @@ namespace binding {
 namespace {
 
 void* unlock() { return PyEval_SaveThread(); }
-
-// A daemon thread that comes back after Python has gone down is ended by Python through pthread_exit, which
-// unwinds its stack; no destructor on the way may be left like that, and the program would abort. Such a
-// thread sleeps until the process is gone, as from Python 3.14 on.
 void lock(void* state) {
-#ifdef __GLIBCXX__
-  try {
-    PyEval_RestoreThread(static_cast<PyThreadState*>(state));
-  } catch (const abi::__forced_unwind&) {
-    for (;;) pause();
-  }
-#else
-  PyEval_RestoreThread(static_cast<PyThreadState*>(state));
-#endif
+  or_sleep([state] { PyEval_RestoreThread(static_cast<PyThreadState*>(state)); });
 }
 
 void raise_with_note(std::exception_ptr error, const std::string& note) {

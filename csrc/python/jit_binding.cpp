@@ -1,6 +1,7 @@
 // Compilation of kernels, between the core and the service in pydiff/_jit.py (base/host.h names the calls).
 #include "base/host.h"
 #include "fuse/kernel_cache.h"
+#include "python/gil.h"
 #include "python/tensor.h"
 
 namespace pd {
@@ -27,8 +28,8 @@ bool put_aside(PyObject* service) {
 
 bool start_compiler() {
   if (!g_start || !Py_IsInitialized()) return false;
-  py::gil_scoped_acquire gil;
-  PyObject* r = PyObject_CallNoArgs(g_start);
+  HoldGil gil;
+  PyObject* r = or_sleep([] { return PyObject_CallNoArgs(g_start); });
   if (!r) return put_aside(g_start);  // interrupted: the next kernel asks again
   bool yes = PyObject_IsTrue(r) > 0;
   Py_DECREF(r);
@@ -37,8 +38,8 @@ bool start_compiler() {
 
 void* compile_now(const char* name, const char* ir, const char* error) {
   if (!g_compile_now || !Py_IsInitialized()) return nullptr;
-  py::gil_scoped_acquire gil;
-  PyObject* r = PyObject_CallFunction(g_compile_now, "sss", name, ir, error);
+  HoldGil gil;
+  PyObject* r = or_sleep([&] { return PyObject_CallFunction(g_compile_now, "sss", name, ir, error); });
   if (!r) {
     put_aside(g_compile_now);
     return nullptr;
@@ -83,7 +84,7 @@ void bind_jit(py::module_& m) {
     CompileJob job;
     bool got;
     {
-      py::gil_scoped_release free;
+      WithoutGil free;
       got = take_compile(job);
     }
     if (!got) return py::none();

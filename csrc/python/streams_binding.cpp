@@ -1,7 +1,7 @@
 // What pydiff/_streams.py is made of: the calling thread's CUDA device and streams, and events.
 #include "device/cuda/streams.h"
 #include "python/args.h"
-#include "python/convert.h"
+#include "python/gil.h"
 
 namespace pd {
 namespace binding {

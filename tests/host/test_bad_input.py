@@ -505,6 +505,24 @@ EXITS = {
         threading.Thread(target=work, daemon=True).start()
         time.sleep(0.5)
     """,
+    "from daemon threads in NumPy's copies and in rules of their own": """
+        import threading, time
+        import numpy as np
+        import pydiff as pd
+        a = np.ones((1500, 1500), np.float32).T
+        op = pd.custom_op("op", shape=lambda x: x, cpu=lambda x: x + 1, vjp=lambda x, y, g: g)
+        def copy():
+            while True:
+                (pd.tensor(a) * 2).sum(0).tolist()
+        def rule():
+            while True:
+                x = pd.ones(1_000_000, requires_grad=True)
+                x.register_hook(lambda g: g * 2)
+                op(x * 2).sum().backward()
+        for work in 4 * [copy, rule]:
+            threading.Thread(target=work, daemon=True).start()
+        time.sleep(0.5)
+    """,
     "after an error": """
         import pydiff as pd
         try:

@@ -197,21 +197,24 @@ def test_ctrl_c_in_a_cpu_function():
         make(cpu=twin)(x(2)).numpy()
 
 
-@pytest.mark.parametrize("moment", ["pending", "in threads that are still in it"])
-def test_the_end_of_the_process(moment):
-    program = """
+@pytest.mark.parametrize(
+    "threads, size, sleep",
+    [(0, 3, 0), (3, 50_000, 0.001), (8, 3_000_000, 0)],  # large arrays: what is copied, and by whom, takes its time
+    ids=["pending", "in threads that are still in it", "in threads that copy"],
+)
+def test_the_end_of_the_process(threads, size, sleep):
+    program = f"""
 import threading, time
 import pydiff as pd
-op = pd.custom_op("op", shape=lambda x: x, cpu=lambda x: (time.sleep(0.001), x + 1)[1])
+op = pd.custom_op("op", shape=lambda x: x, cpu=lambda x: (time.sleep({sleep}), x + 1)[1])
 y = op(pd.ones(3))
 def work():
     while True:
-        op(pd.ones(50000) * 2).numpy()
-for _ in range(THREADS):
+        op(pd.ones({size}) * 2).numpy()
+for _ in range({threads}):
     threading.Thread(target=work, daemon=True).start()
 time.sleep(0.2)
 """
-    program = program.replace("THREADS", "0" if moment == "pending" else "3")
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     for _ in range(3):
         done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=60)
