@@ -33,26 +33,20 @@ void run_one(FusedLaunch& l, void* const* slots, Device& device) {
 
 // The segments of a foreach: those that share a kernel in one launch.
 void run_segments(FusedStep& s, void* const* slots, Device& device) {
-  std::vector<char> done(s.launches.size(), 0);
-  for (size_t first = 0; first < s.launches.size(); ++first) {
-    if (done[first] || !s.launches[first].cuda->build) continue;
-    std::vector<size_t> places;
+  std::vector<const cuda::Launch*> all;
+  for (const FusedLaunch& l : s.launches) all.push_back(l.cuda.get());
+  cuda::for_each_kernel(all, [&](const std::vector<size_t>& places) {
+    std::vector<const cuda::Launch*> launches;
     std::vector<Bases> bases;
-    for (size_t k = first; k < s.launches.size(); ++k) {
-      if (s.launches[k].cuda->build != s.launches[first].cuda->build) continue;
-      done[k] = 1;
-      places.push_back(k);
+    for (size_t k : places) {
+      launches.push_back(all[k]);
       bases.push_back(bases_of(s.launches[k], slots));
     }
-    std::vector<const cuda::Launch*> launches;
     std::vector<void* const*> addresses;
-    for (size_t i = 0; i < places.size(); ++i) {
-      launches.push_back(s.launches[places[i]].cuda.get());
-      addresses.push_back(bases[i].data());
-    }
-    if (cuda::run_together(launches, device, Stream{}, addresses)) continue;
+    for (const Bases& b : bases) addresses.push_back(b.data());
+    if (cuda::run_together(launches, device, Stream{}, addresses)) return;
     for (size_t k : places) run_one(s.launches[k], slots, device);
-  }
+  });
 }
 
 void run_fused(FusedStep& s, void* const* slots, Device& device) {

@@ -37,9 +37,9 @@ OpTraits scan_row() {
 
 Var cumsum(const Var& x, int64_t axis) {
   int at = normalize_axis("cumsum", axis, x.shape().size());
-  if (!is_differentiable(x.dtype())) return x.shape().empty() ? cast(x, DType::I64) : raw_cumsum(cast(x, DType::I64), at, false);
-  if (is_narrow(x.dtype())) return cast(cumsum(cast(x, compute_type(x.dtype())), axis), x.dtype());
-  return x.shape().empty() ? x : raw_cumsum(x, at, false);
+  const DType type = is_differentiable(x.dtype()) ? x.dtype() : DType::I64;
+  const Var wide = cast(x, compute_type(type));
+  return cast(x.shape().empty() ? wide : raw_cumsum(wide, at, false), type);
 }
 
 }  // namespace pd

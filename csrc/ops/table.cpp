@@ -62,7 +62,7 @@ struct Widened {
     for (int k = 0; k < a.nin; ++k) in[k] = widened(a.in[k]);
     if (a.nout) out = widened(a.outs[0]);
   }
-  static Var widened(const Var& x) { return x ? cast(x, is_floating(x.dtype()) ? compute_type(x.dtype()) : x.dtype()) : x; }
+  static Var widened(const Var& x) { return x && is_floating(x.dtype()) ? cast(x, compute_type(x.dtype())) : x; }
 };
 
 template <class Row> void row_vjp(const VjpArgs& a, Var* out) {

@@ -59,16 +59,11 @@ int CudaDevice::parallelism() const { return cuda_properties(index_).multiproces
 
 void* CudaDevice::allocate(size_t bytes, Stream s) {
   const Driver& d = driver();
-  auto attempt = [&] {
+  // The order is held for an attempt only: what is given back between them is freed in it.
+  return allocate_by(bytes, [&] {
     const Submission work(d, *this, s);
     return memory_.try_allocate(d, bytes, work.stream);
-  };
-  if (void* p = attempt()) return p;
-  // Not while the order is held: what is given back is freed in it.
-  empty_cache();
-  if (void* p = attempt()) return p;
-  const ContextScope here(d, context_);
-  memory_.out_of_memory(d, bytes);
+  });
 }
 
 void CudaDevice::free(void* ptr, size_t bytes, Stream s) noexcept {

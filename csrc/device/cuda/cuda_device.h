@@ -49,6 +49,17 @@ class CudaDevice final : public Device {
   StreamOrder& order() { return order_; }
   MemoryPool& memory() { return memory_; }
 
+  // What `attempt` gives, made once more after all that is kept was given back; throws where that is null too.
+  template <class Attempt>
+  void* allocate_by(size_t bytes, Attempt&& attempt) {
+    if (void* p = attempt()) return p;
+    empty_cache();
+    if (void* p = attempt()) return p;
+    const Driver& d = driver();
+    const ContextScope here(d, context_);
+    memory_.out_of_memory(d, bytes);
+  }
+
  private:
   int index_;
   CUcontext context_;

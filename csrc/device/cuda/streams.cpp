@@ -159,11 +159,7 @@ void* cuda_pool_allocate(int index, size_t bytes, CudaStream s) {
   const Driver& d = driver();
   CudaDevice& device = cuda_device(index);
   ContextScope here(d, device.context());
-  void* p = device.memory().try_allocate(d, bytes, stream(s));
-  if (!p) device.empty_cache();
-  if (!p) p = device.memory().try_allocate(d, bytes, stream(s));
-  if (!p) device.memory().out_of_memory(d, bytes);
-  return p;
+  return device.allocate_by(bytes, [&] { return device.memory().try_allocate(d, bytes, stream(s)); });
 }
 
 void cuda_pool_free(int index, void* ptr, size_t bytes, CudaStream s) noexcept {

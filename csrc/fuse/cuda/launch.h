@@ -52,6 +52,22 @@ Launch prepare(DeviceId device, const Program& p, const Ints& major_dims, const 
 // Compiles what is not compiled yet, several at a time. Throws Error with the compiler's words.
 void build(const std::vector<const Launch*>& launches);
 
+// The places of the launches of one kernel at a time; launches that have nothing to do are left out.
+template <class F>
+void for_each_kernel(const std::vector<const Launch*>& launches, F&& with_places) {
+  std::vector<char> done(launches.size(), 0);
+  for (size_t first = 0; first < launches.size(); ++first) {
+    if (done[first] || !launches[first]->build) continue;
+    std::vector<size_t> places;
+    for (size_t k = first; k < launches.size(); ++k) {
+      if (launches[k]->build != launches[first]->build) continue;
+      done[k] = 1;
+      places.push_back(k);
+    }
+    with_places(places);
+  }
+}
+
 // bases: an address an argument (of numbers: of their 8 bytes in host memory). False, and nothing is done, where an
 // address is not aligned as the form assumes.
 bool run(const Launch& l, Device& device, Stream stream, void* const* bases);

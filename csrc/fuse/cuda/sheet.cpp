@@ -99,21 +99,17 @@ void add_many(Sheet& s, const std::vector<const Launch*>& launches, const std::v
 }  // namespace
 
 void add(Sheet& sheet, const std::vector<const Launch*>& launches, const std::vector<const std::vector<int>*>& slots) {
-  std::vector<char> done(launches.size(), 0);
-  for (size_t first = 0; first < launches.size(); ++first) {
-    if (done[first] || !launches[first]->build) continue;
+  for_each_kernel(launches, [&](const std::vector<size_t>& places) {
     std::vector<const Launch*> same;
     std::vector<const std::vector<int>*> their;
-    for (size_t k = first; k < launches.size(); ++k) {
-      if (launches[k]->build != launches[first]->build) continue;
-      done[k] = 1;
+    for (size_t k : places) {
       same.push_back(launches[k]);
       their.push_back(slots[k]);
     }
     if (same.size() > 1 && same[0]->elementwise) add_many(sheet, same, their);
     else
       for (size_t k = 0; k < same.size(); ++k) add_one(sheet, *same[k], *their[k]);
-  }
+  });
 }
 
 int64_t add_copies(Sheet& sheet, DeviceId device, const std::vector<MemoryCopy>& copies) {
