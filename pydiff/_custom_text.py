@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 
+from . import _C
 from ._jit import DiskCache
 
 # dtype -> (type of an element in CUDA C++, in C, what a kernel's parameter is compared with: its bytes, 100 more
@@ -24,12 +25,12 @@ _TYPES = {
     "int16": ("short", "short", 2), "uint16": ("unsigned short", "unsigned short", 2), "int32": ("int", "int", 4),
     "uint32": ("unsigned int", "unsigned int", 4), "int64": ("long long", "long long", 8),
     "uint64": ("unsigned long long", "unsigned long long", 8), "float32": ("float", "float", 104),
-    "float64": ("double", "double", 108), "float16": ("unsigned short", "unsigned short", 0),
-    "bfloat16": ("unsigned short", "unsigned short", 0), "complex64": ("float2", "float _Complex", 0),
+    "float64": ("double", "double", 108), "float16": ("pydiff::float16", "_Float16", 0),
+    "bfloat16": ("pydiff::bfloat16", "__bf16", 0), "complex64": ("float2", "float _Complex", 0),
     "complex128": ("double2", "double _Complex", 0),
 }  # fmt: skip
 #: Types that C knows under one name only: of these a wrong pointer is found by the compiler.
-_EXACT = {"float32", "float64", "int32", "int16"}
+_EXACT = {"float32", "float64", "int32", "int16", "float16", "bfloat16"}
 
 _CHECK = """\
 namespace pydiff_check {
@@ -64,6 +65,43 @@ template <class A, int E> struct Number {
 template <int E> struct Number<None, E> { static constexpr bool value = true; };
 }
 """
+
+
+# A 16-bit float in CUDA C++: two bytes, read as a float and rounded where it is written.
+_SMALL_FLOAT = """\
+namespace pydiff {
+struct NAME {
+  NAME() = default;
+  __device__ NAME(float value) : bits(pd_to_WORD(value)) {}
+  __device__ operator float() const { return pd_from_WORD(bits); }
+  template <class T> __device__ NAME& operator+=(T value) { return *this = float(*this) + value; }
+  template <class T> __device__ NAME& operator-=(T value) { return *this = float(*this) - value; }
+  template <class T> __device__ NAME& operator*=(T value) { return *this = float(*this) * value; }
+  template <class T> __device__ NAME& operator/=(T value) { return *this = float(*this) / value; }
+  unsigned short bits;
+};
+}
+"""
+_HALF = _SMALL_FLOAT.replace("NAME", "float16").replace("WORD", "half")
+_BRAIN = _SMALL_FLOAT.replace("NAME", "bfloat16").replace("WORD", "bfloat")
+
+# C has them under names of the compiler's.
+_C_HALF = """\
+#ifndef __FLT16_MAX__
+#error "float16 in C needs _Float16: GCC 12 or clang 15 and newer; or give cpu=, a NumPy function"
+#endif
+"""
+_C_BRAIN = """\
+#if !defined __BFLT16_MAX__ && !(defined __clang_major__ && __clang_major__ >= 17)
+#error "bfloat16 in C needs __bf16: GCC 13 or clang 17 and newer; or give cpu=, a NumPy function"
+#endif
+"""
+
+
+def _narrow(pointers, half, brain):
+    """What the 16-bit floats among the operands and results need."""
+    dtypes = {d.name for _, d in pointers}
+    return (half if "float16" in dtypes else "") + (brain if "bfloat16" in dtypes else "")
 
 
 def _typedefs(text, types, column):
@@ -111,7 +149,8 @@ def cuda_source(text, name, function, pointers, scalars):
         said = f"parameter {k + 1} of {function} is a number of args, {_scalar_name(code)}"
         said += {104: "", 108: "; give numpy.float32(v) for a float"}.get(code, "; give float(v) for a double")
         lines.append(f'static_assert(pydiff_check::Number<{params}::at<{k}>, {code}>::value, "{said}");')
-    head = _CHECK + _typedefs(text, pointers, 0) + "\n"
+    narrow = _narrow(pointers, _HALF, _BRAIN)
+    head = (_C.cuda_value_helpers() + narrow if narrow else "") + _CHECK + _typedefs(text, pointers, 0) + "\n"
     return f'{head}#line 1 "{file}.cu"\n{text}\n#line 1 "call of {file}"\n' + "\n".join(lines) + "\n"
 
 
@@ -122,7 +161,8 @@ def _scalar_name(code):
 def c_source(text, name, function, pointers, scalars):
     """The whole C text, with the function `pydiff_entry(void* const* arguments)`."""
     file = re.sub(r"\W", "_", name)
-    head = "#include <math.h>\n#include <stdbool.h>\n#include <stddef.h>\n#include <stdint.h>\n#include <string.h>\n"
+    head = _narrow(pointers, _C_HALF, _C_BRAIN)
+    head += "#include <math.h>\n#include <stdbool.h>\n#include <stddef.h>\n#include <stdint.h>\n#include <string.h>\n"
     calls = []
     for k, (_, d) in enumerate(pointers):
         calls.append(f"({_TYPES[d.name][1]}*)pydiff_a[{k}]" if d.name in _EXACT else f"pydiff_a[{k}]")

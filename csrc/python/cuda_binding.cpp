@@ -4,6 +4,7 @@
 #include "device/cuda/cuda.h"
 #include "device/cuda/prelude.h"
 #include "exec/exec.h"
+#include "fuse/cuda/expr_text.h"
 #include "fuse/cuda/sheet.h"
 #include "kernels/cuda/gemm_timing.h"
 #include "kernels/cuda/native_cuda.h"
@@ -55,6 +56,7 @@ void bind_cuda(py::module_& m) {
   });
   m.def("cuda_look_again", cuda_look_again);
   m.def("cuda_prelude", [] { return kCudaPrelude; });
+  m.def("cuda_value_helpers", cuda::value_helpers);
   m.def("cuda_allow_tf32", [](const py::object& o) {
     bool before = cuda_allow_tf32();
     if (given(o.ptr())) cuda_allow_tf32() = o.cast<bool>();

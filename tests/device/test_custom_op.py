@@ -5,6 +5,7 @@ import doctest
 import gc
 import os
 import re
+import subprocess
 import threading
 import weakref
 
@@ -97,10 +98,59 @@ def test_one_text_for_all_dtypes(op, dtype, rng):
     np.testing.assert_array_equal(y.numpy(), x * x * x)
 
 
+# Words that a text of a 16-bit float may use as of any other: what is read is a float, what is written is rounded.
+SMALL = """{ %s {
+  x_t sum = 0, scale = 0.1f, parts[2] = {x[i], 1};
+  sum += x[i] * scale;
+  sum -= 1;
+  sum *= parts[0];
+  sum /= 3.0f;
+  y[i] = sum > 0 ? (float)sum + 1e-3f : x[i] - 2 * parts[1];
+} }"""
+small_floats = pd.custom_op(
+    "small_floats",
+    shape=lambda x: x,
+    cuda='extern "C" __global__ void small_floats(const x_t* x, out_t* y, long long n) ' + SMALL % (INDEX + " if (i < n)"),
+    c="void small_floats(const x_t* x, out_t* y, long long n) " + SMALL % "for (long long i = 0; i < n; i++)",
+    args=lambda x: x.numel(),
+)
+
+
+def bfloat16_in_c():
+    """Whether the C compiler has `__bf16` with arithmetic."""
+    command = [*os.environ.get("CC", "cc").split(), "-dM", "-E", "-xc", "/dev/null"]
+    return "__BFLT16_MAX__" in subprocess.run(command, capture_output=True, text=True).stdout
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_sixteen_bit_floats(dtype, device, rng):
+    if dtype == "bfloat16" and device == "cpu" and not bfloat16_in_c():
+        with pytest.raises(RuntimeError, match="bfloat16 in C needs"):
+            small_floats(pd.ones(3, dtype=dtype)).numpy()
+        return
+    x = np.concatenate([3 * rng.standard_normal(500), [0, -0.0, np.inf, -np.inf, np.nan, 6e-8, 65504, 70000, 3e38]])
+    x = pd.tensor(x.astype(np.float32)).to(dtype).numpy()
+
+    def f(v):
+        return np.asarray(v).astype(np.float32)
+
+    def r(v):
+        return f(v).astype(x.dtype)
+
+    with np.errstate(all="ignore"):
+        total = r(f(0) + f(x) * f(r(0.1)))
+        total = r(f(total) - f(1))
+        total = r(f(total) * f(x))
+        total = r(f(total) / f(3))
+        want = np.where(f(total) > 0, r(f(total) + f(1e-3)), r(f(x) - f(2)))
+    y = small_floats(pd.tensor(x, device=device))
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(f(y.numpy()), f(want))
+
+
 @pytest.mark.parametrize("dtype", "bool uint8 int8 int16 uint16 uint32 uint64 float16 complex64 complex128".split())
 @pytest.mark.parametrize("by_host", [False, True])
 def test_dtypes_that_pydiff_only_stores(dtype, by_host, rng):
-    """Kernels see the bits of 16-bit floats, and pairs."""
     x = rng.integers(0, 2, 40).astype(dtype)
     y = (same_by_host if by_host else same)(pd.tensor(x))
     assert y.dtype == dtype

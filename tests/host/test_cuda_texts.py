@@ -192,7 +192,10 @@ def custom_sources(monkeypatch):
         for op, attributes in ((tested.cube, {}), (tested.scan, {"reverse": True}), (names["scan"], {"reverse": False})):
             _custom._Call(op, pd.device("cuda"), [(matrix, dtype)], attributes)
     _custom._Call(tested.mix, pd.device("cuda"), [(matrix, pd.float32), (row, pd.int64)], {"scale": 2.0})
-    assert len(sources) == 11
+    for dtype in (pd.float16, pd.bfloat16):
+        for op in (tested.small_floats, tested.cube, names["scan"]):
+            _custom._Call(op, pd.device("cuda"), [(matrix, dtype)], {"reverse": True} if op is names["scan"] else {})
+    assert len(sources) == 17
     return sources
 
 

@@ -31,6 +31,7 @@ PD_DEVICE i64 pd_i64(f64 a) {
   return a < -9223372036854775808.0 ? -9223372036854775807LL - 1
                                     : a >= 9223372036854775808.0 ? 9223372036854775807LL : r;
 }
+PD_DEVICE f32 pd_from_bfloat(i32 a) { return __int_as_float(a << 16); }
 PD_DEVICE i32 pd_quot(i32 a, i32 b) { return b == 0 ? -1 : b == -1 ? (i32)(0u - (u32)a) : a / b; }
 PD_DEVICE i64 pd_quot(i64 a, i64 b) { return b == 0 ? -1 : b == -1 ? (i64)(0ull - (u64)a) : a / b; }
 PD_DEVICE i32 pd_rem(i32 a, i32 b) { return b == 0 ? a : b == -1 ? 0 : a % b; }
