@@ -11,15 +11,11 @@ thing, both are first compared with differences, and with the loop.
 The data are scikit-learn's digits, read row by row; the test accuracy is printed at the end (0.95 and more).
 """
 
-import sys
-import time
-
-from _digits import choose_device, load_data, parser_of
+from _digits import choose_device, leave, load_data, parser_of, train_and_test
 
 import pydiff
 from pydiff import nn
 
-BATCH = 64
 LEARNING_RATE = 1e-2
 HIDDEN = 64
 
@@ -117,7 +113,7 @@ class Recurrent(nn.Module):
 
 
 class Reader(nn.Module):
-    """Images `(batch, 8, 8)`, read row by row from the top and from the bottom, to a score for each digit."""
+    """Images `(batch, 64)`, read row by row from the top and from the bottom, to a score for each digit."""
 
     def __init__(self):
         super().__init__()
@@ -126,7 +122,8 @@ class Reader(nn.Module):
         self.score = nn.Linear(8 * HIDDEN, 10)
 
     def forward(self, images):
-        states = pydiff.tanh(self.down(images) + self.up(images))
+        rows = images.reshape(-1, 8, 8)
+        states = pydiff.tanh(self.down(rows) + self.up(rows))
         return self.score(states.reshape(len(images), -1))
 
 
@@ -138,32 +135,12 @@ def check(device):
     pydiff.testing.check_grads(recurrence_back, order=2)(a, x)
 
 
-def train(model, images, labels, epochs):
-    """Train in place; prints a line an epoch."""
-    optimizer = pydiff.optim.Adam(model.parameters(), lr=LEARNING_RATE)
-    for epoch in range(epochs):
-        for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * (1 - epoch / epochs)
-        order = pydiff.randperm(len(images), device=images.device)
-        total = 0.0
-        for i in range(0, len(images), BATCH):
-            batch = order[i : i + BATCH]
-            loss = nn.functional.cross_entropy(model(images[batch]), labels[batch])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            total = total + loss.detach() * len(batch)
-        print(f"epoch {epoch + 1:3}/{epochs}   loss {total.item() / len(images):.4f}", flush=True)
-
-
 def main(argv=None):
     options = parser_of("Train a recurrent network through a kernel of one's own.", epochs=20).parse_args(argv)
     try:
-        images, test_images, labels, test_labels = load_data()
-        images, test_images = images.reshape(-1, 8, 8), test_images.reshape(-1, 8, 8)
+        data = load_data()
     except ImportError as error:
-        hint = "pip install 'pydiff-tensor[examples]'"
-        sys.exit(f"custom_kernel.py: error: {error.name} is not installed; try: {hint}")
+        leave(error)
     device = choose_device(options.device)
     pydiff.manual_seed(0)
 
@@ -171,17 +148,11 @@ def main(argv=None):
     try:
         check(device)
     except RuntimeError as error:  # a compiler that is not there
-        sys.exit(f"custom_kernel.py: error: {error}")
+        leave(error)
     print("it is what the loop computes; its first and second derivatives agree with differences")
 
-    x, y, test_x, test_y = (pydiff.tensor(a, device=device) for a in (images, labels, test_images, test_labels))
-    model = Reader().to(device)
-    start = time.perf_counter()
-    train(model, x, y, options.epochs)
-    print(f"trained in {time.perf_counter() - start:.1f} s")
-    with pydiff.no_grad():
-        accuracy = (model(test_x).argmax(dim=1) == test_y).float().mean()
-    print(f"test accuracy {accuracy.item():.4f}")
+    data = [pydiff.tensor(a, device=device) for a in data]
+    train_and_test(Reader().to(device), data, options.epochs, LEARNING_RATE)
 
 
 if __name__ == "__main__":

@@ -10,17 +10,15 @@ trained weights as an ordinary .npz file. To use them again:
 """
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
-from _digits import at_least, choose_device, load_data, parser_of
+from _digits import BATCH, accuracy, at_least, choose_device, leave, load_data, parser_of
 
 import pydiff
 from pydiff import nn
 
-BATCH = 64
 LEARNING_RATE = 3e-3
 NOISE = 0.25  # of the grey values, which lie in [0, 1]; a network that sees no image twice learns no image by heart
 
@@ -28,15 +26,6 @@ NOISE = 0.25  # of the grey values, which lie in [0, 1]; a network that sees no 
 def make_model():
     """The network: 64 grey values in, one score a digit out."""
     return nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10))
-
-
-def score(model, images, labels):
-    """Mean loss and accuracy of the model, as Python numbers."""
-    with pydiff.no_grad():
-        logits = model(images)
-        loss = nn.functional.cross_entropy(logits, labels)
-        accuracy = (logits.argmax(dim=1) == labels).float().mean()
-    return loss.item(), accuracy.item()
 
 
 def train(model, images, labels, test_images, test_labels, epochs):
@@ -56,12 +45,14 @@ def train(model, images, labels, test_images, test_labels, epochs):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        loss, accuracy = score(model, images, labels)
-        _, test_accuracy = score(model, test_images, test_labels)
-        history.append((loss, accuracy, test_accuracy))
+        with pydiff.no_grad():
+            loss = nn.functional.cross_entropy(model(images), labels).item()
+        known = accuracy(model, images, labels).item()
+        unseen = accuracy(model, test_images, test_labels).item()
+        history.append((loss, known, unseen))
         print(
-            f"epoch {epoch + 1:3}/{epochs}   loss {loss:.4f}   accuracy {accuracy:.4f}   "
-            f"test accuracy {test_accuracy:.4f}   {time.perf_counter() - start:.2f} s",
+            f"epoch {epoch + 1:3}/{epochs}   loss {loss:.4f}   accuracy {known:.4f}   "
+            f"test accuracy {unseen:.4f}   {time.perf_counter() - start:.2f} s",
             flush=True,
         )
     return history
@@ -148,7 +139,7 @@ def main(argv=None):
         if options.plot:
             import matplotlib  # noqa: F401  before the training, not after it
     except ImportError as error:
-        sys.exit(f"train_digits.py: error: {error.name} is not installed; try: pip install 'pydiff-tensor[examples]'")
+        leave(error)
     device = choose_device(options.device)
     pydiff.manual_seed(options.seed)
 
@@ -167,14 +158,13 @@ def main(argv=None):
     with np.load(options.save) as file:
         restored.load_state_dict(dict(file))
     restored.to(device)
-    _, accuracy = score(restored, test_x, test_y)
     print(f"weights saved to {options.save}")
     if options.plot:
         with pydiff.no_grad():
             probabilities = restored(test_x).softmax(dim=1).numpy()
         draw(options.plot, history, test_images, test_labels, probabilities)
         print(f"picture saved to {options.plot}")
-    print(f"test accuracy {accuracy:.4f}")
+    print(f"test accuracy {accuracy(restored, test_x, test_y).item():.4f}")
 
 
 if __name__ == "__main__":
