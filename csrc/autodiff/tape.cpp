@@ -219,16 +219,13 @@ void push_tangents(OpId op, const Var* in, int nin, const AttrsRef& a, const Ext
     if (t.jvp_all) {
       results = t.jvp_all(JvpArgs{{op, nin, primals.data(), specs.data(), outs.data(), static_cast<int>(outs.size()),
                                    a ? a->v : none, extra}, tangents.data()});
-    } else if (outs.size() == 1) {
-      if (!is_differentiable(outs[0].dtype())) continue;
-      if (!t.jvp) fail(t.name, "has no forward-mode derivative", "a tangent", "reverse mode (grad, vjp)", ErrorKind::NotDifferentiable);
+    } else if (extra && !extra->subs.empty() && g_autodiff.jvp_of) {
+      results = g_autodiff.jvp_of(*extra->subs[0], primals, tangents);
+    } else {
+      if (outs.size() != 1 || !t.jvp)
+        fail(t.name, "has no forward-mode derivative", "a tangent", "reverse mode (grad, vjp)", ErrorKind::NotDifferentiable);
       JvpArgs args{{op, nin, primals.data(), specs.data(), outs.data(), 1, a ? a->v : none, extra}, tangents.data()};
       results.push_back(t.jvp(args));
-    } else {
-      std::unique_ptr<Extra> subs = copy_subs(extra);
-      if (!subs || !g_autodiff.jvp_of)
-        fail(t.name, "has no forward-mode derivative", "a tangent", "reverse mode (grad, vjp)", ErrorKind::NotDifferentiable);
-      results = g_autodiff.jvp_of(*subs->subs[0], primals, tangents);
     }
     for (size_t k = 0; k < outs.size(); ++k)
       if (results[k] && is_differentiable(outs[k].dtype())) outs[k] = with_tangent(outs[k], results[k], level);
