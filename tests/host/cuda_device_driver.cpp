@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <csignal>
 #include <cstdio>
@@ -24,6 +25,7 @@
 #include "base/error.h"
 #include "device/buffer.h"
 #include "device/cuda/cuda.h"
+#include "device/cuda/graph.h"
 #include "device/cuda/streams.h"
 #include "device/device.h"
 
@@ -413,6 +415,30 @@ void events() {
   d.free_stream(b);
 }
 
+// Who waits for the device, and who empties its cache, waits for a capture to end: the driver would refuse both.
+void waits_for_captures() {
+  if (!cuda_has_graphs()) return;
+  Device& d = device(kFirst);
+  void* p = d.allocate(4096);
+  d.synchronize();
+  std::atomic<int> begun{0}, passed{0};
+  std::vector<std::thread> others;
+  const CudaGraph graph = cuda_capture(kFirst, [&](Stream s) {
+    others.emplace_back([&] { ++begun, d.synchronize(), ++passed; });
+    others.emplace_back([&] { ++begun, d.empty_cache(), ++passed; });
+    while (begun < 2) std::this_thread::yield();
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    CHECK(passed == 0);
+    d.zero(p, 4096, s);
+  });
+  for (std::thread& t : others) t.join();
+  CHECK(passed == 2);
+  cuda_launch(kFirst, graph, Stream{});
+  CHECK(down<char>(d, p, 4096) == std::vector<char>(4096, 0));
+  cuda_free(kFirst, graph);
+  d.free(p, 4096);
+}
+
 const char* const kWork = R"(
 PD_KERNEL where(int* out) {
   int block = blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z);
@@ -748,6 +774,7 @@ int main(int argc, char** argv) {
       {"copies", copies},
       {"fill", fill},
       {"events", events},
+      {"waits_for_captures", waits_for_captures},
       {"launch", launch},
       {"kernel_errors", kernel_errors},
       {"image_taken", image_taken},

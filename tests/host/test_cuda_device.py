@@ -37,6 +37,7 @@ DEVICE = [
     "copies",
     "fill",
     "events",
+    "waits_for_captures",
     "launch",
     "kernel_errors",
     "compiled_once",
