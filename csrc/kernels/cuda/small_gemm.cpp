@@ -1,8 +1,8 @@
 #include "kernels/cuda/small_gemm.h"
 
+#include "fuse/cuda/expr_text.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/small_gemm_text.h"
-#include "kernels/cuda/tensor_core_text.h"
 
 namespace pd {
 namespace cuda {
@@ -35,7 +35,7 @@ Head head_of(DType t, int64_t side, bool trans_a, bool trans_b) {
       .flag("B_ACROSS", !trans_b);
 }
 
-std::string text(const Head& head) { return head.text() + kTensorCoreText + kSmallGemmText; }
+std::string text(const Head& head) { return head.text() + value_helpers() + kSmallGemmText; }
 
 }  // namespace
 

@@ -1,5 +1,5 @@
-// CUDA C++ that kernels on tensor cores are made of: asynchronous copies to shared memory, ldmatrix, mma, and
-// conversions of 16-bit floats, which are u16 there.
+// CUDA C++ that kernels on tensor cores are made of, behind value_helpers() for its conversions: asynchronous copies to
+// shared memory, ldmatrix, mma. 16-bit floats are u16 there.
 //
 // Each instruction stands behind a function, which has a plain twin for the stand-in (PD_HOST). A twin follows the
 // instruction's table of lanes in the PTX ISA (sections "cp.async", "ldmatrix", "mma.m16n8k16"), so a kernel that has a
@@ -16,31 +16,7 @@ namespace pd {
 namespace cuda {
 
 inline const char* const kTensorCoreText = R"cuda(
-PD_DEVICE f32 bf16_to_f32(u16 v) { return __uint_as_float((u32)v << 16); }
-// To the nearest, ties to even; NaN stays NaN.
-PD_DEVICE u16 f32_to_bf16(f32 v) {
-  const u32 bits = __float_as_uint(v);
-  return v != v ? (u16)((bits >> 16) | 64) : (u16)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
-
 #ifdef PD_HOST
-
-PD_DEVICE f32 f16_to_f32(u16 v) {
-  const u32 sign = (u32)(v & 0x8000) << 16, exponent = v >> 10 & 31, fraction = v & 1023;
-  if (exponent == 0) {
-    const f32 size = (f32)fraction * 5.9604644775390625e-8f;  // 2^-24
-    return sign ? -size : size;
-  }
-  return __uint_as_float(sign | (exponent == 31 ? 0x7f800000u : (exponent + 112) << 23) | fraction << 13);
-}
-PD_DEVICE u16 f32_to_f16(f32 v) {
-  const u32 bits = __float_as_uint(v), size = bits & 0x7fffffff;
-  const u16 sign = (u16)(bits >> 16 & 0x8000);
-  if (size > 0x7f800000) return sign | 0x7e00;
-  if (size >= 0x477ff000) return sign | 0x7c00;  // 65520 and more
-  if (size < 0x38800000) return sign | (u16)rintf(__uint_as_float(size) * 16777216.0f);
-  return sign | (u16)((size + 0xfff + (size >> 13 & 1) - 0x38000000) >> 13);
-}
 
 // What the lanes of a warp show each other. Two places by turns: who comes to the next but one has left this one.
 namespace pd_twin {
@@ -109,7 +85,7 @@ PD_DEVICE void mma_16x8x16(f32 (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
   const int lane = pd_twin::thread() % 32, g = lane / 4, t = lane % 4;
   auto value = [](u64 word, int place) {
     const u16 v = (u16)(word >> 16 * place);
-    return BF16 ? bf16_to_f32(v) : f16_to_f32(v);
+    return BF16 ? pd_from_bfloat(v) : pd_from_half(v);
   };
   for (int q = 0; q < 4; ++q) {
     f64 sum = d[q];
@@ -124,17 +100,6 @@ PD_DEVICE void mma_16x8x16(f32 (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
 }
 
 #else
-
-PD_DEVICE f32 f16_to_f32(u16 v) {
-  f32 r;
-  asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"(v));
-  return r;
-}
-PD_DEVICE u16 f32_to_f16(f32 v) {
-  u16 r;
-  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(r) : "f"(v));
-  return r;
-}
 
 PD_DEVICE u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
 

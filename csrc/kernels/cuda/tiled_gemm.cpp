@@ -132,7 +132,7 @@ Head head_of(const Tile& t, const TiledGemm& g) {
 
 std::string text(const Head& head) {
   const size_t tail = head.text().find(kTailStarts);
-  return head.text().substr(0, tail) + kTensorCoreText + cuda::value_helpers() + kGemmTailText + head.text().substr(tail) +
+  return head.text().substr(0, tail) + value_helpers() + kTensorCoreText + kGemmTailText + head.text().substr(tail) +
          kTiledGemmText;
 }
 

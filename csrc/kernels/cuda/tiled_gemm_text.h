@@ -31,7 +31,7 @@ struct TailOperand { const char* at; i64 batch, row, col; };
 struct Eight { f32 v[8]; };
 
 PD_DEVICE f32 tail_value(const f32* p) { return *p; }
-template <bool BRAIN> PD_DEVICE f32 tail_value_16(u16 v) { return BRAIN ? bf16_to_f32(v) : f16_to_f32(v); }
+template <bool BRAIN> PD_DEVICE f32 tail_value_16(u16 v) { return BRAIN ? pd_from_bfloat(v) : pd_from_half(v); }
 
 // Elements (row, col) to (row, col + count) of an operand. KIND 0: a number, its bits in `at`; 1: float32; 2: float16;
 // 3: bfloat16. WHOLE: eight neighbours are aligned to 16 bytes.
@@ -125,7 +125,7 @@ PD_DEVICE void store_eight(f32* to, const f32 (&y)[8], int count) {
 PD_DEVICE void store_eight(u16* to, const f32 (&y)[8], int count) {
   u32 w[4] = {0, 0, 0, 0};
 #pragma unroll
-  for (int q = 0; q < 8; ++q) w[q / 2] |= (u32)(BF16 ? f32_to_bf16(y[q]) : f32_to_f16(y[q])) << q % 2 * 16;
+  for (int q = 0; q < 8; ++q) w[q / 2] |= (u32)(BF16 ? pd_to_bfloat(y[q]) : pd_to_half(y[q])) << q % 2 * 16;
   if (OUT_UNIT == 16 && count == 8) {
     *(uint4*)to = make_uint4(w[0], w[1], w[2], w[3]);
   } else {
