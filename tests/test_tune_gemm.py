@@ -22,7 +22,7 @@ def test_the_command():
     lines = done.stdout.splitlines()
     assert sum("cuBLAS" in line for line in lines) == len(tune_gemm.SMALL) * len(tune_gemm.LAYOUTS)
     rows = [re.fullmatch(r"PD_GEMM_CHOICE\((\d+), \1, 0, 0, \d+, (\w+)\)", line) for line in lines if "CHOICE" in line]
-    assert rows and all(rows) and all(f"PD_GEMM_TILE({row[2]}," in TABLE for row in rows)
+    assert rows and all(rows) and all(re.search(rf"^PD_GEMM_(WARPGROUP_)?TILE\({row[2]},", TABLE, re.M) for row in rows)
 
 
 def test_rows_follow_the_times():
@@ -36,13 +36,21 @@ def test_rows_follow_the_times():
 def test_the_table_is_whole():
     """Each range of capabilities ends with a row for everything, whose tile every card of it holds (99 KB)."""
     tiles = {m[1]: list(map(int, m[2].split(", "))) for m in re.finditer(r"^PD_GEMM_TILE\((\w+), ([\d, ]+)\)", TABLE, re.M)}
+    groups = {}
+    for name, *numbers in re.findall(r"^PD_GEMM_WARPGROUP_TILE\((\w+), (\d+), (\d+), (\d+), (\d+), (\d+)\)", TABLE, re.M):
+        bm, bn, bk, of, stages = map(int, numbers)
+        groups[name] = [bm, bn, bk, 4 * of, 1, stages]
+        assert bm % (64 * of) == 0 and bn in (64, 128, 256) and bk == 64 and stages >= 3
+        assert 2 * stages * bk * (bm + bn) + 1008 <= 227 * 1024, "shared memory of a block of sm_90"
+    tiles.update(groups)
     rows = re.findall(r"^PD_GEMM_CHOICE\((\d+), (\d+), (\d+), (\d+), (\d+), (\w+)\)", TABLE, re.M)
     for arch in (80, 86, 89, 90, 100, 103, 120):
         mine = [row for row in rows if int(row[0]) <= arch <= int(row[1])]
+        assert arch == 90 or not {row[5] for row in mine} & set(groups), "wgmma is of sm_90a alone"
         assert mine and mine[-1][2:5] == ("0", "0", "0"), arch
         bm, bn, bk, *_, stages = tiles[mine[-1][5]]
         assert 2 * stages * bk * (bm + bn) <= 99 * 1024
     for name, (bm, bn, bk, down, across, stages) in tiles.items():
-        assert name == f"t{bm}x{bn}x{bk}s{stages}"
+        assert name == f"{'w' if name in groups else 't'}{bm}x{bn}x{bk}s{stages}"
         assert bm % (16 * down) == bn % (16 * across) == bk % 16 == 0 and stages >= 2
         assert bm * bn // (32 * down * across) <= 128, "float32 sums of a thread"

@@ -48,10 +48,10 @@ void bind_cuda(py::module_& m) {
     return cuda_texts(roots, far);
   }, py::arg("tensors"), py::arg("far") = false);
   m.def("cuda_native_texts", [] {
-    std::vector<std::pair<std::string, std::string>> out;
-    for (const CudaNativeText& t : cuda_native_texts()) out.emplace_back(t.name, t.source);
-    out.emplace_back("graph parameters", cuda::kPatchText);
-    out.emplace_back("graph copies", cuda::kCopyText);
+    std::vector<std::tuple<std::string, std::string, std::string>> out;
+    for (const CudaNativeText& t : cuda_native_texts()) out.emplace_back(t.name, t.source, t.arch);
+    out.emplace_back("graph parameters", cuda::kPatchText, "");
+    out.emplace_back("graph copies", cuda::kCopyText, "");
     return out;
   });
   m.def("cuda_look_again", cuda_look_again);

@@ -58,6 +58,14 @@ pd::ExprTree tree_of(int kind, int operands) {
 
 extern "C" {
 
+// Names of the tiles that the device can make, with spaces between.
+void gemm_tiles(char* text, int size) {
+  open();
+  std::string names;
+  for (const std::string& tile : pd::cuda_gemm_tiles({pd::DeviceKind::Cuda, 0})) names += tile + " ";
+  copy_text(names, text, size);
+}
+
 // An array on the host, and how a tail reads it; `at` null: the number.
 struct HostOperand {
   const void* at;

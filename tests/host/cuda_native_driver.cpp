@@ -112,10 +112,13 @@ int64_t native_live_blocks() { return pd::device({pd::DeviceKind::Cuda, 0}).memo
 
 int native_text_count() { return static_cast<int>(pd::cuda_native_texts().size()); }
 
-// Compiles text k for an architecture: 0, or 1 with the compiler's words in `text`; its name in `name`.
+// Compiles text k for an architecture: 0, or 1 with the compiler's words in `text`; its name in `name`. A text of another
+// architecture is passed over.
 int native_text_compile(int k, const char* arch, char* name, char* text, int size) {
   static const std::vector<pd::CudaNativeText> texts = pd::cuda_native_texts();
   copy_text(texts[k].name, name, size);
+  copy_text("", text, size);
+  if (!texts[k].arch.empty() && texts[k].arch != arch) return 0;
   try {
     pd::CudaImage image = pd::cuda_compile(texts[k].source, arch);
     copy_text(image.log, text, size);

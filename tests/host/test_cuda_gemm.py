@@ -7,6 +7,7 @@ library (and names of checks), this file is that process.
 
 import ctypes
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -38,10 +39,16 @@ RUNS = {
     "shuffle": {"PYDIFF_CUDA_HOST_ORDER": "shuffle:3"},
     "pages": {"PYDIFF_CUDA_HOST_GUARD": "pages"},
 }
+TABLE = (CSRC / "kernels/cuda/gemm_tiles.def").read_text()
 TILES = {
     m[1]: tuple(map(int, m[2].split(", ")))
-    for m in re.finditer(r"^PD_GEMM_TILE\((\w+), ([\d, ]+)\)", (CSRC / "kernels/cuda/gemm_tiles.def").read_text(), re.M)
+    for m in re.finditer(r"^PD_GEMM_TILE\((\w+), ([\d, ]+)\)", TABLE, re.M)
 }
+GROUPS = {  # tiles for wgmma: their rows, columns, depth, warps down and across, stages
+    m[1]: (*map(int, m[2].split(", ")), 4 * int(m[3]), 1, int(m[4]))
+    for m in re.finditer(r"^PD_GEMM_WARPGROUP_TILE\((\w+), (\d+, \d+, \d+), (\d+), (\d+)\)", TABLE, re.M)
+}
+TILES.update(GROUPS)
 FLOATS = {"float32": np.float32, "float64": np.float64}
 HALVES = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 FILLED = -77.0  # where no result belongs
@@ -146,7 +153,8 @@ class Rig:
         assert (c.memory[~inside].astype(np.float64) == FILLED).all(), f"{where}: wrote outside of the result"
 
 
-@check(*[(tile, ta, (ta + place) % 2) for place, tile in enumerate(TILES) for ta in (0, 1)])
+@check(*[(tile, ta, tb) for place, tile in enumerate(TILES) for ta in (0, 1) for tb in (0, 1)
+         if tile in GROUPS or tb == (ta + place) % 2])  # fmt: skip
 def every_tile(rig, tile, ta, tb):
     """More than one tile each way, a ragged edge, and more steps along k than the ring has places."""
     bm, bn, bk, _, _, stages = TILES[tile]
@@ -159,12 +167,13 @@ def every_tile(rig, tile, ta, tb):
 @check(*[(dtype, ta, tb) for dtype in HALVES for ta in (0, 1) for tb in (0, 1)])
 def any_shape_and_place(rig, dtype, ta, tb):
     rng = rig.rng
-    for _ in range(9):
+    for _ in range(16):
         batch = int(rng.choice([1, 1, 2, 3]))
         m, n = (int(v) for v in rng.integers(1, 90, 2))
         k = int(rng.choice([1, 2, 7, 8, 15, 16, 17, 31, 64, 100, 193]))
         rig.compare(
-            (batch, m, n, k), dtype, rng.choice(["same", "float32"]), ta, tb, rng.choice(["t64x64x32s3", "t64x64x64s4"]),
+            (batch, m, n, k), dtype, rng.choice(["same", "float32"]), ta, tb,
+            rng.choice(["t64x64x32s3", "t64x64x64s4", "w64x64x64s4", "w128x64x64s4"]),
             pad=int(rng.choice([0, 1, 2, 3, 4, 8, 16])), gap=int(rng.choice([0, 0, 1, 2, 8])),
             offset=int(rng.choice([0, 0, 2, 4, 8, 16])), values=[normal, integers][int(rng.integers(2))],
             shared=bool(rng.integers(2)),
@@ -177,8 +186,8 @@ def aligned_rows(rig):
     for shape in [(1, 64, 64, 64), (2, 128, 72, 96), (1, 70, 136, 40), (3, 8, 8, 8)]:
         for ta, tb in [(0, 0), (0, 1), (1, 0), (1, 1)]:
             pad = 8 if not ta or shape[1] % 8 == 0 else -shape[1] % 8
-            for out in ("same", "float32"):
-                rig.compare(shape, "bfloat16", out, ta, tb, "t64x64x32s3", pad=pad, values=integers)
+            for out, tile in itertools.product(("same", "float32"), ("t64x64x32s3", "w64x64x64s4")):
+                rig.compare(shape, "bfloat16", out, ta, tb, tile, pad=pad, values=integers)
 
 
 @check()
@@ -248,7 +257,7 @@ def tails(rig, dtype):
             Operand(bias.ctypes.data, bias.nbytes, DTYPES["float32"], 0, int(not along_rows), int(along_rows), 0),
             other.operand(),
         ]
-        assert rig.run(a, b, c, "t64x64x32s3", tail=1, operands=operands)
+        assert rig.run(a, b, c, ["t64x64x32s3", "w64x64x64s4"][case // 4 % 2], tail=1, operands=operands)
         rig.near(c, want, None, k, True, f"tail {dtype} {(batch, m, n, k)} pad {pad} {np.dtype(out)}")
 
 
@@ -339,6 +348,21 @@ def what_it_refuses(rig):
         rig.run(half, half, c, tail=0, operands=many)
 
 
+CAPABILITY = os.environ.get("PYDIFF_CUDA_HOST_CAPABILITY", "9.0")
+
+
+@check()
+def tiles_of_the_capability(rig):
+    """Tiles for wgmma are for compute capability 9.0 alone; elsewhere the table takes others."""
+    text = ctypes.create_string_buffer(4096)
+    rig.lib.gemm_tiles(text, len(text))
+    mine = set(text.value.decode().split())
+    assert mine == (set(TILES) if CAPABILITY == "9.0" else set(TILES) - set(GROUPS))
+    for tile in GROUPS:
+        a, b, c = (Matrices(rig.rng, (1, 9, 9), t, values=integers) for t in (np.float16, np.float16, np.float32))
+        assert rig.run(a, b, c, tile) == (CAPABILITY == "9.0")
+
+
 # ---- the process that runs the checks
 
 
@@ -396,6 +420,17 @@ def test_products(results, kind, name):
     found, end = results(kind)
     assert name in found, f"not reached; {end}"
     assert not found[name][0], found[name][0]
+
+
+@pytest.mark.parametrize("capability", ["7.5", "8.0", "8.6", "10.0", "12.0"])
+def test_other_capabilities(library, stand_in, capability):
+    env = dict(os.environ, PYDIFF_CUDA_HOST_CAPABILITY=capability)
+    env.update(dict.fromkeys(["PYDIFF_CUDA_DRIVER", "PYDIFF_NVRTC", "PYDIFF_CUBLAS"], stand_in))
+    names = ["tiles_of_the_capability"] + ["the_table_serves_every_shape"] * (capability != "7.5")
+    done = subprocess.run([sys.executable, __file__, library, *names], env=env, capture_output=True, text=True)
+    found = {name: problem for name, problem, _ in map(json.loads, done.stdout.splitlines())}
+    assert set(found) == set(names), done.stderr
+    assert not any(found.values()), found
 
 
 def test_no_run_changes_the_bits(results):

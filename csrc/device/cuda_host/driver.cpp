@@ -13,6 +13,7 @@
 //   PYDIFF_CUDA_HOST_MEMORY   bytes of memory of a device (default: of the machine)
 //   PYDIFF_CUDA_HOST_DEVICES  number of devices (default 1, at most 16)
 //   PYDIFF_CUDA_HOST_PEERS    off: devices do not reach each other's memory
+//   PYDIFF_CUDA_HOST_CAPABILITY  compute capability that devices report (default 9.0)
 //   PYDIFF_CUDA_HOST_STREAMS  late: streams do their work when somebody waits for it (late.cpp)
 //   PYDIFF_CUDA_HOST_CXX      the compiler of kernels (default g++)
 //   PYDIFF_CUDA_HOST_LOG      file to which messages are appended, beside stderr
@@ -84,6 +85,15 @@ bool peers() {
   return !text || strcmp(text, "off");
 }
 
+// Which compute capability devices report, "9.0": what a kernel is chosen by. Nothing else of a device follows from it.
+int capability(int part) {
+  const char* text = getenv("PYDIFF_CUDA_HOST_CAPABILITY");
+  int parts[2] = {9, 0};
+  if (text && *text && sscanf(text, "%d.%d", &parts[0], &parts[1]) != 2)
+    stop("PYDIFF_CUDA_HOST_CAPABILITY is a number like 8.0; got '" + std::string(text) + "'");
+  return parts[part];
+}
+
 // Values of attributes (CUdevice_attribute) of a small device with an H100's limits.
 int attribute_value(int attribute, int device) {
   switch (attribute) {
@@ -106,7 +116,7 @@ int attribute_value(int attribute, int device) {
     case 37: return 5120;                      // memory bus, bits
     case 38: return 50 << 20;                  // L2
     case 39: return 2048;                      // threads of a multiprocessor
-    case 75: return 9;                         // compute capability
+    case 75: case 76: return capability(attribute - 75);
     case 78: case 79: case 80: return 1;       // stream priorities, caches in L1
     case 81: return 233472;                    // shared memory of a multiprocessor
     case 97: return int(kSharedOptin);         // of a block that asks for it

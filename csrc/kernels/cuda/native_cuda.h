@@ -39,7 +39,7 @@ bool& cuda_deterministic();
 
 // One text of each kind that the ops above compile, for tests: all functions in it are extern "C".
 struct CudaNativeText {
-  std::string name, source;
+  std::string name, source, arch = "";  // the one architecture that it is for; "": any
 };
 std::vector<CudaNativeText> cuda_native_texts();
 

@@ -36,6 +36,19 @@ inline void* aligned(const void* p, int bytes) {
   if ((size_t)p % bytes) __trap();
   return (void*)p;
 }
+
+// Dynamic shared memory begins here in the window of shared addresses: no more aligned than 16 bytes, as is promised.
+constexpr u32 kWindowBegin = 1040;
+// Who copied the 16 bytes at a shared address, and whether others' tensor cores may read them: what cp.async writes is seen
+// there behind a fence.proxy.async of the thread that wrote, once its copies have arrived.
+struct Written { u32 fences; u16 owner; bool copied, under_way; };
+static Written written[1 << 14];
+static u32 fences[1024];
+inline Written& written_at(u32 address) { return written[address >> 4 & 0x3fff]; }
+}
+
+PD_DEVICE u32 shared_address(const void* p) {
+  return (u32)((const char*)p - pd_module.block->dynamic_shared) + pd_twin::kWindowBegin;
 }
 
 // Half of the copies are made at once, the others when somebody waits for them: so a kernel that reads too early, and one
@@ -43,23 +56,30 @@ inline void* aligned(const void* p, int bytes) {
 class AsyncCopies {
  public:
   template <int BYTES> void copy(void* to, const void* from, int valid) {
-    Copy c = {(char*)pd_twin::aligned(to, BYTES), (const char*)from, BYTES, valid, group_};
+    Copy c = {(char*)pd_twin::aligned(to, BYTES), (const char*)from, BYTES, valid, group_, false};
     if (valid) pd_twin::aligned(from, BYTES);
-    if (++made_ + pd_twin::thread() & 1) return run(c);
     if (count_ == 320) __trap();
+    pd_twin::written_at(shared_address(to)) = {0, (u16)pd_twin::thread(), true, true};
+    c.made = ++made_ + pd_twin::thread() & 1;
+    if (c.made) run(c);
     waiting_[count_++] = c;
   }
   void commit() { ++group_; }
   template <int N> void wait() {
     int kept = 0;
     for (int i = 0; i < count_; ++i)
-      if (waiting_[i].group < group_ - N) run(waiting_[i]);
+      if (waiting_[i].group < group_ - N) arrive(waiting_[i]);
       else waiting_[kept++] = waiting_[i];
     count_ = kept;
   }
 
  private:
-  struct Copy { char* to; const char* from; int bytes, valid, group; };
+  struct Copy { char* to; const char* from; int bytes, valid, group; bool made; };
+  static void arrive(const Copy& c) {
+    if (!c.made) run(c);
+    const int id = pd_twin::thread();
+    pd_twin::written_at(shared_address(c.to)) = {pd_twin::fences[id], (u16)id, true, false};
+  }
   static void run(const Copy& c) {
     for (int i = 0; i < c.bytes; ++i) c.to[i] = i < c.valid ? c.from[i] : 0;
   }

@@ -7,9 +7,12 @@
 #include "base/error.h"
 #include "device/cuda/cuda.h"
 #include "fuse/cuda/expr_text.h"
+#include "kernels/cuda/gemm_parts_text.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/tensor_core_text.h"
 #include "kernels/cuda/tiled_gemm_text.h"
+#include "kernels/cuda/warpgroup_gemm_text.h"
+#include "kernels/cuda/warpgroup_text.h"
 
 namespace pd {
 namespace cuda {
@@ -19,17 +22,21 @@ namespace {
 struct Tile {
   const char* name;
   int bm, bn, bk, warps_m, warps_n, stages;
+  bool warpgroups;  // wgmma, of compute capability 9.0 alone, not mma.sync
 
   int threads() const { return 32 * warps_m * warps_n; }
-  // The ring, or the results of all warps on their way out, which take its place.
+  // The ring, or the results of all warps on their way out, which take its place; for wgmma from a multiple of 1024 on.
   int64_t shared_bytes() const {
     const int64_t ring = int64_t(2) * stages * bk * (bm + bn);
-    return std::max(ring, int64_t(4) * warps_m * warps_n * 16 * (bn / warps_n + 8));
+    return std::max(ring, int64_t(4) * warps_m * warps_n * 16 * (bn / warps_n + 8)) + (warpgroups ? 1008 : 0);
   }
 };
 constexpr Tile kTiles[] = {
-#define PD_GEMM_TILE(name, ...) {#name, __VA_ARGS__},
+#define PD_GEMM_TILE(name, ...) {#name, __VA_ARGS__, false},
+#define PD_GEMM_WARPGROUP_TILE(name, rows, columns, depth, groups, stages) \
+  {#name, rows, columns, depth, 4 * (groups), 1, stages, true},
 #include "kernels/cuda/gemm_tiles.def"
+#undef PD_GEMM_WARPGROUP_TILE
 #undef PD_GEMM_TILE
 };
 
@@ -58,7 +65,7 @@ std::string& asked_tile() {
 int arch_number(const CudaProperties& p) { return 10 * p.major + p.minor; }
 
 bool holds(const CudaProperties& p, const Tile& t) {
-  return t.shared_bytes() <= static_cast<int64_t>(p.shared_per_block_optin);
+  return (!t.warpgroups || arch_number(p) == 90) && t.shared_bytes() <= static_cast<int64_t>(p.shared_per_block_optin);
 }
 
 int64_t tiles_of(const Tile& t, const TiledGemm& g) { return ceil_div(g.m, t.bm) * ceil_div(g.n, t.bn) * g.batch; }
@@ -113,7 +120,8 @@ std::string tail_text(const TiledGemm& g) {
 Head head_of(const Tile& t, const TiledGemm& g) {
   Head h;
   const bool narrow = g.out != DType::F32;
-  return h.flag("BF16", g.type == DType::BF16)
+  return h.flag("WARPGROUPS", t.warpgroups)
+      .flag("BF16", g.type == DType::BF16)
       .flag("A_ACROSS", g.trans_a)
       .flag("B_ACROSS", !g.trans_b)
       .number("BM", t.bm)
@@ -130,11 +138,15 @@ Head head_of(const Tile& t, const TiledGemm& g) {
       .code(tail_text(g));
 }
 
-std::string text(const Head& head) {
+// The head, then what its tail calls, before the tail.
+std::string text(const Head& head, const std::string& instructions, const char* kernel) {
   const size_t tail = head.text().find(kTailStarts);
-  return head.text().substr(0, tail) + value_helpers() + kTensorCoreText + kGemmTailText + head.text().substr(tail) +
-         kTiledGemmText;
+  return head.text().substr(0, tail) + value_helpers() + kTensorCoreText + instructions + kGemmTailText +
+         head.text().substr(tail) + kGemmPartsText + kernel;
 }
+std::string text_of_warps(const Head& head) { return text(head, "", kTiledGemmText); }
+std::string text_of_warpgroups(const Head& head) { return text(head, warpgroup_text(), kWarpgroupGemmText); }
+Compose text_for(const Tile& t) { return t.warpgroups ? text_of_warpgroups : text_of_warps; }
 
 void check_tail(const TiledGemm& g) {
   if (!g.tail) return;
@@ -155,7 +167,8 @@ void add_tiled_gemm_texts(Texts& out) {
   g.a = g.b = memory;
   g.c = memory;
   auto add = [&](const Tile& t, const char* what) {
-    out.push_back({std::string("tiled gemm ") + name_of(g.type) + " " + t.name + " " + what, text(head_of(t, g))});
+    out.push_back({std::string("tiled gemm ") + name_of(g.type) + " " + t.name + " " + what, text_for(t)(head_of(t, g)),
+                   t.warpgroups ? "sm_90a" : ""});
   };
   auto layout = [&](bool ta, bool tb, int64_t pad) {
     g.trans_a = ta, g.trans_b = tb;
@@ -185,7 +198,9 @@ void add_tiled_gemm_texts(Texts& out) {
   g.tail = &tail;
   g.type = g.out = DType::BF16;
   for (const Tile& t : kTiles) layout(false, false, 0), add(t, "nn with a tail");
-  for (int64_t pad : {1, 2, 4}) layout(false, true, pad), add(kTiles[0], ("nt, rows of " + std::to_string(256 + pad)).c_str());
+  const Tile* const for_groups = std::find_if(std::begin(kTiles), std::end(kTiles), [](const Tile& t) { return t.warpgroups; });
+  for (const Tile* t : {kTiles, for_groups})
+    for (int64_t pad : {1, 2, 4}) layout(false, true, pad), add(*t, ("nt, rows of " + std::to_string(256 + pad)).c_str());
 }
 
 }  // namespace cuda
@@ -213,7 +228,7 @@ bool cuda_tiled_gemm(Device& device, const TiledGemm& g, Stream s) {
     else params.word(bits);
     for (int64_t v : {o.batch, o.row, o.col}) params.word(v);
   }
-  launch(CudaNativeContext{device, s, nullptr}, text, head_of(*t, g), "tiled_gemm",
+  launch(CudaNativeContext{device, s, nullptr}, text_for(*t), head_of(*t, g), "tiled_gemm",
          static_cast<uint32_t>(tiles_of(*t, g)), {params.data()}, 1, static_cast<uint32_t>(t->threads()),
          static_cast<size_t>(t->shared_bytes()));
   return true;

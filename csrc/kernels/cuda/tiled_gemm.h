@@ -1,5 +1,5 @@
-// Products of 16-bit matrices by pydiff's own kernel on tensor cores, with the elementwise operations behind the product in
-// the same kernel.
+// Products of 16-bit matrices by pydiff's own kernels on tensor cores, with the elementwise operations behind the product in
+// the same kernel: by mma.sync, on compute capability 9.0 by wgmma.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -49,7 +49,7 @@ struct TiledGemm {
 // is rounded once.
 bool cuda_tiled_gemm(Device& device, const TiledGemm& g, Stream s);
 
-// Tiles of gemm_tiles.def that a block of this device can hold; and the one that is taken whatever the shape, "" for the
+// Tiles of gemm_tiles.def that a block of this device can make; and the one that is taken whatever the shape, "" for the
 // table's choice. For tests and for measuring; an unknown name is an Error.
 std::vector<std::string> cuda_gemm_tiles(DeviceId device);
 void cuda_gemm_use_tile(const std::string& name);
