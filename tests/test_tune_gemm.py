@@ -1,5 +1,6 @@
 """The command that fills the tuning table of the tiled product, tried on the stand-in; its rows on made-up times."""
 
+import json
 import re
 import subprocess
 import sys
@@ -23,6 +24,20 @@ def test_the_command():
     assert sum("cuBLAS" in line for line in lines) == len(tune_gemm.SMALL) * len(tune_gemm.LAYOUTS)
     rows = [re.fullmatch(r"PD_GEMM_CHOICE\((\d+), \1, 0, 0, \d+, (\w+)\)", line) for line in lines if "CHOICE" in line]
     assert rows and all(rows) and all(re.search(rf"^PD_GEMM_(WARPGROUP_)?TILE\({row[2]},", TABLE, re.M) for row in rows)
+
+
+def test_every_tile_is_timed():
+    """Those for wgmma too: the stand-in has compute capability 9.0."""
+    code = """
+import json, pydiff as pd
+pd.cuda.get_device_properties(pd.device("cuda-host"))
+print(json.dumps(list(pd._C.cuda_gemm_times(0, "bfloat16", False, False, 70, 40, 24, 0.0))))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    names = re.findall(r"^PD_GEMM_(?:WARPGROUP_)?TILE\((\w+),", TABLE, re.M)
+    assert sorted(json.loads(done.stdout)) == sorted([*names, "cublas", "table"])
+    assert sum(name.startswith("w") for name in names) >= 3
 
 
 def test_rows_follow_the_times():
