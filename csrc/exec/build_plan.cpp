@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "exec/plan.h"
+#include "kernels/cuda/product_tail.h"
 #include "ops/loops.h"
 
 namespace pd {
@@ -300,8 +301,36 @@ class Builder {
     m->a = operand(n.in[0], &m->ta, &m->lda, &m->sa, &m->oa);
     m->b = operand(n.in[1], &m->tb, &m->ldb, &m->sb, &m->ob);
     m->out = slot(v);
+    if (has_tail(n)) tail(n, *m);
     plan_->steps.emplace_back();
     plan_->steps.back().matmul = std::move(m);
+  }
+
+  // What is done to the product of `n` (kernels/cuda/product_tail.h).
+  void tail(const PieceNode& n, MatmulStep& m) {
+    m.relu = has_relu(n);
+    if (has_bias(n)) {
+      const int x = n.in[2];
+      const Source s = resolve(p_, x, part_.stops);
+      const bool whole = !s.view.bounded && (m.n == 1 || s.view.strides[s.shape.size() - 1] == 1);
+      m.obias = whole ? s.view.offset : 0;
+      m.bias = whole ? slot(holder(s.base)) : copied(x);
+    }
+    const Piece alone = tail_alone(n);
+    const Partition part = partition(alone, {}, reads_views);
+    const Lowered l = lower(alone, part, 0);
+    m.tail = std::make_unique<FusedLaunch>();
+    std::vector<View> views;
+    for (const Lowered::Operand& o : l.operands) {
+      const PieceNode& x = alone[o.node];
+      const bool bias = x.kind == NodeKind::Leaf && x.leaf == 1;
+      views.push_back(o.view);
+      if (bias) views.back().offset += m.obias;
+      m.tail->slots.push_back(bias ? m.bias : m.out);
+    }
+    m.tail->make = [device = plan_->device, l, views](bool whole, bool far) {
+      return cuda::prepare(device, l.program, l.major_dims, l.minor_dims, views, std::vector<char>(views.size(), 0), whole, far);
+    };
   }
 
   // The body once as a loop program over a domain of one axis, then a launch a segment.
@@ -429,7 +458,7 @@ class Builder {
   void uses(const Step& s, std::vector<int>& out) const {
     if (s.fused)
       for (const FusedLaunch& l : s.fused->launches) out.insert(out.end(), l.slots.begin(), l.slots.end());
-    if (s.matmul) out.insert(out.end(), {s.matmul->a, s.matmul->b, s.matmul->out});
+    if (s.matmul) out.insert(out.end(), {s.matmul->a, s.matmul->b, s.matmul->bias, s.matmul->out});
     if (s.native) {
       out.insert(out.end(), s.native->in.begin(), s.native->in.end());
       out.push_back(s.native->out);
@@ -485,11 +514,18 @@ FuseOptions fuse_options() {
   return o;
 }
 
+Piece with_tails(DeviceId device, const Piece& piece, std::vector<int>& outputs, const FuseOptions& options) {
+  if (device.kind != DeviceKind::Cuda || !options.fuse) return piece;
+  return with_product_tails(piece, outputs, product_tails());
+}
+
 int64_t number_bits(const Value* v) { return number_bits(v->dtype, v->num.f, v->num.i); }
 
 std::unique_ptr<Plan> build_plan(DeviceId device, const Piece& piece, const std::vector<int>& outputs, int leaves,
                                  const std::vector<DType>& numbers, const FuseOptions& options, bool compile) {
-  return Builder(device, piece, outputs, leaves, numbers).run(options, compile);
+  std::vector<int> places = outputs;
+  const Piece p = with_tails(device, piece, places, options);
+  return Builder(device, p, places, leaves, numbers).run(options, compile);
 }
 
 }  // namespace pd

@@ -161,6 +161,7 @@ std::vector<CudaReplay::Moved> CudaReplay::movable() const {
       reach(m.a, end(m.ta, m.m, m.k, m.lda, m.sa, m.oa));
       reach(m.b, end(m.tb, m.k, m.n, m.ldb, m.sb, m.ob));
       reach(m.out, m.batch * m.m * m.n * item);
+      if (m.bias >= 0) reach(m.bias, (m.obias + m.n) * item);
     } else if (s.native) {
       auto whole = [](const Spec& spec) { return numel(spec.shape) * static_cast<int64_t>(size_of(spec.dtype)); };
       for (size_t k = 0; k < s.native->in.size(); ++k) reach(s.native->in[k], whole(s.native->specs[k]));
@@ -276,7 +277,10 @@ std::unique_ptr<CudaReplay::Held> CudaReplay::prepare() const {
   }
   for (const Step& s : plan_.steps) {
     std::vector<int> slots;
-    if (s.matmul) slots = {s.matmul->a, s.matmul->b, s.matmul->out};
+    if (s.matmul) {
+      slots = {s.matmul->a, s.matmul->b, s.matmul->out};
+      if (s.matmul->bias >= 0) slots.push_back(s.matmul->bias);
+    }
     if (s.native) slots = s.native->in, slots.push_back(s.native->out);
     if (s.custom) {
       slots = s.custom->in;

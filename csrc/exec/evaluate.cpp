@@ -13,6 +13,7 @@
 #include "exec/late_errors.h"
 #include "exec/plan.h"
 #include "exec/stats.h"
+#include "kernels/cuda/product_tail.h"
 #include "ops/loops.h"
 
 namespace pd {
@@ -556,6 +557,7 @@ std::string explain(const std::vector<Value*>& roots) {
   std::vector<int> outputs;
   PieceMaker maker(w);
   Piece piece = maker.make(outputs);
+  if (!w.order.empty()) piece = with_tails(w.order[0]->device, piece, outputs, fuse_options());
   Partition part = partition(piece, fuse_options(), [](const PieceNode& n, int) { return traits(n.op).family == Family::Contraction; });
   std::string out;
   for (size_t g = 0; g < part.groups.size(); ++g) {
@@ -564,6 +566,8 @@ std::string explain(const std::vector<Value*>& roots) {
     for (int m : group.members) {
       const PieceNode& n = piece[m];
       out += " " + (n.op == kOutput ? "output" : n.custom ? n.custom->name : std::string(traits(n.op).name));
+      if (group.kind == GroupKind::Opaque && traits(n.op).family == Family::Contraction)
+        out += std::string(has_bias(n) ? "+bias" : "") + (has_relu(n) ? "+relu" : "");
     }
     out += "\n";
     if (group.kind == GroupKind::Fused) out += print(lower(piece, part, static_cast<int>(g)).program);

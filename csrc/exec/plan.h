@@ -40,6 +40,12 @@ struct MatmulStep {
   int64_t m, n, k, lda, ldb, batch, sa, sb;
   int64_t oa, ob;          // offsets in elements
   int a, b, out;
+  // On a CUDA device: a bias for every row, in this slot from `obias` on, and relu. What `tail` does in place where
+  // cuBLASLt does not serve; built when first needed.
+  int bias = -1;
+  int64_t obias = 0;
+  bool relu = false;
+  std::unique_ptr<FusedLaunch> tail;
 };
 
 struct NativeStep {
@@ -102,6 +108,9 @@ struct Plan {
 
 // A Python number in its cell: the bits of its dtype.
 int64_t number_bits(const Value* v);
+
+// The piece as a plan for this device has it: on a CUDA device products take what is behind them along. `outputs` follow.
+Piece with_tails(DeviceId device, const Piece& piece, std::vector<int>& outputs, const FuseOptions& options);
 
 // Builds the plan of a piece: partition, lowering, memory, and on a CUDA device compilation. `outputs` are node numbers.
 std::unique_ptr<Plan> build_plan(DeviceId device, const Piece& piece, const std::vector<int>& outputs, int leaves,

@@ -20,15 +20,23 @@ Bases bases_of(const FusedLaunch& l, void* const* slots) {
   return bases;
 }
 
-void run_one(FusedLaunch& l, void* const* slots, Device& device) {
+void run_one(FusedLaunch& l, void* const* slots, Device& device, Stream stream = {}) {
   const Bases bases = bases_of(l, slots);
-  if (cuda::run(*l.cuda, device, Stream{}, bases.data())) return;
+  if (cuda::run(*l.cuda, device, stream, bases.data())) return;
   // Memory from elsewhere that is not aligned: the same work without vectors.
   if (!l.plain) {
     l.plain = std::make_unique<cuda::Launch>(l.make(false, false));
     cuda::build({l.plain.get()});
   }
-  cuda::run(*l.plain, device, Stream{}, bases.data());
+  cuda::run(*l.plain, device, stream, bases.data());
+}
+
+// Behind a product that was made without.
+void run_tail(FusedLaunch& l, void* const* slots, Device& device, Stream stream) {
+  if (!l.cuda) l.cuda = std::make_unique<cuda::Launch>(l.make(true, false));
+  cuda::build({l.cuda.get()});
+  run_one(l, slots, device, stream);
+  ++stats().kernels;
 }
 
 // The segments of a foreach: those that share a kernel in one launch.
@@ -78,15 +86,30 @@ static bool run_own(const MatmulStep& s, const void* a, const void* b, void* c, 
   return cuda_tiled_gemm(d, g, stream);
 }
 
+// The product and what is behind it in one kernel of cuBLASLt.
+static bool run_with_tail(const MatmulStep& s, const void* a, const void* b, void* const* slots, DeviceId device,
+                          Stream stream) {
+  if (cuda_gemm_choice() == CudaGemm::Own) return false;
+  const int64_t item = static_cast<int64_t>(size_of(s.type));
+  const char* bias = s.bias < 0 ? nullptr : static_cast<const char*>(slots[s.bias]) + s.obias * item;
+  if (!cuda_gemm_epilogue(device, s.type, s.ta, s.tb, s.m, s.n, s.k, a, s.lda, b, s.ldb, slots[s.out], s.n, bias, s.relu,
+                          stream))
+    return false;
+  ++stats().epilogues;
+  return true;
+}
+
 void run_cuda_matmul(const MatmulStep& s, void* const* slots, DeviceId device, Stream stream) {
   const int64_t item = static_cast<int64_t>(size_of(s.type));
   const char *a = static_cast<const char*>(slots[s.a]) + s.oa * item, *b = static_cast<const char*>(slots[s.b]) + s.ob * item;
+  if (s.tail && run_with_tail(s, a, b, slots, device, stream)) return;
   if (!is_floating(s.type))
     cuda_integer_gemm(pd::device(device), s.type, s.ta, s.tb, s.m, s.n, s.k, a, s.lda, b, s.ldb, slots[s.out], s.batch,
                       s.sa, s.sb, stream);
   else if (!run_own(s, a, b, slots[s.out], device, stream))
     cuda_gemm(device, s.type, s.ta, s.tb, s.m, s.n, s.k, a, s.lda, b, s.ldb, slots[s.out], s.n, false, s.batch, s.sa, s.sb,
               s.m * s.n, stream);
+  if (s.tail) run_tail(*s.tail, slots, pd::device(device), stream);
 }
 
 void run_cuda_native(const NativeStep& s, void* const* slots, int64_t* cells, Device& device, Stream stream,

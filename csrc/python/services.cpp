@@ -159,6 +159,7 @@ void bind_evaluation(py::module_& m) {
     d["instructions"] = s.instructions;
     d["graphs"] = s.graphs;
     d["graph_replays"] = s.graph_replays;
+    d["epilogues"] = s.epilogues;
     return d;
   });
   m.def("clear_plans", clear_plans);

@@ -50,7 +50,8 @@ def on_and_off(monkeypatch, make):
 
 def network():
     pd.manual_seed(5)
-    return nn.Sequential(nn.Linear(8, 24), nn.ReLU(), nn.LayerNorm(24), nn.Dropout(0.2), nn.Linear(24, 3))
+    return nn.Sequential(nn.Linear(8, 24), nn.ReLU(), nn.LayerNorm(24), nn.Dropout(0.2), nn.Linear(24, 24), nn.Tanh(),
+                         nn.Linear(24, 3))
 
 
 def test_training_has_the_bits_of_plain_launches(monkeypatch, rng):

@@ -48,6 +48,7 @@ Blas open_blas() {
     fail("cuda", "cuBLAS, which multiplies matrices, was not found", library.problem,
          "pip install nvidia-cublas, or CUDA_HOME or PYDIFF_CUBLAS set to where it is", ErrorKind::Runtime);
   Blas b;
+  b.library = library;
   b.path = library.path;
 #define X(name, symbol, params)           \
   if (!resolve(library, #symbol, b.name)) \
@@ -126,24 +127,28 @@ void clear(const Driver& d, void* c, DType t, int64_t m, int64_t n, int64_t ldc,
     }
 }
 
-struct Types {
-  int data, compute;
-};
-Types types_of(DType t) {
-  switch (t) {
-    case DType::F32: return {kReal32, g_allow_tf32 ? kComputeTf32 : kCompute32};
-    case DType::F64: return {kReal64, kCompute64};
-    case DType::F16: return {kReal16, kCompute32};
-    case DType::BF16: return {kRealB16, kCompute32};
-    default: fail("cuda", "cuBLAS multiplies floating types only", name_of(t), "float32", ErrorKind::Type);
-  }
-}
-
 }  // namespace
 
 const Blas& blas() {
   static const Blas& opened = *new Blas(open_blas());  // a failure is tried again
   return opened;
+}
+
+BlasWorkspace blas_workspace(int index) {
+  Handle& h = handle_of(index);
+  std::lock_guard<std::mutex> hold(h.mutex);
+  make_workspace(h, index);
+  return h.workspace ? BlasWorkspace{h.workspace, workspace_bytes(index)} : BlasWorkspace{};
+}
+
+BlasTypes blas_types(DType t) {
+  switch (t) {
+    case DType::F32: return {kReal32, g_allow_tf32 ? kComputeTf32 : kCompute32, kReal32};
+    case DType::F64: return {kReal64, kCompute64, kReal64};
+    case DType::F16: return {kReal16, kCompute32, kReal32};
+    case DType::BF16: return {kRealB16, kCompute32, kReal32};
+    default: fail("cuda", "cuBLAS multiplies floating types only", name_of(t), "float32", ErrorKind::Type);
+  }
 }
 
 }  // namespace cuda
@@ -156,7 +161,7 @@ void cuda_gemm(DeviceId device, DType t, bool trans_a, bool trans_b, int64_t m, 
                int64_t lda, const void* b, int64_t ldb, void* c, int64_t ldc, bool accumulate, int64_t batch,
                int64_t stride_a, int64_t stride_b, int64_t stride_c, Stream s) {
   using namespace cuda;
-  Types types = types_of(t);
+  const BlasTypes types = blas_types(t);
   const Driver& d = driver();
   int index = device.index;
   ContextScope here(d, cuda_device(index).context());

@@ -2,6 +2,7 @@
 #pragma once
 #include <string>
 
+#include "base/dtype.h"
 #include "device/cuda/driver.h"
 #include "device/cuda/library.h"
 
@@ -39,11 +40,27 @@ struct Blas {
   PD_CUDA_BLAS_OPTIONAL(X)
 #undef X
   const char* (*cublasGetStatusName)(BlasStatus) = nullptr;
+  Library library;
   std::string path;
   std::string version;  // "13.1.0", where it tells
 };
 
 // Opened by the first call; an Error says why there is none.
 const Blas& blas();
+
+// Memory for the library's own use by work in the device's order, captured or not; none where memory is short. It may
+// allocate: to be asked for before that order is held.
+struct BlasWorkspace {
+  void* memory = nullptr;
+  size_t bytes = 0;
+};
+BlasWorkspace blas_workspace(int index);
+
+// How elements are stored and summed (cudaDataType, cublasComputeType_t), by the same rule for both libraries: 16-bit
+// floats are summed in float32, TF32 is taken where cuda_allow_tf32().
+struct BlasTypes {
+  int data, compute, scale;
+};
+BlasTypes blas_types(DType t);
 
 }  // namespace pd::cuda

@@ -55,6 +55,13 @@ void cuda_gemm(DeviceId d, DType t, bool trans_a, bool trans_b, int64_t m, int64
                int64_t stride_a, int64_t stride_b, int64_t stride_c, Stream s);
 bool& cuda_allow_tf32();
 
+// Row-major C[m,n] = op(A) op(B) + bias[n] in every row, then max(., 0) with `relu`, in one kernel of cuBLASLt; `bias` may
+// be null. The sum is rounded once, after the bias; `relu` makes 0 of NaN (the library's own). False, and nothing is done,
+// where cuBLASLt is missing, has nothing for this product, or refuses.
+bool cuda_gemm_epilogue(DeviceId d, DType t, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const void* a,
+                        int64_t lda, const void* b, int64_t ldb, void* c, int64_t ldc, const void* bias, bool relu,
+                        Stream s);
+
 // Forgets that no driver was found, so that the next call looks for one again. False where one is in use.
 bool cuda_look_again();
 

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <vector>
 
-#include "internal.h"
+#include "cublas.h"
 
 PD_EXPORT CUresult cuMemAllocAsync(CUdeviceptr* out, size_t bytes, void* stream);
 PD_EXPORT CUresult cuMemFreeAsync(CUdeviceptr p, void* stream);
@@ -14,11 +14,6 @@ PD_EXPORT CUresult cuMemFreeAsync(CUdeviceptr p, void* stream);
 namespace pd_host {
 
 namespace {
-
-enum : int { kOk = 0, kNoHandle = 1, kAllocFailed = 3, kInvalid = 7, kExecutionFailed = 13, kUnsupported = 15 };
-enum : int { kF32 = 0, kF64 = 1, kF16 = 2, kBF16 = 14 };                               // cudaDataType
-enum : int { kCompute16 = 64, kCompute32 = 68, kCompute32Pedantic = 69, kCompute64 = 70, kCompute64Pedantic = 71,
-             kComputeFast16 = 74, kComputeFastBF16 = 75, kComputeFastTF32 = 77 };      // cublasComputeType_t
 
 struct Handle {
   void* stream = nullptr;
@@ -28,8 +23,6 @@ struct Handle {
 };
 
 constexpr size_t kOwnWorkspace = 4 << 20;  // of this stand-in: what a captured product allocates
-
-size_t size_of(int type) { return type == kF64 ? 8 : type == kF32 ? 4 : 2; }
 
 float from_half(uint16_t h) {
   const uint32_t sign = uint32_t(h & 0x8000) << 16, exponent = h >> 10 & 31, fraction = h & 1023;
@@ -141,7 +134,7 @@ template <class T> void tile_product(const T* a, const T* b, int64_t depth, T* t
 
 template <class T>
 void product(int64_t m, int64_t n, int64_t k, T alpha, const Matrix& a, const Matrix& b, T beta, void* c, int type,
-             int64_t ldc) {
+             int64_t ldc, const void* bias, bool relu) {
   const int64_t row_tiles = (m + kRows - 1) / kRows, column_tiles = (n + kColumns - 1) / kColumns;
   const int64_t tile_size = kRows * kColumns;
   std::vector<T> sums(size_t(row_tiles * column_tiles * tile_size), T(0));
@@ -175,27 +168,11 @@ void product(int64_t m, int64_t n, int64_t k, T alpha, const Matrix& a, const Ma
       const int64_t tile = (j / kColumns) * row_tiles + i / kRows;
       T v = alpha * sums[size_t(tile * tile_size + (j % kColumns) * kRows + i % kRows)];
       if (beta != T(0)) v += beta * load<T>(c, type, i + j * ldc);  // (beta = 0: C may hold anything, NaN too)
+      if (bias) v += load<T>(bias, type, i);
+      if (relu) v = v > T(0) ? v : T(0);
       store<T>(c, type, i + j * ldc, v);
     }
 }
-
-struct Call {
-  int trans_a, trans_b;
-  int64_t m, n, k;
-  const void* alpha;
-  const void* a;
-  int type_a;
-  int64_t lda, stride_a;
-  const void* b;
-  int type_b;
-  int64_t ldb, stride_b;
-  const void* beta;
-  void* c;
-  int type_c;
-  int64_t ldc, stride_c;
-  int64_t batch;
-  int compute;
-};
 
 bool known_type(int t) { return t == kF32 || t == kF64 || t == kF16 || t == kBF16; }
 
@@ -209,21 +186,43 @@ bool inside(const char* which, const void* p, int type, int64_t rows, int64_t co
   return false;
 }
 
-template <class T> CUresult run(const Call& c, T alpha, T beta) {
+template <class T> CUresult run(const GemmCall& c, T alpha, T beta) {
   for (int64_t i = 0; i < c.batch; i++) {
     Matrix a{static_cast<const char*>(c.a) + size_t(i * c.stride_a) * size_of(c.type_a), c.type_a, c.trans_a != 0,
              c.lda};
     Matrix b{static_cast<const char*>(c.b) + size_t(i * c.stride_b) * size_of(c.type_b), c.type_b, c.trans_b != 0,
              c.ldb};
     product<T>(c.m, c.n, c.k, alpha, a, b, beta, static_cast<char*>(c.c) + size_t(i * c.stride_c) * size_of(c.type_c),
-               c.type_c, c.ldc);
+               c.type_c, c.ldc, c.bias, c.relu);
   }
   return kSuccess;
 }
 
-int gemm(void* handle, const Call& c) {
+bool all_there(const GemmCall& c) {
+  return inside("A", c.a, c.type_a, c.trans_a ? c.k : c.m, c.trans_a ? c.m : c.k, c.lda, c.stride_a, c.batch) &&
+         inside("B", c.b, c.type_b, c.trans_b ? c.n : c.k, c.trans_b ? c.k : c.n, c.ldb, c.stride_b, c.batch) &&
+         inside("C", c.c, c.type_c, c.m, c.n, c.ldc, c.stride_c, c.batch) &&
+         (!c.bias || inside("the bias", c.bias, c.type_c, c.m, 1, c.m, 0, 1));
+}
+
+int gemm(void* handle, const GemmCall& c) {
   std::lock_guard<std::recursive_mutex> guard(global_lock());
   if (!handle || ready()) return kNoHandle;
+  if (int status = check_gemm(c)) return status;
+  const Handle& h = *static_cast<Handle*>(handle);
+  StreamState* stream = stream_of(h.stream);
+  // A captured product without a workspace of the caller's allocates one, in nodes of the graph.
+  CUdeviceptr own = 0;
+  if (stream && stream->capture && !h.workspace && cuMemAllocAsync(&own, kOwnWorkspace, h.stream)) return kAllocFailed;
+  void* const workspace = own ? reinterpret_cast<void*>(uintptr_t(own)) : h.workspace;
+  const int status = submit_gemm(c, h.stream, workspace, own ? kOwnWorkspace : h.workspace_bytes);
+  if (own) cuMemFreeAsync(own, h.stream);
+  return status;
+}
+
+}  // namespace
+
+int check_gemm(const GemmCall& c) {
   if (c.m < 0 || c.n < 0 || c.k < 0 || c.batch < 0 || c.trans_a < 0 || c.trans_a > 2 || c.trans_b < 0 || c.trans_b > 2)
     return kInvalid;
   const int64_t a_rows = c.trans_a ? c.k : c.m, b_rows = c.trans_b ? c.n : c.k;
@@ -237,14 +236,13 @@ int gemm(void* handle, const Call& c) {
   if (in_double != (c.type_a == kF64) || in_double != (c.type_c == kF64)) return kUnsupported;
   if (c.type_c != kF32 && c.type_c != c.type_a) return kUnsupported;
   if (!c.alpha || !c.beta) return kInvalid;
+  return c.m && c.n && c.batch && !all_there(c) ? kInvalid : kOk;
+}
+
+int submit_gemm(const GemmCall& c, void* stream, void* workspace, size_t bytes) {
   if (!c.m || !c.n || !c.batch) return kOk;
-  auto all_there = [c, a_rows, b_rows] {
-    return inside("A", c.a, c.type_a, a_rows, c.trans_a ? c.m : c.k, c.lda, c.stride_a, c.batch) &&
-           inside("B", c.b, c.type_b, b_rows, c.trans_b ? c.k : c.n, c.ldb, c.stride_b, c.batch) &&
-           inside("C", c.c, c.type_c, c.m, c.n, c.ldc, c.stride_c, c.batch);
-  };
   std::function<CUresult()> work;
-  if (in_double) {
+  if (c.compute == kCompute64 || c.compute == kCompute64Pedantic) {
     double alpha, beta;
     memcpy(&alpha, c.alpha, 8), memcpy(&beta, c.beta, 8);
     work = [=] { return run<double>(c, alpha, beta); };
@@ -253,28 +251,17 @@ int gemm(void* handle, const Call& c) {
     memcpy(&alpha, c.alpha, 4), memcpy(&beta, c.beta, 4);
     work = [=] { return run<float>(c, alpha, beta); };
   }
-  if (!all_there()) return kInvalid;
-  const Handle& h = *static_cast<Handle*>(handle);
-  StreamState* stream = stream_of(h.stream);
-  // A captured product without a workspace of the caller's allocates one, in nodes of the graph.
-  CUdeviceptr own = 0;
-  if (stream && stream->capture && !h.workspace && cuMemAllocAsync(&own, kOwnWorkspace, h.stream)) return kAllocFailed;
-  void* const workspace = own ? reinterpret_cast<void*>(uintptr_t(own)) : h.workspace;
-  const size_t bytes = own ? kOwnWorkspace : h.workspace_bytes;
-  const CUresult result = submit(h.stream, [=]() -> CUresult {
+  const CUresult result = submit(stream, [=]() -> CUresult {
     // What a graph was captured with may have been freed since.
-    if (!all_there() || (workspace && !in_device_memory(workspace, bytes))) {
+    if (!all_there(c) || (workspace && !in_device_memory(workspace, bytes))) {
       report("cublasGemm: an operand or the workspace is no device memory (any more)");
       return kIllegalAddress;
     }
     if (workspace) poison(workspace, std::min<size_t>(bytes, 4096));
     return work();
   });
-  if (own) cuMemFreeAsync(own, h.stream);
   return result ? kExecutionFailed : kOk;
 }
-
-}  // namespace
 
 }  // namespace pd_host
 
