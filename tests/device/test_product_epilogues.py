@@ -182,6 +182,63 @@ def test_empty_sizes(check, rng, m, k, n):
     np.testing.assert_array_equal(got, np.broadcast_to(b, (m, n)))
 
 
+def random_program(seed, size=6):
+    """Values of 2 or 3 axes made of each other by products, sums, relu and movement; some are held, all of them small."""
+    rng = np.random.default_rng(seed)
+    pick = lambda values: values[int(rng.integers(len(values)))]
+    draw = lambda *s: rng.integers(-2, 3, s).astype("f")
+    matrices = [pd.tensor(draw(size, size)) for _ in range(3)]
+    vectors = [pd.tensor(draw(size)) for _ in range(2)]
+    held = []
+    for _ in range(int(rng.integers(4, 14))):
+        m = pick(matrices)
+        kind = int(rng.integers(12))
+        if kind < 4:
+            m = m @ pick(matrices) + pick(vectors)
+        elif kind < 5:
+            m = pick(vectors) + (m.reshape(2, size // 2, size) @ pick(matrices)).reshape(size, size)
+        elif kind < 7:
+            m = pd.relu(m @ pick(matrices) + pick(vectors))
+        elif kind < 8:
+            m = pick([m.T, m.flip(0), m[:, :1].expand(size, size), pd.relu(m @ pick(matrices))])
+        elif kind < 9:
+            m = m + pick(vectors)
+        elif kind < 10:
+            vectors.append(pick([m[1], m[:, 2], m.sum(0), pick(vectors) * 2, pick(vectors).flip(0)]).clamp(-2, 2))
+        elif kind < 11:
+            m = pd.relu(m)
+        else:
+            held.append(m @ pick(matrices))
+            m = held[-1] + pick(vectors)
+        if rng.random() < 0.5:
+            m = m.clamp(-3, 3)
+        if rng.random() < 0.3:
+            held.append(m)
+        matrices.append(m)
+    return held + matrices[-2:] + vectors[-1:]
+
+
+def test_random_programs(monkeypatch, device, nightly):
+    """Sums of small whole numbers, so no order of adding matters."""
+    total = {}
+    for mode in ("off", "on", "all"):
+        monkeypatch.setenv("PYDIFF_CUDA_EPILOGUES", mode)
+        _C.clear_plans()
+        before = _C.exec_stats()["epilogues"]
+        results = []
+        for seed in range(400 if nightly else 80):
+            tensors = random_program(seed)
+            evaluate(tensors)
+            results.append([t.numpy() for t in tensors])
+        total[mode] = _C.exec_stats()["epilogues"] - before
+        want = results if mode == "off" else want
+        for seed, (got, same) in enumerate(zip(results, want, strict=True)):
+            for a, b in zip(got, same, strict=True):
+                np.testing.assert_array_equal(a, b, err_msg=f"{mode}, seed {seed}")
+    if device != "cpu":
+        assert 0 == total["off"] < total["on"] < total["all"]
+
+
 def special(rng):
     x = rng.integers(-3, 4, (8, 8)).astype("f")
     x[2, 3], x[4, 5], x[6, 7] = np.nan, np.inf, -np.inf

@@ -289,6 +289,12 @@ def test_it_cannot_be_opened():
     assert run(PYDIFF_CUDA_HOST_FAIL="cublasLtCreate") == ["0", "1"]
 
 
+@needs_compiler
+def test_no_memory_for_a_workspace():
+    """It wants 32 MB; the library then gets none."""
+    assert run(PYDIFF_CUDA_HOST_MEMORY=str(16 << 20)) == ["1", "0"]
+
+
 WITHOUT = r"""
 #include <dlfcn.h>
 #include <stdlib.h>
