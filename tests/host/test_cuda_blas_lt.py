@@ -24,6 +24,7 @@ CONSTANTS = {
     "kDescTransB": "CUBLASLT_MATMUL_DESC_TRANSB",
     "kDescEpilogue": "CUBLASLT_MATMUL_DESC_EPILOGUE",
     "kDescBiasPointer": "CUBLASLT_MATMUL_DESC_BIAS_POINTER",
+    "kEpilogueNone": "CUBLASLT_EPILOGUE_DEFAULT",
     "kEpilogueRelu": "CUBLASLT_EPILOGUE_RELU",
     "kEpilogueBias": "CUBLASLT_EPILOGUE_BIAS",
     "kPrefWorkspaceBytes": "CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES",
@@ -54,7 +55,7 @@ def found(pattern):
 
 
 def test_constants_are_all_named():
-    assert set(VALUES) == set(CONSTANTS) and len(FUNCTIONS) == 11
+    assert set(VALUES) == set(CONSTANTS) and len(FUNCTIONS) == 12
 
 
 def test_against_the_header():
@@ -179,6 +180,11 @@ class Case:
         return self.lt.lib.cublasLtMatmulAlgoGetHeuristic(
             handle or self.lt.handle, self.desc, a, b, c, c, self.preference, 1, self.found, ctypes.byref(self.count))
 
+    def check(self):
+        a, b, c = self.layouts
+        result = ctypes.create_string_buffer(len(self.found))
+        return self.lt.lib.cublasLtMatmulAlgoCheck(self.lt.handle, self.desc, a, b, c, c, self.found, result)
+
     def run(self, a=0, b=0, d=0, alpha=1.0, handle=None, workspace=None, size=0, algorithm=True, stream=None):
         al, be = ctypes.c_float(alpha), ctypes.c_float(0)
         at = lambda array, offset: ctypes.c_void_p(array.pointer.value + offset)
@@ -211,16 +217,19 @@ def test_what_is_refused(cuda, lt, rng):
     for name in "abd":
         assert case.run(**{name: 2}) == 7  # aligned to two bytes
     assert case.run(a=4 * 12) == 7  # not so much memory
-    lt.set(case.desc, VALUES["kDescBiasPointer"], ctypes.c_void_p(case.bias.pointer.value + 4))
-    assert case.run() == 7  # the bias was at a better place
+    lt.set(case.desc, VALUES["kDescBiasPointer"], ctypes.c_void_p(case.bias.pointer.value + 2))
+    assert case.check() == 15 and case.run() == 7  # not aligned to its elements
     lt.set(case.desc, VALUES["kDescBiasPointer"], ctypes.c_void_p(None))
-    assert case.run() == 7 and case.heuristic() == 7 and case.count.value == 0
+    assert case.check() == 7 and case.run() == 7 and case.heuristic() == 7 and case.count.value == 0
     lt.set(case.desc, VALUES["kDescBiasPointer"], ctypes.c_void_p(case.bias.pointer.value))
     assert case.heuristic() == 0 and case.run() == 0
     lt.set(case.desc, VALUES["kDescEpilogue"], ctypes.c_int32(1))
-    assert case.run() == 7  # the algorithm was found for another product
+    assert case.check() == 0 and case.run() == 0  # the same algorithm, for the product alone
+    lt.set(case.desc, VALUES["kDescTransA"], ctypes.c_int32(1))
+    assert case.check() != 0 and case.run() == 7  # the algorithm was found for another product
+    lt.set(case.desc, VALUES["kDescTransA"], ctypes.c_int32(0))
     lt.set(case.desc, VALUES["kDescEpilogue"], ctypes.c_int32(32))
-    assert case.heuristic() == 15  # gelu: not here
+    assert case.check() == 15 and case.heuristic() == 15  # gelu: not here
     lt.set(case.desc, VALUES["kDescEpilogue"], ctypes.c_int32(4))
     good = list(case.layouts)
     for k, wrong in enumerate([(3, 5), (5, 5), (5, 3)]):
@@ -287,6 +296,12 @@ def test_with_it():
 @needs_compiler
 def test_it_cannot_be_opened():
     assert run(PYDIFF_CUDA_HOST_FAIL="cublasLtCreate") == ["0", "1"]
+
+
+@needs_compiler
+def test_the_algorithm_takes_no_bias():
+    """The product is cuBLASLt's all the same, and a kernel adds the bias."""
+    assert run(PYDIFF_CUDA_HOST_FAIL="cublasLtMatmulAlgoCheck,cublasGemmEx") == ["0", "1"]
 
 
 @needs_compiler

@@ -23,6 +23,7 @@ enum : int {
   kDescTransB = 4,
   kDescEpilogue = 7,
   kDescBiasPointer = 8,
+  kEpilogueNone = 1,
   kEpilogueRelu = 2,
   kEpilogueBias = 4,
   kPrefWorkspaceBytes = 1,
@@ -44,7 +45,8 @@ uint32_t alignment(const void* p) {
   return static_cast<uint32_t>(bits & (~bits + 1));
 }
 
-// One kind of product: descriptions, and the algorithm that the library would take.
+// One kind of product: descriptions, and the algorithm that the library would take for the product alone. What is done to
+// its sums is done by that algorithm or not here, so the sums have the same bits with a bias and without.
 class Product {
  public:
   explicit Product(const BlasLt& lib) : lib_(lib) {}
@@ -59,15 +61,18 @@ class Product {
   LtDesc desc = nullptr;
   LtLayout a = nullptr, b = nullptr, c = nullptr;
   LtAlgorithm algorithm = {};
-  size_t workspace = 0;
-  bool refused = false;
+  struct Verdict {
+    bool known = false, serves = false;
+    size_t workspace = 0;
+  };
+  Verdict verdicts[8];  // by epilogue
 
  private:
   const BlasLt& lib_;
 };
 
 // What an algorithm may depend on; an element a number.
-enum KeyPart { kType, kCompute, kOps, kM, kN, kK, kLda, kLdb, kLdc, kEpilogue, kAligned, kWorkspace, kKeyParts };
+enum KeyPart { kType, kCompute, kOps, kM, kN, kK, kLda, kLdb, kLdc, kAligned, kWorkspace, kKeyParts };
 using Key = std::array<int64_t, kKeyParts>;
 
 // A product's description is changed for every call, so one thread at a time.
@@ -93,36 +98,50 @@ struct Sizes {
   int64_t m, n, k, lda, ldb, ldc;
 };
 
-// Finds the algorithm; `refused` where there is none.
-void prepare(const BlasLt& lib, LtHandle handle, const BlasTypes& types, const Sizes& s, int epilogue,
-             const uint32_t (&align)[4], size_t workspace, Product& p) {
+// Finds the algorithm, if there is one.
+void prepare(const BlasLt& lib, LtHandle handle, const BlasTypes& types, const Sizes& s, const uint32_t (&align)[3],
+             size_t workspace, Product& p) {
   auto layout = [&](LtLayout* out, bool transposed, int64_t rows, int64_t cols, int64_t ld) {
     if (transposed) std::swap(rows, cols);
     const auto r = static_cast<uint64_t>(rows), c = static_cast<uint64_t>(cols);
     return lib.cublasLtMatrixLayoutCreate(out, types.data, r, c, ld) == 0;
   };
-  // Nobody reads there; the library sees that there is a bias, and how it is aligned.
-  const void* const bias = epilogue & kEpilogueBias ? reinterpret_cast<const void*>(uintptr_t{align[3]}) : nullptr;
   LtPreference wish = nullptr;
   auto prefer = [&](int attribute, auto value) {
     return lib.cublasLtMatmulPreferenceSetAttribute(wish, attribute, &value, sizeof value) == 0;
   };
   LtHeuristic found = {};
   int count = 0;
-  p.refused =
-      !(lib.cublasLtMatmulDescCreate(&p.desc, types.compute, types.scale) == 0 &&
+  const bool serves =
+      lib.cublasLtMatmulDescCreate(&p.desc, types.compute, types.scale) == 0 &&
         set(lib, p.desc, kDescTransA, int32_t{s.trans_b}) && set(lib, p.desc, kDescTransB, int32_t{s.trans_a}) &&
-        set(lib, p.desc, kDescEpilogue, int32_t{epilogue}) &&
-        (!bias || set(lib, p.desc, kDescBiasPointer, bias)) && layout(&p.a, s.trans_b, s.n, s.k, s.ldb) &&
+        set(lib, p.desc, kDescEpilogue, int32_t{kEpilogueNone}) && layout(&p.a, s.trans_b, s.n, s.k, s.ldb) &&
         layout(&p.b, s.trans_a, s.k, s.m, s.lda) && layout(&p.c, false, s.n, s.m, s.ldc) &&
         lib.cublasLtMatmulPreferenceCreate(&wish) == 0 && prefer(kPrefWorkspaceBytes, uint64_t{workspace}) &&
         prefer(kPrefReductionSchemes, uint32_t{kReduceInComputeType}) && prefer(kPrefAlignA, align[1]) &&
         prefer(kPrefAlignB, align[0]) && prefer(kPrefAlignC, align[2]) && prefer(kPrefAlignD, align[2]) &&
         lib.cublasLtMatmulAlgoGetHeuristic(handle, p.desc, p.a, p.b, p.c, p.c, wish, 1, &found, &count) == 0 && count > 0 &&
-        found.state == 0 && found.workspace <= workspace);
+        found.state == 0 && found.workspace <= workspace;
   p.algorithm = found.algorithm;
-  p.workspace = found.workspace;
+  p.verdicts[kEpilogueNone] = {true, serves, found.workspace};
   if (wish) lib.cublasLtMatmulPreferenceDestroy(wish);
+}
+
+// Whether the product's algorithm can do this to the sums.
+bool serves(const BlasLt& lib, LtHandle handle, Product& p, int epilogue, uint32_t bias_align, size_t workspace) {
+  if (!p.verdicts[kEpilogueNone].serves) return false;
+  Product::Verdict& v = p.verdicts[epilogue];
+  if (!v.known) {
+    // Nobody reads there; the library sees that there is a bias, and how it is aligned.
+    const void* const bias = epilogue & kEpilogueBias ? reinterpret_cast<const void*>(uintptr_t{bias_align}) : nullptr;
+    LtHeuristic found = {};
+    v.serves = set(lib, p.desc, kDescEpilogue, int32_t{epilogue}) && set(lib, p.desc, kDescBiasPointer, bias) &&
+               lib.cublasLtMatmulAlgoCheck(handle, p.desc, p.a, p.b, p.c, p.c, &p.algorithm, &found) == 0 &&
+               found.state == 0 && found.workspace <= workspace;
+    v.workspace = found.workspace;
+    v.known = true;
+  }
+  return v.serves;
 }
 
 }  // namespace
@@ -149,7 +168,7 @@ bool cuda_gemm_epilogue(DeviceId device, DType t, bool trans_a, bool trans_b, in
   const int index = device.index;
   // The workspace is for work in the device's order.
   if (s.handle && !is_capturing(index, s)) return false;
-  if (m <= 0 || n <= 0 || k <= 0 || (!bias && !relu)) return false;
+  if (m <= 0 || n <= 0 || k <= 0) return false;
   // A single row has no distance to a next one, but the library asks for one.
   auto row = [](int64_t rows, int64_t cols, int64_t ld) { return rows > 1 ? ld : std::max(cols, ld); };
   const Sizes sizes{trans_a, trans_b, m, n, k, trans_a ? row(k, m, lda) : row(m, k, lda),
@@ -162,10 +181,10 @@ bool cuda_gemm_epilogue(DeviceId device, DType t, bool trans_a, bool trans_b, in
   ContextScope here(d, cuda_device(index).context());
   const BlasWorkspace workspace = blas_workspace(index);
   const BlasTypes types = blas_types(t);
-  const int epilogue = (bias ? kEpilogueBias : 0) | (relu ? kEpilogueRelu : 0);
-  const uint32_t align[4] = {alignment(a), alignment(b), alignment(c), alignment(bias)};
-  const Key key = {types.data, types.compute, trans_a | trans_b << 1, m, n, k, sizes.lda, sizes.ldb, sizes.ldc, epilogue,
-                   align[0] | int64_t{align[1]} << 12 | int64_t{align[2]} << 24 | int64_t{align[3]} << 36,
+  const int epilogue = bias || relu ? (bias ? kEpilogueBias : 0) | (relu ? kEpilogueRelu : 0) : kEpilogueNone;
+  const uint32_t align[3] = {alignment(a), alignment(b), alignment(c)}, bias_align = alignment(bias);
+  const Key key = {types.data, types.compute, trans_a | trans_b << 1, m, n, k, sizes.lda, sizes.ldb, sizes.ldc,
+                   align[0] | int64_t{align[1]} << 12 | int64_t{align[2]} << 24 | int64_t{bias_align} << 36,
                    static_cast<int64_t>(workspace.bytes)};
 
   Known& known = known_of(index);
@@ -184,9 +203,11 @@ bool cuda_gemm_epilogue(DeviceId device, DType t, bool trans_a, bool trans_b, in
   std::unique_ptr<Product>& p = known.products[key];
   if (!p) {
     p = std::make_unique<Product>(*lib);
-    prepare(*lib, known.handle, types, sizes, epilogue, align, workspace.bytes, *p);
+    prepare(*lib, known.handle, types, sizes, align, workspace.bytes, *p);
   }
-  if (p->refused || (bias && !set(*lib, p->desc, kDescBiasPointer, bias))) return false;
+  if (!serves(*lib, known.handle, *p, epilogue, bias_align, workspace.bytes) || !set(*lib, p->desc, kDescEpilogue, int32_t{epilogue}) ||
+      !set(*lib, p->desc, kDescBiasPointer, bias))
+    return false;
 
   const float one32 = 1, zero32 = 0;
   const double one64 = 1, zero64 = 0;
@@ -195,9 +216,10 @@ bool cuda_gemm_epilogue(DeviceId device, DType t, bool trans_a, bool trans_b, in
   const void* zero = wide ? static_cast<const void*>(&zero64) : &zero32;
   Submission work(d, cuda_device(index), s);
   // Refused at the call, so nothing was given to the device.
-  p->refused = lib->cublasLtMatmul(known.handle, p->desc, one, b, p->a, a, p->b, zero, c, p->c, c, p->c, &p->algorithm,
-                                   workspace.memory, p->workspace, work.stream) != 0;
-  return !p->refused;
+  Product::Verdict& v = p->verdicts[epilogue];
+  v.serves = lib->cublasLtMatmul(known.handle, p->desc, one, b, p->a, a, p->b, zero, c, p->c, c, p->c, &p->algorithm,
+                                 workspace.memory, v.workspace, work.stream) == 0;
+  return v.serves;
 }
 
 }  // namespace pd

@@ -1,5 +1,5 @@
-// cuBLASLt: products with something done to the sums before they are stored. What is asked of it by others is in cuda.h:
-// cuda_gemm_epilogue.
+// cuBLASLt: single products, with or without something done to the sums before they are stored. What is asked of it by
+// others is in cuda.h: cuda_gemm, which comes here first, and cuda_gemm_epilogue.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -38,6 +38,8 @@ struct LtHeuristic {
   X(cublasLtMatmulPreferenceSetAttribute, (LtPreference, int attribute, const void* value, size_t bytes))             \
   X(cublasLtMatmulAlgoGetHeuristic, (LtHandle, LtDesc, LtLayout a, LtLayout b, LtLayout c, LtLayout d, LtPreference,  \
                                      int asked, LtHeuristic* found, int* count))                                      \
+  X(cublasLtMatmulAlgoCheck, (LtHandle, LtDesc, LtLayout a, LtLayout b, LtLayout c, LtLayout d, const LtAlgorithm*,    \
+                              LtHeuristic* found))                                                                    \
   X(cublasLtMatmul, (LtHandle, LtDesc, const void* alpha, const void* a, LtLayout, const void* b, LtLayout,           \
                      const void* beta, const void* c, LtLayout, void* d, LtLayout, const LtAlgorithm*, void* memory,  \
                      size_t bytes, CUstream))

@@ -48,7 +48,7 @@ const CudaProperties& cuda_properties(int index);
 // What was found, for `python -m pydiff.doctor`: key/value pairs in plain words, never throws.
 std::vector<std::pair<std::string, std::string>> cuda_report();
 
-// Row-major C[m,n] = op(A) op(B), or C += with `accumulate`, by cuBLAS, batched with strides (elements); lda, ldb, ldc
+// Row-major C[m,n] = op(A) op(B), or C += with `accumulate`, by cuBLASLt or cuBLAS, batched with strides (elements); lda, ldb, ldc
 // are row lengths in elements. 16-bit floats accumulate in float32. TF32 off unless cuda_allow_tf32().
 void cuda_gemm(DeviceId d, DType t, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const void* a,
                int64_t lda, const void* b, int64_t ldb, void* c, int64_t ldc, bool accumulate, int64_t batch,
@@ -56,8 +56,8 @@ void cuda_gemm(DeviceId d, DType t, bool trans_a, bool trans_b, int64_t m, int64
 bool& cuda_allow_tf32();
 
 // Row-major C[m,n] = op(A) op(B) + bias[n] in every row, then max(., 0) with `relu`, in one kernel of cuBLASLt; `bias` may
-// be null. The sum is rounded once, after the bias; `relu` makes 0 of NaN (the library's own). False, and nothing is done,
-// where cuBLASLt is missing, has nothing for this product, or refuses.
+// be null. The sums are those of cuda_gemm; 16-bit floats are rounded once, after the bias; `relu` makes 0 of NaN (the
+// library's own). False, and nothing is done, where cuBLASLt is missing, has nothing for this product, or refuses.
 bool cuda_gemm_epilogue(DeviceId d, DType t, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const void* a,
                         int64_t lda, const void* b, int64_t ldb, void* c, int64_t ldc, const void* bias, bool relu,
                         Stream s);

@@ -373,6 +373,7 @@ PD_EXPORT int cublasGemmStridedBatchedEx(void* handle, int trans_a, int trans_b,
 PD_EXPORT int cublasGemmEx(void* handle, int trans_a, int trans_b, int m, int n, int k, const void* alpha,
                            const void* a, int type_a, int lda, const void* b, int type_b, int ldb, const void* beta,
                            void* c, int type_c, int ldc, int compute, int algorithm) {
+  if (told_to_fail("cublasGemmEx")) return kExecutionFailed;
   return cublasGemmStridedBatchedEx(handle, trans_a, trans_b, m, n, k, alpha, a, type_a, lda, 0, b, type_b, ldb, 0,
                                     beta, c, type_c, ldc, 0, 1, compute, algorithm);
 }

@@ -81,8 +81,9 @@ template <class T> int take(T& field, const void* value, size_t bytes) {
 
 bool aligned(const void* p, uint64_t to) { return reinterpret_cast<uintptr_t>(p) % to == 0; }
 
+// An algorithm may serve any epilogue; cublasLtMatmulAlgoCheck says whether.
 uint64_t product_of(const Desc& d, const Layout* const (&l)[4]) {
-  uint64_t h = uint64_t(d.compute) << 32 | uint64_t(d.trans_a) << 16 | uint64_t(d.trans_b) << 8 | uint64_t(d.epilogue);
+  uint64_t h = uint64_t(d.compute) << 32 | uint64_t(d.trans_a) << 16 | uint64_t(d.trans_b) << 8;
   for (const Layout* x : l)
     for (uint64_t v : {uint64_t(x->type), x->rows, x->cols, uint64_t(x->ld)}) h = (h ^ v) * 0x100000001b3ull;
   return h;
@@ -173,12 +174,32 @@ PD_EXPORT int cublasLtMatmulAlgoGetHeuristic(void* handle, Desc* d, Layout* a, L
   h.algorithm.mark = kMark;
   h.algorithm.product = product_of(*d, layouts);
   memcpy(h.algorithm.align, wish->align, sizeof wish->align);
-  uint64_t bias = reinterpret_cast<uintptr_t>(call.bias) | 256;
-  h.algorithm.bias_align = uint32_t(bias & (~bias + 1));
+  h.algorithm.bias_align = 4;
   h.algorithm.workspace = uint32_t(wish->workspace < kWorkspace ? wish->workspace : kWorkspace);
   h.workspace = h.algorithm.workspace;
   h.waves = 1;
   *count = 1;
+  return kOk;
+}
+
+PD_EXPORT int cublasLtMatmulAlgoCheck(void* handle, Desc* d, Layout* a, Layout* b, Layout* c, Layout* out,
+                                      const Algorithm* algorithm, Heuristic* found) {
+  std::lock_guard<std::recursive_mutex> guard(global_lock());
+  if (!is_alive(handle)) return kNoHandle;
+  for (const void* p : {static_cast<const void*>(d), static_cast<const void*>(a), static_cast<const void*>(b),
+                        static_cast<const void*>(c), static_cast<const void*>(out)})
+    if (!is_alive(p)) return kInvalid;
+  if (!found || !algorithm) return kInvalid;
+  if (told_to_fail("cublasLtMatmulAlgoCheck")) return kUnsupported;
+  const Layout* const layouts[4] = {a, b, c, out};
+  GemmCall call;
+  if (int status = describe(*d, layouts, call)) return status;
+  if (algorithm->mark != kMark || algorithm->product != product_of(*d, layouts)) return kUnsupported;
+  if (call.bias && !aligned(call.bias, algorithm->bias_align)) return kUnsupported;
+  *found = {};
+  found->algorithm = *algorithm;
+  found->workspace = algorithm->workspace;
+  found->waves = 1;
   return kOk;
 }
 
