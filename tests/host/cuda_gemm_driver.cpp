@@ -3,39 +3,11 @@
 #include <memory>
 #include <vector>
 
-#include "device/cuda/cuda.h"
 #include "kernels/cuda/small_gemm.h"
 #include "kernels/cuda/tiled_gemm.h"
+#include "on_device.h"
 
 namespace {
-
-void copy_text(const std::string& from, char* to, int size) {
-  std::strncpy(to, from.c_str(), static_cast<size_t>(size - 1));
-  to[size - 1] = 0;
-}
-
-pd::Device& open() {
-  static const bool known = (pd::register_cuda(), true);
-  (void)known;
-  return pd::device({pd::DeviceKind::Cuda, 0});
-}
-
-// Device memory that begins `offset` bytes after an aligned place.
-class OnDevice {
- public:
-  OnDevice(pd::Device& d, const void* from, size_t bytes, size_t offset)
-      : device_(d), bytes_(bytes + offset + (bytes + offset == 0)), base_(static_cast<char*>(d.allocate(bytes_))), at_(base_ + offset) {
-    if (bytes) d.copy(at_, from, bytes, pd::CopyKind::HostToDevice);
-  }
-  ~OnDevice() { device_.free(base_, bytes_); }
-  OnDevice(const OnDevice&) = delete;
-  void* get() const { return at_; }
-
- private:
-  pd::Device& device_;
-  size_t bytes_;
-  char *base_, *at_;
-};
 
 // 0: sum * x1 + x2.   1: max(sum * x1 + x2 * x3 + x4, 0) + x5.
 pd::ExprTree tree_of(int kind, int operands) {
@@ -60,7 +32,7 @@ extern "C" {
 
 // Names of the tiles that the device can make, with spaces between.
 void gemm_tiles(char* text, int size) {
-  open();
+  open_device();
   std::string names;
   for (const std::string& tile : pd::cuda_gemm_tiles({pd::DeviceKind::Cuda, 0})) names += tile + " ";
   copy_text(names, text, size);
@@ -79,7 +51,7 @@ struct HostOperand {
 int gemm_run(const char* tile, int type, int out, int ta, int tb, const int64_t* dims, void* const* memory,
              const int64_t* bytes, int offset, int tail, int operands, const HostOperand* of, char* text, int size) {
   try {
-    pd::Device& d = open();
+    pd::Device& d = open_device();
     const bool small = std::strcmp(tile, "small") == 0;
     pd::cuda_gemm_use_tile(small ? "" : tile);
     std::vector<std::unique_ptr<OnDevice>> on;

@@ -3,9 +3,9 @@
 #include <cstring>
 #include <memory>
 
-#include "device/cuda/cuda.h"
 #include "kernels/cuda/launch.h"
 #include "ops/op_ids.h"
+#include "on_device.h"
 
 namespace {
 
@@ -16,31 +16,6 @@ pd::OpId op_of(const char* name) {
 #undef X
   return pd::kLeaf;
 }
-
-void copy_text(const std::string& from, char* to, int size) {
-  std::strncpy(to, from.c_str(), static_cast<size_t>(size - 1));
-  to[size - 1] = 0;
-}
-
-// Device memory that begins `offset` bytes after an aligned place.
-class OnDevice {
- public:
-  OnDevice(pd::Device& d, const void* from, size_t bytes, size_t offset)
-      : device_(d),
-        bytes_(std::max<size_t>(bytes + offset, 1)),
-        base_(static_cast<char*>(d.allocate(bytes_))),
-        at_(base_ + offset) {
-    if (bytes) d.copy(at_, from, bytes, pd::CopyKind::HostToDevice);
-  }
-  ~OnDevice() { device_.free(base_, bytes_); }
-  OnDevice(const OnDevice&) = delete;
-  void* get() const { return at_; }
-
- private:
-  pd::Device& device_;
-  size_t bytes_;
-  char *base_, *at_;
-};
 
 }  // namespace
 
@@ -77,9 +52,7 @@ int native_run(int device, int offset, int donate, const char* op, int nin, cons
   pd::CudaNativeFn fn = pd::cuda_native_for(id);
   if (!fn) return 2;
   try {
-    static const bool known = (pd::register_cuda(), true);
-    (void)known;
-    pd::Device& d = pd::device({pd::DeviceKind::Cuda, 0});
+    pd::Device& d = open_device();
     std::vector<std::unique_ptr<OnDevice>> tensors;
     std::vector<void*> places;
     auto bytes = [&](int k) { return static_cast<size_t>(numel(specs[k].shape)) * size_of(specs[k].dtype); };

@@ -1,38 +1,22 @@
 """The products on tensor cores and of small matrices (kernels/cuda/) against float64, on the stand-in.
 
-A kernel that goes wrong may end the process, so the checks run in one of their own for each order in which the stand-in
-runs threads, and once more with memory that ends at a page that nobody may touch. Run as a program with the driver's
-library (and names of checks), this file is that process.
+The checks run in a process of their own (kernel_checks.py) for each order in which the stand-in runs threads, and once more
+with memory that ends at a page that nobody may touch.
 """
 
 import ctypes
 import hashlib
 import itertools
-import json
 import os
 import re
-import shutil
-import subprocess
 import sys
-import traceback
-from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
-from test_cuda_native import CSRC, DTYPES, FLAGS, build
+from kernel_checks import CSRC, DEVICE, DTYPES, HERE, Checks, build, results_of, run_apart
 
-HERE = Path(__file__).resolve().parent
-SOURCES = [
-    HERE / "cuda_gemm_driver.cpp",
-    CSRC / "base/dtype.cpp",
-    CSRC / "device/registry.cpp",
-    *sorted((CSRC / "device/cpu").glob("*.cpp")),
-    *sorted((CSRC / "device/cuda").glob("*.cpp")),
-    *(CSRC / f"kernels/cuda/{name}.cpp" for name in ("launch", "tiled_gemm", "small_gemm")),
-    CSRC / "fuse/cuda/expr_text.cpp",
-    CSRC / "ops/exprs.cpp",
-]
+KERNELS = [CSRC / f"kernels/cuda/{name}.cpp" for name in ("launch", "tiled_gemm", "small_gemm")]
 RUNS = {
     "forward": {"PYDIFF_CUDA_HOST_ORDER": "forward"},
     "reverse": {"PYDIFF_CUDA_HOST_ORDER": "reverse"},
@@ -52,17 +36,7 @@ TILES.update(GROUPS)
 FLOATS = {"float32": np.float32, "float64": np.float64}
 HALVES = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 FILLED = -77.0  # where no result belongs
-CHECKS = {}
-
-
-def check(*cases):
-    def add(f):
-        for case in cases or [()]:
-            case = case if isinstance(case, tuple) else (case,)
-            CHECKS["-".join([f.__name__, *map(str, case)])] = (f, case)
-        return f
-
-    return add
+check = CHECKS = Checks()
 
 
 class Operand(ctypes.Structure):
@@ -367,16 +341,7 @@ def tiles_of_the_capability(rig):
 
 
 def main(path, *only):
-    lib = ctypes.CDLL(path)
-    for seed, (name, (f, case)) in enumerate(CHECKS.items()):
-        if only and name not in only and f.__name__ not in only:
-            continue
-        rig, problem = Rig(lib, seed), ""
-        try:
-            f(rig, *case)
-        except Exception:
-            problem = traceback.format_exc()
-        print(json.dumps([name, problem, rig.digest.hexdigest()]), flush=True)
+    CHECKS.run(ctypes.CDLL(path), Rig, only)
 
 
 # ---- the tests
@@ -384,34 +349,12 @@ def main(path, *only):
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
-    compiler = os.environ.get("CXX", "g++")
-    if not shutil.which(compiler):
-        pytest.skip(f"no C++ compiler {compiler!r}")
-    return build(compiler, tmp_path_factory.mktemp("cuda_gemm"), SOURCES, FLAGS, "gemm.so")
+    return build(tmp_path_factory.mktemp("cuda_gemm"), "gemm", [HERE / "cuda_gemm_driver.cpp", *DEVICE, *KERNELS])
 
 
 @pytest.fixture(scope="module")
-def stand_in(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cuda_host")
-    sources = sorted((CSRC / "device/cuda_host").glob("*.cpp"))
-    return build(os.environ.get("CXX", "g++"), folder, sources, ["-std=c++17", "-O2", "-fPIC", "-pthread"], "_cuda_host.so")
-
-
-@pytest.fixture(scope="module")
-def results(library, stand_in, tmp_path_factory):
-    """By kind of run: each check's problem and the digest of its results, and what the process said at its end."""
-    cache, out = str(tmp_path_factory.mktemp("images")), {}
-
-    def of_run(kind):
-        if kind not in out:
-            env = dict(os.environ, PYDIFF_CACHE_DIR=cache, **RUNS[kind])
-            env.update(dict.fromkeys(["PYDIFF_CUDA_DRIVER", "PYDIFF_NVRTC", "PYDIFF_CUBLAS"], stand_in))
-            done = subprocess.run([sys.executable, __file__, library], env=env, capture_output=True, text=True)
-            found = {name: (problem, digest) for name, problem, digest in map(json.loads, done.stdout.splitlines())}
-            out[kind] = found, f"exit status {done.returncode}: {done.stderr[-2000:]}"
-        return out[kind]
-
-    return of_run
+def results(library, tmp_path_factory):
+    return results_of(__file__, library, tmp_path_factory.mktemp("images"), RUNS)
 
 
 @pytest.mark.parametrize("name", CHECKS)
@@ -423,14 +366,11 @@ def test_products(results, kind, name):
 
 
 @pytest.mark.parametrize("capability", ["7.5", "8.0", "8.6", "10.0", "12.0"])
-def test_other_capabilities(library, stand_in, capability):
-    env = dict(os.environ, PYDIFF_CUDA_HOST_CAPABILITY=capability)
-    env.update(dict.fromkeys(["PYDIFF_CUDA_DRIVER", "PYDIFF_NVRTC", "PYDIFF_CUBLAS"], stand_in))
+def test_other_capabilities(library, capability):
     names = ["tiles_of_the_capability"] + ["the_table_serves_every_shape"] * (capability != "7.5")
-    done = subprocess.run([sys.executable, __file__, library, *names], env=env, capture_output=True, text=True)
-    found = {name: problem for name, problem, _ in map(json.loads, done.stdout.splitlines())}
-    assert set(found) == set(names), done.stderr
-    assert not any(found.values()), found
+    found, end = run_apart(__file__, library, names, PYDIFF_CUDA_HOST_CAPABILITY=capability)
+    assert set(found) == set(names), end
+    assert not any(problem for problem, _ in found.values()), found
 
 
 def test_no_run_changes_the_bits(results):

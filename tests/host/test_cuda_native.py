@@ -1,66 +1,35 @@
 """The native CUDA kernels beside their CPU twins, bit for bit; their texts through NVRTC.
 
-They run on the stand-in for the driver. A kernel that goes wrong may end the process, so the checks run in one of
-their own, started for each order in which the stand-in runs threads and blocks; each check is a test for each order.
-Run as a program with the driver's library (and names of checks), this file is that process.
+They run on the stand-in for the driver, in a process of their own (kernel_checks.py) for each order in which the stand-in
+runs threads and blocks; each check is a test for each order.
 """
 
 import ctypes
 import hashlib
-import json
 import math
-import os
-import shutil
-import subprocess
 import sys
-import traceback
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
+from kernel_checks import CSRC, DEVICE, DTYPES, HERE, Checks, build, results_of
 
-HERE = Path(__file__).resolve().parent
-CSRC = HERE.parents[1] / "csrc"
 SOURCES = [
     HERE / "cuda_native_driver.cpp",
-    CSRC / "base/dtype.cpp",
-    CSRC / "device/registry.cpp",
-    *sorted((CSRC / "device/cpu").glob("*.cpp")),
-    *sorted((CSRC / "device/cuda").glob("*.cpp")),
+    *DEVICE,
     CSRC / "kernels/native.cpp",
-    *(CSRC / f"kernels/cpu/{name}.cpp" for name in ("index", "arg_reduce", "scan", "join", "topk")),
-    *(CSRC / f"kernels/cuda/{name}.cpp" for name in "native_cuda launch arg_reduce scan join index sort matmul topk tiled_gemm small_gemm".split()),
-    CSRC / "fuse/cuda/expr_text.cpp",
-    CSRC / "ops/exprs.cpp",
+    *(CSRC / f"kernels/cpu/{name}.cpp" for name in "index arg_reduce scan join topk".split()),
+    *(
+        CSRC / f"kernels/cuda/{name}.cpp"
+        for name in "native_cuda launch arg_reduce scan join index sort matmul topk tiled_gemm small_gemm".split()
+    ),
 ]
-FLAGS = ["-std=c++17", "-O1", "-fPIC", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-pthread"]
-ORDERS = ["forward", "reverse", "shuffle"]
+RUNS = {order: {"PYDIFF_CUDA_HOST_ORDER": order} for order in ("forward", "reverse", "shuffle")}
 
-DTYPES = {
-    name: code
-    for code, name in enumerate(
-        "bool uint8 int8 int16 int32 int64 uint16 uint32 uint64 "
-        "float16 bfloat16 float32 float64 complex64 complex128".split()
-    )
-}
 MOVED = ["bool", "float16", "int32", "float64", "complex128"]  # every size
 SUMMED = ["bool", "uint8", "int16", "int32", "int64", "float32", "float64", "complex64", "complex128"]
 ORDERED = ["bool", "uint8", "int8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
 
-CHECKS = {}
-
-
-def check(*cases):
-    """Each case is a check of its own: the function is called with a rig and the case."""
-
-    def add(f):
-        for case in cases or [()]:
-            case = case if isinstance(case, tuple) else (case,)
-            CHECKS["-".join([f.__name__, *map(str, case)])] = (f, case)
-        return f
-
-    return add
+check = CHECKS = Checks()
 
 
 class Rig:
@@ -521,70 +490,24 @@ def load(path):
 
 
 def main(path, *only):
-    lib = load(path)
-    for seed, (name, (f, case)) in enumerate(CHECKS.items()):
-        if only and name not in only and f.__name__ not in only:
-            continue
-        rig, problem = Rig(lib, seed), ""
-        try:
-            f(rig, *case)
-        except Exception:
-            problem = traceback.format_exc()
-        print(json.dumps([name, problem, rig.digest.hexdigest()]), flush=True)
+    CHECKS.run(load(path), Rig, only)
 
 
 # ---- the tests
 
 
-def build(compiler, folder, sources, flags, target, link=()):
-    def compile_one(source):
-        o = folder / f"{source.parent.parent.name}_{source.parent.name}_{source.stem}.o"
-        subprocess.run([compiler, *flags, "-I", str(CSRC), "-c", str(source), "-o", str(o)], check=True)
-        return str(o)
-
-    with ThreadPoolExecutor(2) as pool:
-        objects = list(pool.map(compile_one, sources))
-    subprocess.run([compiler, "-shared", "-pthread", *objects, "-o", str(folder / target), "-ldl", *link], check=True)
-    return str(folder / target)
-
-
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
-    compiler = os.environ.get("CXX", "g++")
-    if not shutil.which(compiler):
-        pytest.skip(f"no C++ compiler {compiler!r}")
-    return build(compiler, tmp_path_factory.mktemp("cuda_native"), SOURCES, FLAGS, "native.so")
+    return build(tmp_path_factory.mktemp("cuda_native"), "native", SOURCES)
 
 
 @pytest.fixture(scope="module")
-def stand_in(tmp_path_factory):
-    """The library that stands for the driver, NVRTC and cuBLAS."""
-    folder = tmp_path_factory.mktemp("cuda_host")
-    sources = sorted((CSRC / "device/cuda_host").glob("*.cpp"))
-    flags = ["-std=c++17", "-O2", "-fPIC", "-pthread"]
-    return build(os.environ.get("CXX", "g++"), folder, sources, flags, "_cuda_host.so")
-
-
-@pytest.fixture(scope="module")
-def results(library, stand_in, tmp_path_factory):
-    """By order: each check's problem and the digest of its results, and what the process said at its end."""
-    cache = str(tmp_path_factory.mktemp("images"))
-    out = {}
-
-    def of_order(order):
-        if order not in out:
-            env = dict(os.environ, PYDIFF_CUDA_HOST_ORDER=order, PYDIFF_CACHE_DIR=cache)
-            env.update(dict.fromkeys(["PYDIFF_CUDA_DRIVER", "PYDIFF_NVRTC", "PYDIFF_CUBLAS"], stand_in))
-            done = subprocess.run([sys.executable, __file__, library], env=env, capture_output=True, text=True)
-            found = {name: (problem, digest) for name, problem, digest in map(json.loads, done.stdout.splitlines())}
-            out[order] = found, f"exit status {done.returncode}: {done.stderr[-2000:]}"
-        return out[order]
-
-    return of_order
+def results(library, tmp_path_factory):
+    return results_of(__file__, library, tmp_path_factory.mktemp("images"), RUNS)
 
 
 @pytest.mark.parametrize("name", CHECKS)
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("order", RUNS)
 def test_cuda_is_the_cpu(results, order, name):
     found, end = results(order)
     assert name in found, f"not reached; {end}"
@@ -592,7 +515,7 @@ def test_cuda_is_the_cpu(results, order, name):
 
 
 def test_the_order_of_threads_does_not_change_the_bits(results):
-    runs = [results(order)[0] for order in ORDERS]
+    runs = [results(order)[0] for order in RUNS]
     for name in CHECKS:
         assert len({run[name][1] for run in runs}) == 1, name
 
