@@ -20,7 +20,9 @@ except ImportError as error:
         f"[pydiff] the core does not load; got {error}; try pip install --force-reinstall pydiff-tensor, or "
         "pip install -e . in a checkout"
     ) from error
-from . import _C, autograd, contraction, fallback, functions, ops, pointwise, random, transforms, tree
+from . import (
+    _C, autograd, contraction, fallback, functions, indexing, movement, ops, pointwise, random, transforms, tree,
+)  # fmt: skip
 from ._C import (
     NotDifferentiableError,
     Tensor,
@@ -38,6 +40,8 @@ from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set
 from .contraction import *
 from .functions import *
 from .fallback import argsort, kthvalue, median, searchsorted, sort, topk, unique
+from .indexing import *
+from .movement import *
 from .ops import *
 from .pointwise import *
 from .random import (
@@ -111,5 +115,5 @@ __all__ = [
     "bernoulli", "multinomial", "normal", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like",
     "randperm", "seed", "uniform",
     "e", "inf", "nan", "newaxis", "pi", "cuda", "linalg", "nn", "optim", "testing",
-    *DTYPES, *contraction.__all__, *functions.__all__, *ops.__all__, *pointwise.__all__,
+    *DTYPES, *contraction.__all__, *functions.__all__, *indexing.__all__, *movement.__all__, *ops.__all__, *pointwise.__all__,
 ]  # fmt: skip

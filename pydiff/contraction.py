@@ -1,11 +1,15 @@
 """Products that sum over axes, lowered to permute, reshape and matmul."""
 
 import functools
+import string
 
 from ._C import matmul, result_type
-from .ops import arange
+from .ops import _axis, arange, broadcast_shapes, roll
 
-__all__ = ["addmm", "baddbmm", "bmm", "dot", "einsum", "inner", "kron", "mm", "mv", "outer", "tensordot", "vdot"]
+__all__ = [
+    "addbmm", "addmm", "addmv", "addr", "baddbmm", "bmm", "chain_matmul", "cross", "dot", "einsum", "ger", "inner", "kron", "mm",
+    "mv", "outer", "tensordot", "vdot",
+]  # fmt: skip
 
 
 def _check(op, tensor, ndim):
@@ -89,6 +93,9 @@ def outer(input, vec2):
     return input.unsqueeze(1) * vec2
 
 
+ger = outer
+
+
 def addmm(input, mat1, mat2, *, beta=1, alpha=1):
     """beta * input + alpha * (mat1 @ mat2).
 
@@ -96,8 +103,7 @@ def addmm(input, mat1, mat2, *, beta=1, alpha=1):
     >>> pd.addmm(pd.ones(1), pd.eye(1), pd.eye(1)).tolist()
     [[2.0]]
     """
-    product = mm(mat1, mat2)
-    return (input if beta == 1 else beta * input) + (product if alpha == 1 else alpha * product)
+    return _plus(input, mm(mat1, mat2), beta, alpha)
 
 
 def baddbmm(input, batch1, batch2, *, beta=1, alpha=1):
@@ -107,8 +113,90 @@ def baddbmm(input, batch1, batch2, *, beta=1, alpha=1):
     >>> tuple(pd.baddbmm(pd.zeros(1), pd.zeros(5, 2, 3), pd.zeros(5, 3, 4)).shape)
     (5, 2, 4)
     """
-    product = bmm(batch1, batch2)
-    return (input if beta == 1 else beta * input) + (product if alpha == 1 else alpha * product)
+    return _plus(input, bmm(batch1, batch2), beta, alpha)
+
+
+def addbmm(input, batch1, batch2, *, beta=1, alpha=1):
+    """beta * input + alpha * the sum of a batch of products.
+
+    >>> import pydiff as pd
+    >>> pd.addbmm(pd.zeros(1), pd.ones(2, 1, 3), pd.ones(2, 3, 1)).tolist()
+    [[6.0]]
+    """
+    return _plus(input, bmm(batch1, batch2).sum(0), beta, alpha)
+
+
+def addmv(input, mat, vec, *, beta=1, alpha=1):
+    """beta * input + alpha * (mat @ vec).
+
+    >>> import pydiff as pd
+    >>> pd.addmv(pd.ones(2), pd.eye(2), pd.tensor([1., 2.])).tolist()
+    [2.0, 3.0]
+    """
+    return _plus(input, mv(mat, vec), beta, alpha)
+
+
+def addr(input, vec1, vec2, *, beta=1, alpha=1):
+    """beta * input + alpha * outer(vec1, vec2).
+
+    >>> import pydiff as pd
+    >>> pd.addr(pd.ones(1), pd.tensor([2.]), pd.tensor([3., 4.])).tolist()
+    [[7.0, 9.0]]
+    """
+    return _plus(input, outer(vec1, vec2), beta, alpha)
+
+
+def _plus(input, product, beta, alpha):
+    """beta * input + alpha * product; with beta = 0 nothing of `input` matters, a NaN neither."""
+    product = _scaled(product, alpha)
+    if beta == 0:
+        return product.to(result_type(input, product)).expand(broadcast_shapes(input.shape, product.shape))
+    return _scaled(input, beta) + product
+
+
+def _scaled(tensor, factor):
+    """Scaled in its own dtype: of bools and integers by what is whole of the factor, as PyTorch does it."""
+    if factor == 1:
+        return tensor
+    category = tensor.dtype.category
+    return tensor & bool(factor) if category == "bool" else tensor * (int(factor) if category == "integer" else factor)
+
+
+def chain_matmul(*matrices):
+    """Product of matrices in the cheapest order; see `linalg.multi_dot`.
+
+    >>> import pydiff as pd
+    >>> pd.chain_matmul(pd.eye(2), pd.ones(2, 1), pd.ones(1, 1)).tolist()
+    [[1.0], [1.0]]
+    """
+    from .linalg import multi_dot
+
+    for m in matrices:
+        _check("chain_matmul", m, 2)
+    return matrices[0] if len(matrices) == 1 else multi_dot(matrices)
+
+
+def cross(input, other, dim=None):
+    """The vector product along an axis of size 3, by default the first such; the other axes broadcast.
+
+    >>> import pydiff as pd
+    >>> pd.cross(pd.tensor([1, 0, 0]), pd.tensor([0, 1, 0])).tolist()
+    [0, 0, 1]
+    """
+    shape = broadcast_shapes(input.shape, other.shape)
+    if dim is None:
+        dim = next((k for k, n in enumerate(shape) if n == 3), None)
+        if dim is None:
+            raise ValueError(f"[cross] an axis of size 3 is needed; got {input.shape} and {other.shape}; try vectors of 3")
+    dim = _axis("cross", dim, len(shape))
+    if not shape or input.ndim != other.ndim or input.shape[dim] != 3 or other.shape[dim] != 3:
+        raise ValueError(
+            f"[cross] both have 3 elements along the axis; got {input.shape} and {other.shape}, axis {dim}; try another axis"
+        )
+    # (a × b)_k = a_(k+1) b_(k+2) - a_(k+2) b_(k+1)
+    a1, a2 = (roll(input, -k, dim) for k in (1, 2))
+    b1, b2 = (roll(other, -k, dim) for k in (1, 2))
+    return a1 * b2 - a2 * b1
 
 
 def kron(input, other):
@@ -142,7 +230,10 @@ def tensordot(a, b, dims=2):
         left, right = list(range(a.ndim - dims, a.ndim)), list(range(dims))
     else:
         left, right = ([d] if isinstance(d, int) else list(d) for d in dims)
-        left, right = [d % a.ndim for d in left], [d % b.ndim for d in right]
+        left, right = [_axis("tensordot", d, a.ndim) for d in left], [_axis("tensordot", d, b.ndim) for d in right]
+        for i, j in zip(left, right):  # an axis of size 1 repeats: its partner is summed
+            if a.shape[i] != b.shape[j] and 1 in (a.shape[i], b.shape[j]):
+                a, b = (a.sum(i, keepdim=True), b) if b.shape[j] == 1 else (a, b.sum(j, keepdim=True))
     if [a.shape[k] for k in left] != [b.shape[k] for k in right]:
         raise ValueError(
             f"[tensordot] the summed axes differ in size; got {a.shape} over {left} and {b.shape} over {right}; "
@@ -164,13 +255,16 @@ def tensordot(a, b, dims=2):
 def einsum(equation, *operands):
     """Sums of products in Einstein's notation: axes that are not named after `->` are summed.
 
-    With three operands or more the order of the pairwise products is opt_einsum's. Raises
+    In place of letters numbers from 0 to 51 may name axes, in a list (with `...`) after each operand and one for the
+    result: `einsum(a, [0, 1], b, [1, 2], [0, 2])`. With three operands or more the order of the pairwise products is opt_einsum's. Raises
     ValueError where the equation and the shapes do not fit.
 
     >>> import pydiff as pd
     >>> pd.einsum("ij,jk->ik", pd.eye(2), pd.ones(2, 2)).tolist()
     [[1.0, 1.0], [1.0, 1.0]]
     """
+    if not isinstance(equation, str):
+        equation, operands = _spelled((equation, *operands))
     if len(operands) == 1 and isinstance(operands[0], (tuple, list)):
         operands = tuple(operands[0])
     inputs, output = _parse(equation.replace(" ", ""), tuple(t.ndim for t in operands))
@@ -199,6 +293,22 @@ def einsum(equation, *operands):
         tensor = tensor.sum(gone)
         labels = [x for x in labels if x in output]
     return tensor.permute([labels.index(x) for x in output]) if labels != list(output) else tensor
+
+
+def _spelled(arguments):
+    """The form `tensor, numbers, tensor, numbers, …, [numbers]` as an equation and its operands."""
+
+    def letters(numbers):
+        for n in numbers:
+            if n is not Ellipsis and not (isinstance(n, int) and 0 <= n < 52):
+                raise ValueError(f"[einsum] axes have numbers from 0 to 51; got {n!r}; try smaller numbers")
+        return "".join("..." if n is Ellipsis else string.ascii_letters[n] for n in numbers)
+
+    operands, terms = arguments[0 : len(arguments) - 1 : 2], arguments[1::2]
+    if not all(isinstance(t, (tuple, list)) for t in terms) or not terms:
+        raise TypeError("[einsum] an equation comes first, or each operand before its axes; got another order; try 'ij,jk->ik'")
+    equation = ",".join(map(letters, terms))
+    return equation + ("->" + letters(arguments[-1]) if len(arguments) % 2 else ""), operands
 
 
 @functools.lru_cache(maxsize=512)

@@ -3,9 +3,10 @@
 from .pointwise import norm
 from .fallback.linear_algebra import cholesky, det, inv, qr, slogdet, solve, svdvals
 from ._C import matmul
+from .contraction import einsum
 
 __all__ = [
-    "cholesky", "det", "inv", "matmul", "matrix_norm", "matrix_power", "norm", "qr", "slogdet", "solve", "svdvals",
+    "cholesky", "det", "inv", "matmul", "matrix_norm", "matrix_power", "multi_dot", "norm", "qr", "slogdet", "solve", "svdvals",
     "vector_norm",
 ]  # fmt: skip
 
@@ -56,3 +57,29 @@ def matrix_power(A, n):
         if n:
             A = matmul(A, A)
     return eye(A.shape[-1], dtype=A.dtype, device=A.device).expand(A.shape) if result is None else result
+
+
+def multi_dot(tensors):
+    """Product of two matrices or more in the cheapest order; the first and the last may be vectors.
+
+    >>> import pydiff as pd
+    >>> pd.linalg.multi_dot([pd.ones(2), pd.eye(2), pd.ones(2)]).item()
+    2.0
+    """
+    tensors = list(tensors)
+    if len(tensors) < 2:
+        raise ValueError(f"[multi_dot] two matrices at least are needed; got {len(tensors)}; try matmul")
+    for k, t in enumerate(tensors):
+        if t.ndim != 2 and not (t.ndim == 1 and k in (0, len(tensors) - 1)):
+            raise ValueError(f"[multi_dot] matrices, and vectors at the ends; got {t.shape} at {k}; try matmul")
+    first, last = tensors[0].ndim == 1, tensors[-1].ndim == 1
+    terms = [[k, k + 1] for k in range(len(tensors))]
+    if first:
+        terms[0] = [1]
+    if last:
+        terms[-1] = [len(tensors) - 1]
+    for k, (a, b) in enumerate(zip(tensors, tensors[1:])):
+        if a.shape[-1] != b.shape[0]:
+            raise ValueError(f"[multi_dot] inner sizes differ; got {a.shape} and {b.shape} at {k}; try a transpose")
+    result = ([] if first else [0]) + ([] if last else [len(tensors)])
+    return einsum(*[x for pair in zip(tensors, terms) for x in pair], result)

@@ -98,6 +98,8 @@ def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=Fa
     if end is None:
         start, end = 0, start
     start, end, step = (v.item() if isinstance(v, Tensor) else v for v in (start, end, step))
+    if dtype is not None and _C.as_dtype(dtype).category == "integer":
+        start, end, step = int(start), int(end), int(step)
     if step == 0:
         raise ValueError("[arange] the step is zero; got 0; try 1")
     count = max(0, math.ceil((end - start) / step))
@@ -128,13 +130,20 @@ def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False)
     if steps < 0:
         raise ValueError(f"[linspace] steps is 0 or more; got {steps}; try 1")
     dtype = _C.as_dtype(dtype or _C.get_default_dtype())
+    start, end = _ends(start, end, dtype)
     if steps == 1:
         return _C.full((1,), start, dtype=dtype, device=device, requires_grad=requires_grad)
     index = _iota((steps,), device).to(_float64)
     width = (float(end) - float(start)) / max(steps - 1, 1)
     # From the nearer end, so that both ends are exact.
-    result = _where(index < steps / 2, index * width + float(start), float(end) - (steps - 1 - index) * width).to(dtype)
+    result = _where(index < steps // 2, index * width + float(start), float(end) - (steps - 1 - index) * width).to(dtype)
     return result.requires_grad_() if requires_grad else result
+
+
+def _ends(start, end, dtype):
+    """Both as Python numbers, whole ones for integers."""
+    start, end = (v.item() if isinstance(v, Tensor) else v for v in (start, end))
+    return (int(start), int(end)) if dtype.category == "integer" else (start, end)
 
 
 @_public
@@ -145,8 +154,9 @@ def logspace(start, end, steps, base=10.0, *, dtype=None, device=None):
     >>> pd.logspace(0, 2, 3).round().tolist()
     [1.0, 10.0, 100.0]
     """
-    powers = linspace(start, end, steps, dtype=_float64, device=device)
-    return (base**powers).to(dtype or _C.get_default_dtype())
+    dtype = _C.as_dtype(dtype or _C.get_default_dtype())
+    powers = linspace(*_ends(start, end, dtype), steps, dtype=_float64, device=device)
+    return (float(base) ** powers).to(dtype)
 
 
 @_public
@@ -364,7 +374,7 @@ def take_along_dim(input, index, dim=None):
     [1, 2, 3]
     """
     if dim is None:
-        return take(input, index)
+        return take(input, index.reshape(-1))
     dim = _axis("take_along_dim", dim, input.ndim)
     one = [1 if k == dim else n for k, n in enumerate(input.shape)]
     other = [1 if k == dim else n for k, n in enumerate(index.shape)]
@@ -383,8 +393,11 @@ def index_add(input, dim, index, source, alpha=1):
     [0.0, 2.0]
     """
     dim = _axis("index_add", dim, input.ndim)
+    index = index.reshape(-1) if not index.ndim else index
+    if not input.ndim:
+        return index_add(input.reshape(1), 0, index, source.reshape(-1), alpha).reshape(())
     front = movedim(input, dim, 0)
-    added = movedim(source, dim, 0) if source.ndim else source
+    added = movedim(source, dim, 0) if source.ndim else source.reshape(1)
     if alpha != 1:
         added = added * alpha
     return movedim(front.index_put((index,), added, accumulate=True), 0, dim)
@@ -509,21 +522,40 @@ def tile(input, *dims):
 
 
 @_public
-def repeat_interleave(input, repeats, dim=None):
+def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
     """Each element `repeats` times in a row; `repeats` an integer or a tensor of them.
+
+    A tensor of counts alone gives the positions that it would repeat. `output_size`, which PyTorch takes to save a look at
+    the counts, is only checked: counts are looked at when the operation is recorded.
 
     >>> import pydiff as pd
     >>> pd.repeat_interleave(pd.tensor([1, 2]), 2).tolist()
     [1, 1, 2, 2]
     """
+    if repeats is None:
+        input, repeats = arange(input.shape[0], device=input.device), input
     if dim is None:
         input, dim = input.reshape(-1), 0
     dim = _axis("repeat_interleave", dim, input.ndim)
-    if isinstance(repeats, Tensor) and repeats.ndim:
+    if not input.ndim:
+        input = input.reshape(1)
+    if isinstance(repeats, (tuple, list)):
+        repeats = tensor(repeats)
+    if isinstance(repeats, Tensor) and repeats.numel() == 1:
+        repeats = repeats.item()
+    size = int(repeats.sum().item()) if isinstance(repeats, Tensor) else input.shape[dim] * int(repeats)
+    if output_size is not None and size != output_size:
+        raise ValueError(f"[repeat_interleave] output_size is the result's size; got {output_size} for {size}; try {size}")
+    if isinstance(repeats, Tensor):
+        if repeats.ndim != 1 or repeats.shape[0] != input.shape[dim]:
+            raise ValueError(
+                f"[repeat_interleave] one count for each element; got {repeats.shape} for {input.shape} along axis {dim}; "
+                "try one number"
+            )
         import numpy as np
 
-        index = np.repeat(np.arange(input.shape[dim]), repeats.numpy())
-        return input.index_select(dim, tensor(index))
+        index = np.repeat(np.arange(input.shape[dim]), repeats.cpu().numpy())
+        return input.index_select(dim, tensor(index, device=input.device))
     shape = list(input.shape)
     spread = input.unsqueeze(dim + 1).expand(*shape[: dim + 1], int(repeats), *shape[dim + 1 :])
     shape[dim] *= int(repeats)
@@ -579,26 +611,32 @@ def _at_least(input, ndim):
     return input.reshape((1,) * (ndim - input.ndim) + tuple(input.shape)) if input.ndim < ndim else input
 
 
+def _all_at_least(tensors, ndim):
+    if len(tensors) == 1 and not isinstance(tensors[0], (tuple, list)):
+        return _at_least(tensors[0], ndim)
+    return tuple(_at_least(t, ndim) for t in (tensors[0] if len(tensors) == 1 else tensors))
+
+
 @_public
-def atleast_1d(input):
-    """With one axis at least.
+def atleast_1d(*tensors):
+    """With one axis at least; of several tensors, or a list of them, each.
 
     >>> import pydiff as pd
     >>> tuple(pd.atleast_1d(pd.tensor(1)).shape)
     (1,)
     """
-    return _at_least(input, 1)
+    return _all_at_least(tensors, 1)
 
 
 @_public
-def atleast_2d(input):
-    """With two axes at least.
+def atleast_2d(*tensors):
+    """With two axes at least, vectors as rows; of several tensors, or a list of them, each.
 
     >>> import pydiff as pd
     >>> tuple(pd.atleast_2d(pd.tensor([1, 2])).shape)
     (1, 2)
     """
-    return _at_least(input, 2)
+    return _all_at_least(tensors, 2)
 
 
 @_public

@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 
-from . import _C, autograd, contraction, functions, ops, pointwise
+from . import _C, autograd, contraction, functions, indexing, movement, ops, pointwise
 from ._C import Tensor
 from ._dtypes import DTYPES, device
 
@@ -279,12 +279,15 @@ for _name in ("zeros", "ones", "empty"):
     setattr(Tensor, f"new_{_name}", _new(_name))
 
 _METHODS = {
+    indexing: "argwhere index_copy index_fill index_reduce masked_scatter nonzero_static put scatter_reduce",
+    movement: "adjoint as_strided as_strided_scatter diag_embed diagflat diagonal_scatter dsplit fliplr flipud hsplit rot90 "
+    "select_scatter slice_scatter split_with_sizes sum_to_size swapdims tensor_split unfold vsplit",
     ops: "clamp_min clamp_max diag diagonal index_add masked_select movedim moveaxis ravel repeat repeat_interleave roll "
     "take take_along_dim tile trace tril triu unflatten",
     pointwise: "acosh addcdiv addcmul aminmax allclose arccosh arcsinh arctanh asinh atanh bincount copysign "
     "count_nonzero deg2rad diff equal fmax fmin fmod frac hypot isclose lerp logaddexp logical_and logical_not logical_or "
     "logical_xor logit nan_to_num nanmean nansum norm rad2deg signbit",
-    contraction: "addmm baddbmm bmm dot inner kron mm mv outer vdot",
+    contraction: "addbmm addmm addmv addr baddbmm bmm cross dot ger inner kron mm mv outer vdot",
 }
 for _module, _names in _METHODS.items():
     for _name in _names.split():
@@ -315,7 +318,7 @@ _in_place("copy_", _copied, "Take over the elements of another tensor, cast and 
 for _name in (
     "acosh addcdiv addcmul asinh atanh clamp clamp_max clamp_min clip copysign cumsum deg2rad fmod frac hypot index_add "
     "index_put lerp logical_and logical_not logical_or logical_xor logit masked_fill nan_to_num rad2deg scatter scatter_add "
-    "tril triu"
+    "addbmm addmm addmv addr baddbmm index_copy index_fill index_reduce masked_scatter put scatter_reduce tril triu"
 ).split():
     _in_place(_name + "_", getattr(Tensor, _name))
 

@@ -7,7 +7,8 @@ from collections import namedtuple
 
 import numpy as np
 
-from .._C import Tensor, topk_indices
+from .._C import Tensor, _where, full_like, result_type, tensor, topk_indices, zeros_like
+from .._dtypes import DTYPES
 from ._rows import fallback
 
 __all__ = ["argsort", "cummax_indices", "kthvalue", "median", "searchsorted", "sort", "topk", "unique"]
@@ -197,14 +198,56 @@ def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=No
     return result[0] if len(result) == 1 else tuple(result)
 
 
-def searchsorted(sorted_sequence, values, *, right=False):
-    """Where values go in a sorted vector: before equal elements, or after them with `right`.
+def searchsorted(sorted_sequence, values, *, right=False, side=None, out_int32=False, sorter=None):
+    """Where values go in a sorted axis: before equal elements, or after them with `right`.
+
+    Arguments:
+        sorted_sequence: a vector, or `(…, n)` with the first axes of `values`, ascending along the last.
+        values: a tensor or a number.
+        right, side: `right=True` and `side="right"` are the same.
+        out_int32: int32 instead of int64.
+        sorter: positions that sort an unsorted sequence.
 
     >>> import pydiff as pd
     >>> pd.searchsorted(pd.tensor([1, 3, 5]), pd.tensor([3, 4])).tolist()
     [1, 2]
     """
-    return _searchsorted(sorted_sequence, values, right=right)
+    if side not in (None, "left", "right") or (side == "left" and right):
+        raise ValueError(f"[searchsorted] the side is 'left' or 'right'; got {side!r}, right={right}; try one of the two")
+    right = bool(right) or side == "right"
+    if not isinstance(values, Tensor):
+        values = tensor(values, dtype=result_type(sorted_sequence, values), device=sorted_sequence.device)
+    if sorter is not None:
+        sorted_sequence = sorted_sequence.gather(-1, sorter)
+    if sorted_sequence.ndim > 1 and sorted_sequence.shape[:-1] != values.shape[:-1]:
+        raise ValueError(
+            f"[searchsorted] the first axes agree; got {sorted_sequence.shape} and {values.shape}; try a vector"
+        )
+    if sorted_sequence.ndim < 1:
+        raise ValueError(f"[searchsorted] a vector at least is searched; got {sorted_sequence.shape}; try reshape(1)")
+    if sorted_sequence.ndim == 1 and not (sorted_sequence.is_abstract or values.is_abstract):
+        place = _searchsorted(sorted_sequence, values, right=right)
+    else:
+        place = _bisected(sorted_sequence, values, right)
+    return place.to(DTYPES["int32" if out_int32 else "int64"])
+
+
+def _bisected(ranked, values, right):
+    """Bisection of all at once: the place is in [low, high]. A NaN is largest, as in NumPy."""
+    size = ranked.shape[-1]
+    low, high = zeros_like(values, dtype=DTYPES["int64"]), full_like(values, size, dtype=DTYPES["int64"])
+    flat = ranked.ndim == 1
+    for _ in range(size.bit_length()):
+        middle = (low + high) // 2
+        at = middle.clamp(None, size - 1)
+        there = ranked[at] if flat else ranked.gather(-1, at)
+        if right:
+            beyond = (there <= values) | values.isnan()
+        else:
+            beyond = (there < values) | (values.isnan() & ~there.isnan())
+        beyond = beyond & (low < high)
+        low, high = _where(beyond, middle + 1, low), _where(beyond, high, middle)
+    return low
 
 
 for _function in (argsort, sort, topk, kthvalue, median, unique):
