@@ -21,7 +21,8 @@ except ImportError as error:
         "pip install -e . in a checkout"
     ) from error
 from . import (
-    _C, autograd, contraction, fallback, functions, indexing, movement, ops, pointwise, random, transforms, tree,
+    _C, autograd, contraction, fallback, functions, indexing, movement, ops, pointwise, random, reductions, scans,
+    statistics, transforms, tree,
 )  # fmt: skip
 from ._C import (
     NotDifferentiableError,
@@ -39,11 +40,14 @@ from ._expression import elementwise
 from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .contraction import *
 from .functions import *
-from .fallback import argsort, kthvalue, median, searchsorted, sort, topk, unique
+from .fallback import argsort, kthvalue, median, msort, searchsorted, sort, topk, unique, unique_consecutive
 from .indexing import *
 from .movement import *
 from .ops import *
 from .pointwise import *
+from .reductions import *
+from .scans import *
+from .statistics import *
 from .random import (
     Generator, bernoulli, get_rng_state, initial_seed, manual_seed, multinomial, normal, rand, rand_like, randint,
     randint_like, randn, randn_like, randperm, seed, set_rng_state, uniform,
@@ -111,9 +115,10 @@ __all__ = [
     "inference_mode", "initial_seed", "is_grad_enabled", "jacfwd", "jacrev", "jvp", "manual_seed", "no_grad",
     "promote_types", "random", "result_type", "set_default_device", "set_default_dtype", "set_grad_enabled",
     "set_num_threads", "set_printoptions", "set_rng_state", "tree", "value_and_grad", "vjp", "vmap",
-    "argsort", "kthvalue", "median", "searchsorted", "sort", "topk", "unique",
+    "argsort", "kthvalue", "median", "msort", "searchsorted", "sort", "topk", "unique", "unique_consecutive",
     "bernoulli", "multinomial", "normal", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like",
     "randperm", "seed", "uniform",
     "e", "inf", "nan", "newaxis", "pi", "cuda", "linalg", "nn", "optim", "testing",
     *DTYPES, *contraction.__all__, *functions.__all__, *indexing.__all__, *movement.__all__, *ops.__all__, *pointwise.__all__,
+    *reductions.__all__, *scans.__all__, *statistics.__all__,
 ]  # fmt: skip

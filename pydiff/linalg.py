@@ -1,6 +1,6 @@
 """Linear algebra: systems, factors, norms."""
 
-from .pointwise import norm
+from .reductions import norm
 from .fallback.linear_algebra import cholesky, det, inv, qr, slogdet, solve, svdvals
 from ._C import matmul
 from .contraction import einsum

@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 
-from . import _C, autograd, contraction, functions, indexing, movement, ops, pointwise
+from . import _C, autograd, contraction, functions, indexing, movement, ops, pointwise, reductions, scans, statistics
 from ._C import Tensor
 from ._dtypes import DTYPES, device
 
@@ -284,9 +284,12 @@ _METHODS = {
     "select_scatter slice_scatter split_with_sizes sum_to_size swapdims tensor_split unfold vsplit",
     ops: "clamp_min clamp_max diag diagonal index_add masked_select movedim moveaxis ravel repeat repeat_interleave roll "
     "take take_along_dim tile trace tril triu unflatten",
-    pointwise: "acosh addcdiv addcmul aminmax allclose arccosh arcsinh arctanh asinh atanh bincount copysign "
-    "count_nonzero deg2rad diff equal fmax fmin fmod frac hypot isclose lerp logaddexp logical_and logical_not logical_or "
-    "logical_xor logit nan_to_num nanmean nansum norm rad2deg signbit",
+    pointwise: "acosh addcdiv addcmul allclose arccosh arcsinh arctanh asinh atanh copysign "
+    "deg2rad equal fmax fmin fmod frac hypot isclose lerp logaddexp logical_and logical_not logical_or "
+    "logical_xor logit nan_to_num rad2deg signbit",
+    reductions: "bincount count_nonzero diff nanmean nansum norm",
+    scans: "cummax cummin cumprod logcumsumexp",
+    statistics: "corrcoef cov dist histc histogram mode nanmedian nanquantile quantile renorm",
     contraction: "addbmm addmm addmv addr baddbmm bmm cross dot ger inner kron mm mv outer vdot",
 }
 for _module, _names in _METHODS.items():
@@ -318,7 +321,7 @@ _in_place("copy_", _copied, "Take over the elements of another tensor, cast and 
 for _name in (
     "acosh addcdiv addcmul asinh atanh clamp clamp_max clamp_min clip copysign cumsum deg2rad fmod frac hypot index_add "
     "index_put lerp logical_and logical_not logical_or logical_xor logit masked_fill nan_to_num rad2deg scatter scatter_add "
-    "addbmm addmm addmv addr baddbmm index_copy index_fill index_reduce masked_scatter put scatter_reduce tril triu"
+    "addbmm addmm addmv addr baddbmm index_copy index_fill index_reduce cumprod masked_scatter put renorm scatter_reduce tril triu"
 ).split():
     _in_place(_name + "_", getattr(Tensor, _name))
 

@@ -7,11 +7,14 @@ from collections import namedtuple
 
 import numpy as np
 
-from .._C import Tensor, _where, full_like, result_type, tensor, topk_indices, zeros_like
+from .._C import Tensor, _where, cat, full_like, result_type, tensor, topk_indices, zeros, zeros_like
 from .._dtypes import DTYPES
+from ..ops import _axis, movedim
 from ._rows import fallback
 
-__all__ = ["argsort", "cummax_indices", "kthvalue", "median", "searchsorted", "sort", "topk", "unique"]
+__all__ = [
+    "argsort", "cummax_indices", "kthvalue", "median", "msort", "searchsorted", "sort", "topk", "unique", "unique_consecutive",
+]  # fmt: skip
 
 SortResult = namedtuple("sort", ["values", "indices"], module="pydiff")
 TopkResult = namedtuple("topk", ["values", "indices"], module="pydiff")
@@ -167,15 +170,19 @@ def kthvalue(input, k, dim=-1, keepdim=False):
     >>> pd.kthvalue(pd.tensor([3, 1, 2]), 2).values.item()
     2
     """
-    if not 1 <= k <= input.shape[dim]:
-        raise RuntimeError(f"[kthvalue] k counts from 1; got {k} for {input.shape}; try 1 to {input.shape[dim]}")
+    dim = _axis("kthvalue", dim, input.ndim)
+    size = input.shape[dim] if input.ndim else 1
+    if not 1 <= k <= size:
+        raise RuntimeError(f"[kthvalue] k counts from 1; got {k} for {input.shape}; try 1 to {size}")
+    if not input.ndim:
+        return KthResult(input, argsort(input))
     index = argsort(input, dim).narrow(dim, k - 1, 1)
     values = input.gather(dim, index)
     return KthResult(*((values, index) if keepdim else (values.squeeze(dim), index.squeeze(dim))))
 
 
 def median(input, dim=None, keepdim=False):
-    """The lower of the two middle elements; with `dim` (values, indices).
+    """The lower of the two middle elements; with `dim` (values, indices). Where there is a NaN, NaN.
 
     >>> import pydiff as pd
     >>> pd.median(pd.tensor([4, 1, 3, 2])).item()
@@ -183,7 +190,18 @@ def median(input, dim=None, keepdim=False):
     """
     if dim is None:
         return median(input.reshape(-1), 0).values
-    return MedianResult(*kthvalue(input, (input.shape[dim] + 1) // 2, dim, keepdim))
+    dim = _axis("median", dim, input.ndim)
+    if not input.ndim:
+        return MedianResult(input, argsort(input))
+    if not input.shape[dim]:
+        raise ValueError(f"[median] of no elements there is none; got {input.shape}; try another axis")
+    ranked = argsort(input, dim)
+    index = ranked.narrow(dim, (input.shape[dim] - 1) // 2, 1)
+    if input.dtype.is_floating_point:  # where there is a NaN, it is the median, and the first of them
+        bad = input.detach().isnan()
+        index = _where(bad.any(dim, keepdim=True), bad.to(DTYPES["int64"]).argmax(dim, keepdim=True), index)
+    values = input.gather(dim, index)
+    return MedianResult(*((values, index) if keepdim else (values.squeeze(dim), index.squeeze(dim))))
 
 
 def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
@@ -196,6 +214,44 @@ def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=No
     values, inverse, counts = _unique(input, axis=dim)
     result = [values, *([inverse] if return_inverse else []), *([counts] if return_counts else [])]
     return result[0] if len(result) == 1 else tuple(result)
+
+
+def unique_consecutive(input, return_inverse=False, return_counts=False, dim=None):
+    """Elements, or parts along `dim`, without those equal to the one before; not differentiable, computes at once.
+
+    >>> import pydiff as pd
+    >>> pd.unique_consecutive(pd.tensor([1, 1, 2, 1])).tolist()
+    [1, 2, 1]
+    """
+    parts = input.reshape(-1) if dim is None else movedim(input, dim, 0)
+    parts = parts.detach()
+    size = parts.shape[0]
+    if size:
+        flat = parts.reshape(size, -1) if parts.numel() else parts.reshape(size, 0)
+        new = (flat.narrow(0, 1, size - 1) != flat.narrow(0, 0, size - 1)).any(1)
+        first = cat([tensor([True], device=input.device), new])
+    else:
+        first = zeros((0,), dtype=DTYPES["bool"], device=input.device)
+    starts = first.nonzero().reshape(-1)
+    values = parts.index_select(0, starts)
+    result = [values if dim is None else movedim(values, 0, dim)]
+    if return_inverse:
+        inverse = first.to(DTYPES["int64"]).cumsum(0) - 1
+        result.append(inverse.reshape(input.shape) if dim is None else inverse)
+    if return_counts:
+        ends = cat([starts, tensor([size], device=input.device)]) if size else starts
+        result.append(ends[1:] - ends[:-1] if size else starts)
+    return result[0] if len(result) == 1 else tuple(result)
+
+
+def msort(input):
+    """Sorted along the first axis.
+
+    >>> import pydiff as pd
+    >>> pd.msort(pd.tensor([3, 1, 2])).tolist()
+    [1, 2, 3]
+    """
+    return sort(input, 0).values
 
 
 def searchsorted(sorted_sequence, values, *, right=False, side=None, out_int32=False, sorter=None):
@@ -250,5 +306,5 @@ def _bisected(ranked, values, right):
     return low
 
 
-for _function in (argsort, sort, topk, kthvalue, median, unique):
+for _function in (argsort, sort, topk, kthvalue, median, msort, unique, unique_consecutive):
     setattr(Tensor, _function.__name__, _function)
