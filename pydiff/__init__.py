@@ -21,7 +21,7 @@ except ImportError as error:
         "pip install -e . in a checkout"
     ) from error
 from . import (
-    _C, autograd, contraction, fallback, functions, indexing, movement, ops, pointwise, random, reductions, scans,
+    _C, autograd, contraction, decompositions, fallback, functions, indexing, movement, ops, pointwise, random, reductions, scans,
     statistics, transforms, tree,
 )  # fmt: skip
 from ._C import (
@@ -39,6 +39,7 @@ from ._dtypes import DTYPES, device, dtype
 from ._expression import elementwise
 from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .contraction import *
+from .decompositions import *
 from .functions import *
 from .fallback import argsort, kthvalue, median, msort, searchsorted, sort, topk, unique, unique_consecutive
 from .indexing import *
@@ -119,6 +120,6 @@ __all__ = [
     "bernoulli", "multinomial", "normal", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like",
     "randperm", "seed", "uniform",
     "e", "inf", "nan", "newaxis", "pi", "cuda", "linalg", "nn", "optim", "testing",
-    *DTYPES, *contraction.__all__, *functions.__all__, *indexing.__all__, *movement.__all__, *ops.__all__, *pointwise.__all__,
+    *DTYPES, *contraction.__all__, *decompositions.__all__, *functions.__all__, *indexing.__all__, *movement.__all__, *ops.__all__, *pointwise.__all__,
     *reductions.__all__, *scans.__all__, *statistics.__all__,
 ]  # fmt: skip

@@ -41,7 +41,7 @@ def _zero(x):
 
 def _flat_on_tape(value, x):
     """`value`, whose derivative with respect to x is zero instead of missing: x is nowhere chosen."""
-    return value + _where(x == x, _zero(value), x.to(value.dtype)).sum() * 0 if x.requires_grad else value
+    return value + _where((x == x) & (x != x), x, _zero(x)).sum().to(value.dtype)
 
 
 # ---- the core's own, and what PyTorch takes beyond

@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 
-from . import _C, autograd, contraction, functions, indexing, movement, ops, pointwise, reductions, scans, statistics
+from . import _C, autograd, contraction, decompositions, functions, indexing, movement, ops, pointwise, reductions, scans, statistics
 from ._C import Tensor
 from ._dtypes import DTYPES, device
 
@@ -279,6 +279,8 @@ for _name in ("zeros", "ones", "empty"):
     setattr(Tensor, f"new_{_name}", _new(_name))
 
 _METHODS = {
+    decompositions: "cholesky cholesky_inverse cholesky_solve det inverse logdet lu_solve matrix_exp matrix_power pinverse qr "
+    "slogdet svd triangular_solve",
     indexing: "argwhere index_copy index_fill index_reduce masked_scatter nonzero_static put scatter_reduce",
     movement: "adjoint as_strided as_strided_scatter diag_embed diagflat diagonal_scatter dsplit fliplr flipud hsplit rot90 "
     "select_scatter slice_scatter split_with_sizes sum_to_size swapdims tensor_split unfold vsplit",

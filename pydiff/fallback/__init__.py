@@ -9,6 +9,6 @@ tensors that stand for values (inside `vmap` and `jit`), and their bits are thos
 from ._rows import fallback, rows
 from .linear_algebra import *
 from .sorting import *
-from . import linear_algebra, sorting
+from . import factorizations, linear_algebra, sorting  # noqa: F401  rows of all three
 
 __all__ = ["fallback", "rows", *linear_algebra.__all__, *sorting.__all__]

@@ -1,4 +1,4 @@
-"""Linear algebra by NumPy (LAPACK) or CuPy (cuSOLVER), with rules composed of itself.
+"""Systems and determinants by NumPy (LAPACK) or CuPy (cuSOLVER), with rules composed of themselves.
 
 The rules are the classical ones (Giles, "Collected matrix derivative results for forward and
 reverse mode algorithmic differentiation", 2008).
@@ -9,7 +9,7 @@ import numpy as np
 from .._C import matmul
 from ._rows import fallback
 
-__all__ = ["cholesky", "det", "inv", "qr", "slogdet", "solve", "svdvals"]
+__all__ = ["cholesky", "det", "inv", "slogdet", "solve"]
 
 
 def _two(tensor, vector):
@@ -71,12 +71,13 @@ def _float(a):
     return a if a.dtype.is_floating_point else a.to(get_default_dtype())
 
 
-def solve(A, B):
+def solve(A, B, *, left=True):
     """x with A x = B, for square A; B is a vector (or a batch of them) or a matrix.
 
     Arguments:
         A: `(..., n, n)`.
         B: `(n,)`, `(..., n)` with A's batch axes, or `(..., n, k)`.
+        left: False for x with x A = B.
 
     Raises RuntimeError where A is singular.
 
@@ -87,6 +88,8 @@ def solve(A, B):
     A, B = _float(A), _float(B)
     _square("solve", A)
     vector = B.ndim == 1 or (B.ndim == A.ndim - 1 and B.shape == A.shape[:-1])
+    if not left:
+        return solve(A.mT, B) if vector else solve(A.mT, B.mT).mT
     rows = B.shape[-1] if vector else B.shape[-2]
     if rows != A.shape[-1]:
         raise ValueError(f"[solve] sizes differ; got {A.shape} and {B.shape}; try a right side of {A.shape[-1]} rows")
@@ -202,8 +205,8 @@ def _cholesky(xp, a):
         raise RuntimeError(f"[cholesky] the matrix is not positive definite; got shape {a.shape}; try A + eps I") from None
 
 
-def cholesky(A):
-    """The lower triangular L with A = L Lᵀ, for symmetric positive definite A.
+def cholesky(A, *, upper=False):
+    """The lower triangular L with A = L Lᵀ, for symmetric positive definite A; with `upper` Lᵀ.
 
     >>> import pydiff as pd
     >>> pd.linalg.cholesky(pd.tensor([[4., 0.], [0., 9.]])).tolist()
@@ -211,37 +214,4 @@ def cholesky(A):
     """
     A = _float(A)
     _square("cholesky", A)
-    return _cholesky(A)
-
-
-@fallback("qr")
-def _qr(xp, a):
-    """Q and R with A = Q R."""
-    q, r = xp.linalg.qr(a)
-    return q, r
-
-
-def qr(A):
-    """(Q, R) with A = Q R, Q of orthonormal columns, R upper triangular; not differentiable yet.
-
-    >>> import pydiff as pd
-    >>> tuple(pd.linalg.qr(pd.ones(3, 2))[1].shape)
-    (2, 2)
-    """
-    return _qr(_float(A))
-
-
-@fallback("svdvals")
-def _svdvals(xp, a):
-    """Singular values, largest first."""
-    return xp.linalg.svd(a, compute_uv=False)
-
-
-def svdvals(A):
-    """Singular values, largest first; not differentiable yet.
-
-    >>> import pydiff as pd
-    >>> pd.linalg.svdvals(pd.tensor([[3., 0.], [0., 4.]])).tolist()
-    [4.0, 3.0]
-    """
-    return _svdvals(_float(A))
+    return _cholesky(A).mT if upper else _cholesky(A)

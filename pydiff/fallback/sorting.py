@@ -272,7 +272,8 @@ def searchsorted(sorted_sequence, values, *, right=False, side=None, out_int32=F
         raise ValueError(f"[searchsorted] the side is 'left' or 'right'; got {side!r}, right={right}; try one of the two")
     right = bool(right) or side == "right"
     if not isinstance(values, Tensor):
-        values = tensor(values, dtype=result_type(sorted_sequence, values), device=sorted_sequence.device)
+        dtype = result_type(sorted_sequence, values) if isinstance(values, (int, float)) else None
+        values = tensor(values, dtype=dtype, device=sorted_sequence.device)
     if sorter is not None:
         sorted_sequence = sorted_sequence.gather(-1, sorter)
     if sorted_sequence.ndim > 1 and sorted_sequence.shape[:-1] != values.shape[:-1]:

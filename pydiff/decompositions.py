@@ -1,0 +1,141 @@
+"""PyTorch's names outside `linalg` for what is there: factors, systems, inverses."""
+
+from collections import namedtuple
+
+from . import linalg
+from ._C import matmul, zeros
+from .fallback import factorizations as _rows
+from .fallback.linear_algebra import _float, _square
+from .ops import tril, triu
+
+__all__ = [
+    "cholesky", "cholesky_inverse", "cholesky_solve", "det", "inverse", "logdet", "lu_solve", "lu_unpack", "matrix_exp",
+    "matrix_power", "pinverse", "qr", "slogdet", "svd", "triangular_solve",
+]  # fmt: skip
+
+TriangularSolveResult = namedtuple("triangular_solve", ["solution", "cloned_coefficient"], module="pydiff")
+LuUnpackResult = namedtuple("lu_unpack", ["P", "L", "U"], module="pydiff")
+SvdResult = namedtuple("svd", ["U", "S", "V"], module="pydiff")
+
+det, inverse, slogdet = linalg.det, linalg.inv, linalg.slogdet
+matrix_exp, matrix_power = linalg.matrix_exp, linalg.matrix_power
+
+
+def cholesky(input, upper=False):
+    """`linalg.cholesky` under PyTorch's older name.
+
+    >>> import pydiff as pd
+    >>> pd.cholesky(pd.tensor([[4.]])).tolist()
+    [[2.0]]
+    """
+    return linalg.cholesky(input, upper=upper)
+
+
+def cholesky_solve(B, L, upper=False):
+    """x with A x = B of the Cholesky factor L of A (with `upper` of its transpose).
+
+    >>> import pydiff as pd
+    >>> pd.cholesky_solve(pd.tensor([[8.]]), pd.tensor([[2.]])).tolist()
+    [[2.0]]
+    """
+    _square("cholesky_solve", L)
+    low = L.mT if upper else L
+    half = linalg.solve_triangular(low, B, upper=False)
+    return linalg.solve_triangular(low.mT, half, upper=True)
+
+
+def cholesky_inverse(L, upper=False):
+    """The inverse of A of its Cholesky factor L (with `upper` of its transpose).
+
+    >>> import pydiff as pd
+    >>> pd.cholesky_inverse(pd.tensor([[2.]])).tolist()
+    [[0.25]]
+    """
+    L = _float(L)
+    _square("cholesky_inverse", L)
+    half = linalg.inv(tril(L.mT if upper else L))
+    return matmul(half.mT, half)
+
+
+def logdet(input):
+    """The logarithm of the determinant; NaN where that is negative.
+
+    >>> import pydiff as pd
+    >>> pd.logdet(pd.eye(2)).item()
+    0.0
+    """
+    sign, log = linalg.slogdet(input)
+    return log + sign.detach().log()
+
+
+def lu_solve(b, LU_data, LU_pivots):
+    """`linalg.lu_solve` in PyTorch's older order of arguments.
+
+    >>> import pydiff as pd
+    >>> pd.lu_solve(pd.tensor([[4.]]), *pd.linalg.lu_factor(pd.tensor([[2.]]))).tolist()
+    [[2.0]]
+    """
+    return linalg.lu_solve(LU_data, LU_pivots, b)
+
+
+def lu_unpack(LU_data, LU_pivots, unpack_data=True, unpack_pivots=True):
+    """(P, L, U) of `linalg.lu_factor`; what is not to be unpacked is empty.
+
+    >>> import pydiff as pd
+    >>> pd.lu_unpack(*pd.linalg.lu_factor(pd.tensor([[2.]]))).U.tolist()
+    [[2.0]]
+    """
+    none = zeros((0,), dtype=LU_data.dtype, device=LU_data.device)
+    low, up = linalg._unpacked(LU_data) if unpack_data else (none, none)
+    if not unpack_pivots:
+        return LuUnpackResult(none, low, up)
+    order = _rows._permutation(LU_pivots, rows=LU_data.shape[-2])
+    return LuUnpackResult(linalg._permutation_matrix(order, LU_data), low, up)
+
+
+def pinverse(input, rcond=1e-15):
+    """`linalg.pinv` under PyTorch's older name.
+
+    >>> import pydiff as pd
+    >>> pd.pinverse(pd.tensor([[2.], [0.]])).tolist()
+    [[0.5, 0.0]]
+    """
+    return linalg.pinv(input, rcond)
+
+
+def qr(input, some=True):
+    """`linalg.qr` under PyTorch's older name; `some=False` is the mode 'complete'.
+
+    >>> import pydiff as pd
+    >>> tuple(pd.qr(pd.ones(3, 2))[1].shape)
+    (2, 2)
+    """
+    return linalg.qr(input, "reduced" if some else "complete")
+
+
+def svd(input, some=True, compute_uv=True):
+    """(U, S, V) with input = U diag(S) Vᵀ: PyTorch's older `linalg.svd`, which gives Vᵀ.
+
+    >>> import pydiff as pd
+    >>> pd.svd(pd.tensor([[3., 0.], [0., 4.]])).S.tolist()
+    [4.0, 3.0]
+    """
+    if not compute_uv:
+        m, n = input.shape[-2:]
+        empty = lambda k: zeros((*input.shape[:-2], k, k), dtype=input.dtype, device=input.device)  # noqa: E731
+        return SvdResult(empty(m), linalg.svdvals(input), empty(n))
+    u, s, vh = linalg.svd(input, full_matrices=not some)
+    return SvdResult(u, s, vh.mT)
+
+
+def triangular_solve(b, A, upper=True, transpose=False, unitriangular=False):
+    """(x with A x = b, A): PyTorch's older `linalg.solve_triangular`; with `transpose` of Aᵀ.
+
+    >>> import pydiff as pd
+    >>> pd.triangular_solve(pd.tensor([[4.]]), pd.tensor([[2.]])).solution.tolist()
+    [[2.0]]
+    """
+    part = triu(A) if upper else tril(A)
+    part, upper = (part.mT, not upper) if transpose else (part, upper)
+    solution = linalg.solve_triangular(part, b, upper=upper, unitriangular=unitriangular)
+    return TriangularSolveResult(solution, A)
