@@ -22,7 +22,7 @@ except ImportError as error:
     ) from error
 from . import (
     _C, autograd, contraction, decompositions, fallback, functions, indexing, movement, ops, pointwise, random, reductions, scans,
-    statistics, transforms, tree,
+    signal, statistics, transforms, tree,
 )  # fmt: skip
 from ._C import (
     NotDifferentiableError,
@@ -53,6 +53,7 @@ from .random import (
     Generator, bernoulli, get_rng_state, initial_seed, manual_seed, multinomial, normal, rand, rand_like, randint,
     randint_like, randn, randn_like, randperm, seed, set_rng_state, uniform,
 )  # fmt: skip
+from .signal.windows import bartlett_window, blackman_window, hamming_window, hann_window, kaiser_window
 from .tensor import set_printoptions
 from .transforms import grad, hessian, hvp, jacfwd, jacrev, jvp, value_and_grad, vjp, vmap
 
@@ -119,6 +120,7 @@ __all__ = [
     "argsort", "kthvalue", "median", "msort", "searchsorted", "sort", "topk", "unique", "unique_consecutive",
     "bernoulli", "multinomial", "normal", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like",
     "randperm", "seed", "uniform",
+    "bartlett_window", "blackman_window", "hamming_window", "hann_window", "kaiser_window", "signal",
     "e", "inf", "nan", "newaxis", "pi", "cuda", "linalg", "nn", "optim", "testing",
     *DTYPES, *contraction.__all__, *decompositions.__all__, *functions.__all__, *indexing.__all__, *movement.__all__, *ops.__all__, *pointwise.__all__,
     *reductions.__all__, *scans.__all__, *statistics.__all__,

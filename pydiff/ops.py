@@ -174,6 +174,33 @@ def eye(n, m=None, *, dtype=None, device=None, requires_grad=False):
 
 
 @_public
+def scalar_tensor(s, *, dtype=None, layout=None, device=None, requires_grad=False):
+    """A 0-d tensor of a number, in the default dtype.
+
+    >>> import pydiff as pd
+    >>> pd.scalar_tensor(2).item()
+    2.0
+    """
+    return _C.full((), s, dtype=dtype or _C.get_default_dtype(), device=device, requires_grad=requires_grad)
+
+
+@_public
+def vander(x, N=None, increasing=False):
+    """Powers of a vector's elements as columns, descending from N - 1 unless `increasing`; see `linalg.vander`.
+
+    >>> import pydiff as pd
+    >>> pd.vander(pd.tensor([2, 3]), 3).tolist()
+    [[4, 2, 1], [9, 3, 1]]
+    """
+    from .linalg import vander as of_any
+
+    if x.ndim != 1:
+        raise ValueError(f"[vander] a vector is needed; got {x.shape}; try linalg.vander")
+    powers = of_any(x, N)
+    return powers if increasing else powers.flip(1)
+
+
+@_public
 def empty_like(input, dtype=None, device=None, requires_grad=False):
     """A tensor like `input` whose elements mean nothing yet.
 

@@ -4,6 +4,8 @@ Draw number n of seed k is a function of (element, n, k) alone. So a generator i
 mask is recomputed in backward rather than stored.
 """
 
+import math
+
 from . import _C
 from ._C import Tensor, _draw
 from ._dtypes import DTYPES
@@ -192,8 +194,10 @@ def uniform(low=0.0, high=1.0, size=(), *, dtype=None, device=None, generator=No
     return _drawn("random_uniform", size, dtype, device, generator) * (high - low) + low
 
 
-def normal(mean=0.0, std=1.0, size=None, *, dtype=None, device=None, generator=None):
+def normal(mean=0.0, std=1.0, size=None, *, dtype=None, layout=None, device=None, generator=None, requires_grad=False):
     """Normal with mean and standard deviation, numbers or tensors; without `size` of their shape.
+
+    `layout` is taken for PyTorch's sake.
 
     >>> import pydiff as pd
     >>> tuple(pd.normal(pd.zeros(3), 1.0).shape)
@@ -208,7 +212,7 @@ def normal(mean=0.0, std=1.0, size=None, *, dtype=None, device=None, generator=N
             dtype = dtype or tensors[0].dtype
             device = device or tensors[0].device
     size = (size,) if isinstance(size, int) else tuple(size)
-    return _drawn("random_normal", size, dtype, device, generator) * std + mean
+    return _finish(_drawn("random_normal", size, dtype, device, generator) * std + mean, requires_grad)
 
 
 def bernoulli(input, p=None, *, generator=None):
@@ -299,6 +303,29 @@ def _install():
     def exponential_(self, lambd=1.0, generator=None):
         return -(1 - _drawn("random_uniform", self.shape, self.dtype, self.device, generator)).log() / lambd
 
+    def open_uniform(self, generator):
+        """Uniform on (0, 1]."""
+        dtype = self.dtype if self.dtype.is_floating_point else _C.get_default_dtype()
+        return 1 - _drawn("random_uniform", self.shape, dtype, self.device, generator)
+
+    def positive(op, what, value, top=None):
+        if not 0 < value or (top is not None and value >= top):
+            raise ValueError(f"[{op}] {what} is above 0{'' if top is None else f' and below {top}'}; got {value}; try 0.5")
+
+    def log_normal_(self, mean=1.0, std=2.0, generator=None):
+        positive("log_normal_", "the deviation", std)
+        return normal_(self, mean, std, generator).exp()
+
+    def cauchy_(self, median=0.0, sigma=1.0, generator=None):
+        positive("cauchy_", "sigma", sigma)
+        # The tangent of an angle that is uniform within half a turn.
+        return median + sigma * ((open_uniform(self, generator) - 0.5) * math.pi).tan()
+
+    def geometric_(self, p, generator=None):
+        positive("geometric_", "p", p, 1)
+        # How many tries until success: by inversion of 1 - (1 - p)^k.
+        return (open_uniform(self, generator).log() / math.log1p(-p)).ceil().clamp(1).to(self.dtype)
+
     def trunc_range(self, low=0, high=None, generator=None):
         if high is None:
             low, high = (0, low) if low else (0, 1 << 24)
@@ -308,6 +335,9 @@ def _install():
     _in_place("normal_", normal_, "Draw all elements normal; returns self.")
     _in_place("bernoulli_", bernoulli_, "Draw all elements 1 with probability p, else 0; returns self.")
     _in_place("exponential_", exponential_, "Draw all elements exponential of rate lambd; returns self.")
+    _in_place("log_normal_", log_normal_, "Draw all elements as exp of normal ones; returns self.")
+    _in_place("cauchy_", cauchy_, "Draw all elements by Cauchy's distribution; returns self.")
+    _in_place("geometric_", geometric_, "Draw all elements as the number of tries until success of probability p; returns self.")
     _in_place("random_", trunc_range, "Draw all elements as whole numbers in [low, high); returns self.")
     Tensor.bernoulli = bernoulli
     Tensor.multinomial = multinomial

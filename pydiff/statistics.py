@@ -13,6 +13,7 @@ __all__ = []
 
 ModeResult = namedtuple("mode", ["values", "indices"], module="pydiff")
 NanmedianResult = namedtuple("nanmedian", ["values", "indices"], module="pydiff")
+HistogramddResult = namedtuple("histogramdd", ["hist", "bin_edges"], module="pydiff")
 HistogramResult = namedtuple("histogram", ["hist", "bin_edges"], module="pydiff")
 
 
@@ -227,6 +228,53 @@ def histogram(input, bins, *, range=None, weight=None, density=False):
     if density:
         found = found / (found.sum() * (edges.narrow(0, 1, count) - edges.narrow(0, 0, count)))
     return HistogramResult(found, edges)
+
+
+@_public
+def histogramdd(input, bins, *, range=None, weight=None, density=False):
+    """(counts, list of edges) of points in boxes; of each axis as in `histogram`.
+
+    Arguments:
+        input: `(…, n)`: points of n coordinates.
+        bins: a number of parts, one for each coordinate, or a list of their edges.
+        range: (low, high) of the first coordinate, of the second, … in one list.
+        weight: of each point.
+        density: whether the boxes' volumes add up to 1.
+
+    >>> import pydiff as pd
+    >>> pd.histogramdd(pd.tensor([[0., 1.], [1., 0.], [1., 1.]]), [2, 2]).hist.tolist()
+    [[0.0, 1.0], [1.0, 1.0]]
+    """
+    from .fallback import searchsorted
+
+    if input.ndim < 2 or not input.dtype.is_floating_point:
+        raise ValueError(f"[histogramdd] points are rows of floats; got {input.dtype.name} {input.shape}; try (count, n)")
+    n = input.shape[-1]
+    bins = [bins] * n if isinstance(bins, int) else list(bins)
+    if len(bins) != n or (range is not None and len(range) != 2 * n):
+        raise ValueError(f"[histogramdd] parts and ranges of {n} coordinates; got {len(bins)}, {range}; try one number")
+    points = input.detach().reshape(-1, n) if input.numel() else input.detach().reshape(0, n)
+    edges = []
+    for k, b in enumerate(bins):
+        ends = None if range is None else tuple(range[2 * k : 2 * k + 2])
+        edges.append(histogram(points.select(1, k), b, range=ends).bin_edges)
+    shape = tuple(e.shape[0] - 1 for e in edges)
+    weights = full((points.shape[0],), 1.0, dtype=input.dtype, device=input.device) if weight is None else (
+        weight.detach().reshape(-1)
+    )
+    flat = zeros((points.shape[0],), dtype=DTYPES["int64"], device=input.device)
+    for k, (e, size) in enumerate(zip(edges, shape)):
+        x = points.select(1, k)
+        weights = _where((x >= e[0]) & (x <= e[-1]), weights, 0.0)
+        flat = flat * size + (searchsorted(e, x, right=True) - 1).clamp(0, size - 1)
+    found = zeros((math.prod(shape),), dtype=input.dtype, device=input.device)
+    found = (found.scatter_add(0, flat, weights) if points.shape[0] else found).reshape(shape)
+    if density:
+        found = found / found.sum()
+        for k, e in enumerate(edges):
+            width = e.narrow(0, 1, shape[k]) - e.narrow(0, 0, shape[k])
+            found = found / width.reshape([-1 if j == k else 1 for j, _ in enumerate(shape)])
+    return HistogramddResult(found, tuple(edges))
 
 
 # ---- covariance
