@@ -8,41 +8,30 @@ import math
 
 import pydiff
 
+from ._activations import (
+    celu, celu_, elu, elu_, glu, gumbel_softmax, hardshrink, hardsigmoid, hardswish, hardtanh, hardtanh_, into,
+    logsigmoid, mish, normalize, prelu, relu6, rrelu, rrelu_, selu, selu_, softmin, softshrink, softsign, tanhshrink,
+    threshold, threshold_,
+)  # fmt: skip
+from ._convolution import (
+    conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d, fold, unfold,
+)  # fmt: skip
+from ._dropouts import (
+    alpha_dropout, check_probability, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout,
+)  # fmt: skip
 from ._loss_functions import (
-    binary_cross_entropy,
-    binary_cross_entropy_with_logits,
-    cross_entropy,
-    huber_loss,
-    l1_loss,
-    mse_loss,
-    nll_loss,
+    binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, huber_loss, l1_loss, mse_loss, nll_loss,
     smooth_l1_loss,
-)
+)  # fmt: skip
+from ._normalization import batch_norm, group_norm, instance_norm, layer_norm, local_response_norm, rms_norm
+from ._pooling import (
+    adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, adaptive_max_pool1d, adaptive_max_pool2d,
+    adaptive_max_pool3d, avg_pool1d, avg_pool2d, avg_pool3d, lp_pool1d, lp_pool2d, lp_pool3d, max_pool1d,
+    max_pool1d_with_indices, max_pool2d, max_pool2d_with_indices, max_pool3d, max_pool3d_with_indices, max_unpool1d,
+    max_unpool2d, max_unpool3d,
+)  # fmt: skip
 
-__all__ = [
-    "binary_cross_entropy",
-    "binary_cross_entropy_with_logits",
-    "cross_entropy",
-    "dropout",
-    "flatten",
-    "gelu",
-    "huber_loss",
-    "l1_loss",
-    "layer_norm",
-    "leaky_relu",
-    "linear",
-    "log_softmax",
-    "mse_loss",
-    "nll_loss",
-    "one_hot",
-    "relu",
-    "sigmoid",
-    "silu",
-    "smooth_l1_loss",
-    "softmax",
-    "softplus",
-    "tanh",
-]
+_HELPERS = {"check_probability", "into", "math", "pydiff"}
 
 _SQRT_2_OVER_PI = math.sqrt(2.0 / math.pi)
 
@@ -94,10 +83,6 @@ def _linear_error(input, weight, bias):
     return None
 
 
-def _into(input, result, inplace):
-    return input.copy_(result) if inplace else result
-
-
 def relu(input, inplace=False):
     """max(x, 0), with derivative 0 at 0.
 
@@ -105,7 +90,7 @@ def relu(input, inplace=False):
     >>> pd.nn.functional.relu(pd.tensor([-1.0, 2.0])).sum().item()
     2.0
     """
-    return _into(input, input.relu(), inplace)
+    return into(input, input.relu(), inplace)
 
 
 def leaky_relu(input, negative_slope=0.01, inplace=False):
@@ -115,7 +100,7 @@ def leaky_relu(input, negative_slope=0.01, inplace=False):
     >>> pd.nn.functional.leaky_relu(pd.tensor(-4.0), 0.5).item()
     -2.0
     """
-    return _into(input, pydiff.where(input > 0, input, input * negative_slope), inplace)
+    return into(input, pydiff.where(input > 0, input, input * negative_slope), inplace)
 
 
 def silu(input, inplace=False):
@@ -125,7 +110,7 @@ def silu(input, inplace=False):
     >>> pd.nn.functional.silu(pd.tensor(0.0)).item()
     0.0
     """
-    return _into(input, input * input.sigmoid(), inplace)
+    return into(input, input * input.sigmoid(), inplace)
 
 
 def gelu(input, approximate="none"):
@@ -202,65 +187,6 @@ def log_softmax(input, dim, dtype=None):
     return input.log_softmax(dim, dtype)
 
 
-def check_probability(name, p):
-    """Raise ValueError unless 0 <= p <= 1."""
-    if not 0.0 <= p <= 1.0:
-        raise ValueError(f"[{name}] p is a probability; got {p}; try 0.5")
-
-
-def dropout(input, p=0.5, training=True, inplace=False):
-    """Zero each element with probability `p` and scale the others by 1/(1-p).
-
-    Without `training` the input comes back as it is. Raises ValueError unless 0 <= p <= 1.
-
-    >>> import pydiff as pd
-    >>> pd.nn.functional.dropout(pd.ones(8), p=1.0).sum().item()
-    0.0
-    """
-    check_probability("dropout", p)
-    if not training or p == 0:
-        return input
-    if p == 1:
-        return _into(input, input * 0, inplace)
-    keep = pydiff.rand(input.shape, device=input.device) >= p
-    return _into(input, pydiff.where(keep, input * (1 / (1 - p)), 0), inplace)
-
-
-def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
-    """(x - mean) / sqrt(var + eps) over the last axes, then `* weight + bias`.
-
-    Arguments:
-        input: `(*, *normalized_shape)`.
-        normalized_shape: sizes of the last axes; an int for one.
-        weight, bias: `normalized_shape`, or None.
-
-    `var` divides by the count. Raises ValueError where the input does not end in
-    `normalized_shape`. Ba, Kiros, Hinton, arXiv:1607.06450.
-
-    >>> import pydiff as pd
-    >>> pd.nn.functional.layer_norm(pd.ones(2, 3), (3,)).abs().sum().item()
-    0.0
-    """
-    if type(normalized_shape) is not tuple:
-        normalized_shape = (
-            (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        )
-    axes = len(normalized_shape)
-    if not axes or input.shape[-axes:] != normalized_shape:
-        raise ValueError(
-            f"[layer_norm] the input does not end in normalized_shape; got input "
-            f"{tuple(input.shape)}, normalized_shape {normalized_shape}; "
-            f"try normalized_shape={tuple(input.shape[-max(axes, 1):])}"
-        )
-    dims = -1 if axes == 1 else tuple(range(-axes, 0))
-    centred = input - input.mean(dims, keepdim=True)
-    variance = (centred * centred).mean(dims, keepdim=True)
-    result = centred * (variance + eps).rsqrt()
-    if weight is not None:
-        result = result * weight
-    return result if bias is None else result + bias
-
-
 def flatten(input, start_dim=0, end_dim=-1):
     """Join the axes from `start_dim` to `end_dim` (inclusive) into one.
 
@@ -316,3 +242,17 @@ def one_hot(tensor, num_classes=-1):
         raise ValueError(f"[one_hot] num_classes is positive; got {num_classes}; try -1")
     classes = pydiff.arange(num_classes, device=tensor.device)
     return (tensor.unsqueeze(-1) == classes).to(pydiff.int64)
+
+
+def relu_(input):
+    """`relu` in place; returns the input."""
+    return input.copy_(input.relu())
+
+
+def leaky_relu_(input, negative_slope=0.01):
+    """`leaky_relu` in place; returns the input."""
+    return leaky_relu(input, negative_slope, inplace=True)
+
+
+#: All the functions above, those that other files have too.
+__all__ = sorted(name for name in globals() if not name.startswith("_") and name not in _HELPERS)
