@@ -155,6 +155,26 @@ def logaddexp(input, other):
 
 
 @_public
+def xlogy(input, other):
+    """x log(y), and 0 where x is 0, unless y is NaN.
+
+    >>> import pydiff as pd
+    >>> pd.xlogy(pd.tensor([0., 2.]), pd.tensor([0., 1.])).tolist()
+    [0.0, 0.0]
+    """
+    return _times_log(input, other, log)
+
+
+def _times_log(x, y, logarithm):
+    x, y = _as(x), _as(y)
+    if not x.dtype.is_floating_point and not y.dtype.is_floating_point:
+        x = _floating(x)
+    zero = (x == 0) & ~_floating(y).isnan()
+    # Where x is 0 its derivative is log(y) still.
+    return _where(zero, x * _where(zero, logarithm(_where(y > 0, y, 1.0)), 0.0), x * logarithm(y))
+
+
+@_public
 def hypot(input, other):
     """sqrt(a² + b²) without overflow.
 

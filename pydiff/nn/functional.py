@@ -13,6 +13,9 @@ from ._activations import (
     logsigmoid, mish, normalize, prelu, relu6, rrelu, rrelu_, selu, selu_, softmin, softshrink, softsign, tanhshrink,
     threshold, threshold_,
 )  # fmt: skip
+from ._attention import (
+    bilinear, cosine_similarity, embedding, embedding_bag, pairwise_distance, pdist, scaled_dot_product_attention,
+)  # fmt: skip
 from ._convolution import (
     conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d, fold, unfold,
 )  # fmt: skip
@@ -23,12 +26,21 @@ from ._loss_functions import (
     binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, huber_loss, l1_loss, mse_loss, nll_loss,
     smooth_l1_loss,
 )  # fmt: skip
+from ._margin_losses import (
+    cosine_embedding_loss, ctc_loss, gaussian_nll_loss, hinge_embedding_loss, kl_div, margin_ranking_loss,
+    multi_margin_loss, multilabel_margin_loss, multilabel_soft_margin_loss, poisson_nll_loss, soft_margin_loss,
+    triplet_margin_loss, triplet_margin_with_distance_loss,
+)  # fmt: skip
 from ._normalization import batch_norm, group_norm, instance_norm, layer_norm, local_response_norm, rms_norm
 from ._pooling import (
     adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, adaptive_max_pool1d, adaptive_max_pool2d,
     adaptive_max_pool3d, avg_pool1d, avg_pool2d, avg_pool3d, lp_pool1d, lp_pool2d, lp_pool3d, max_pool1d,
     max_pool1d_with_indices, max_pool2d, max_pool2d_with_indices, max_pool3d, max_pool3d_with_indices, max_unpool1d,
     max_unpool2d, max_unpool3d,
+)  # fmt: skip
+from ._resampling import (
+    affine_grid, channel_shuffle, grid_sample, interpolate, pad, pixel_shuffle, pixel_unshuffle, upsample,
+    upsample_bilinear, upsample_nearest,
 )  # fmt: skip
 
 _HELPERS = {"check_probability", "into", "math", "pydiff"}
