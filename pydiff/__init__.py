@@ -21,8 +21,8 @@ except ImportError as error:
         "pip install -e . in a checkout"
     ) from error
 from . import (
-    _C, autograd, contraction, decompositions, fallback, functions, indexing, movement, ops, pointwise, random, reductions, scans,
-    signal, statistics, transforms, tree,
+    _C, autograd, bits, contraction, decompositions, fallback, functions, indexing, movement, ops, pointwise, random, reductions,
+    rounding, scans, signal, special, statistics, transforms, tree,
 )  # fmt: skip
 from ._C import (
     NotDifferentiableError,
@@ -49,6 +49,9 @@ from .pointwise import *
 from .reductions import *
 from .scans import *
 from .statistics import *
+from .rounding import *
+from .bits import *
+from .special import digamma, erfinv, i0, igamma, igammac, lgamma, mvlgamma, polygamma, sinc
 from .random import (
     Generator, bernoulli, get_rng_state, initial_seed, manual_seed, multinomial, normal, rand, rand_like, randint,
     randint_like, randn, randn_like, randperm, seed, set_rng_state, uniform,
@@ -122,6 +125,8 @@ __all__ = [
     "randperm", "seed", "uniform",
     "bartlett_window", "blackman_window", "hamming_window", "hann_window", "kaiser_window", "signal",
     "e", "inf", "nan", "newaxis", "pi", "cuda", "linalg", "nn", "optim", "testing",
-    *DTYPES, *contraction.__all__, *decompositions.__all__, *functions.__all__, *indexing.__all__, *movement.__all__, *ops.__all__, *pointwise.__all__,
-    *reductions.__all__, *scans.__all__, *statistics.__all__,
+    "digamma", "erfinv", "i0", "igamma", "igammac", "lgamma", "mvlgamma", "polygamma", "sinc", "special",
+    *DTYPES, *bits.__all__, *contraction.__all__, *decompositions.__all__, *functions.__all__, *indexing.__all__,
+    *movement.__all__, *ops.__all__, *pointwise.__all__, *reductions.__all__, *rounding.__all__, *scans.__all__,
+    *statistics.__all__,
 ]  # fmt: skip

@@ -213,6 +213,11 @@ PARAMETERS_OF = {
     "cuda.device": "_int | _DeviceLike",
     "device.index": "_int",
     "diff.dim": "_int",
+    **{f"{name}.input": "_Operand" for name in "ceil div divide fix floor round sgn sign true_divide trunc".split()},
+    **{f"{name}.rounding_mode": 'Literal["floor", "trunc"]' for name in ("div", "divide", "true_divide")},
+    "float_power.exponent": "_Operand",
+    "mvlgamma.p": "_int",
+    "round.decimals": "_int",
     "einsum.operands": "Tensor",
     "hstack.tensors": "Sequence[Tensor]",
     "index_put.indices": "Sequence[Tensor | None]",
@@ -264,6 +269,7 @@ RETURNS = {
     "custom_op": "Callable[..., Any]",
     "elementwise": "Callable[..., Any]",
     "equal": "_bool",
+    "frexp": "_Pair",
     "get_device": "_int",
     "get_num_threads": "_int",
     "get_rng_state": "tuple[_int, _int]",
@@ -342,7 +348,7 @@ WRITTEN_FUNCTIONS = {
         "@overload\ndef {}(condition: Tensor, input: _Operand, other: _Operand) -> Tensor: ...",
     ),
 }
-_CAST = ("def {}(self) -> Tensor: ...",)
+_CAST = ("def {}(self, *, memory_format: Any = None) -> Tensor: ...",)
 WRITTEN_METHODS = {
     **dict.fromkeys(("bfloat16", "bool", "double", "float", "half", "int", "long"), _CAST),
     "apply_": ("def {}(self, function: Callable[[Any], Any]) -> Self: ...",),
@@ -384,7 +390,7 @@ WRITTEN_METHODS = {
     **dict.fromkeys(("__hash__", "__index__", "__len__"), ("def {}(self) -> _int: ...",)),
     "__repr__": ("def {}(self) -> str: ...",),
 }
-for _name in "add and floordiv matmul mod mul or pow sub truediv xor".split():
+for _name in "add and floordiv lshift matmul mod mul or pow rshift sub truediv xor".split():
     _type = "Tensor | _Array" if _name == "matmul" else "_Operand"
     for _prefix, _result in (("", "Tensor"), ("r", "Tensor"), ("i", "Self")):
         WRITTEN_METHODS[f"__{_prefix}{_name}__"] = (f"def {{}}(self, other: {_type}) -> {_result}: ...",)

@@ -2,7 +2,7 @@
 
 import math
 
-from ._C import Tensor, _where, atan2, exp, get_default_dtype, log, log1p, maximum, minimum
+from ._C import Tensor, _where, atan2, exp, exp2, get_default_dtype, log, log1p, maximum, minimum, square as _square, tensor
 from .ops import _as
 
 __all__ = []
@@ -155,6 +155,20 @@ def logaddexp(input, other):
 
 
 @_public
+def logaddexp2(input, other):
+    """log2(2^a + 2^b) without overflow.
+
+    >>> import pydiff as pd
+    >>> pd.logaddexp2(pd.tensor(1000.), pd.tensor(1000.)).item()
+    1001.0
+    """
+    top, low = maximum(input, other), minimum(input, other)
+    same = top == low  # infinities of one sign among them
+    gap = _where(same, 0.0, low - top)
+    return top + log1p(exp2(gap)) / math.log(2)
+
+
+@_public
 def xlogy(input, other):
     """x log(y), and 0 where x is 0, unless y is NaN.
 
@@ -165,13 +179,13 @@ def xlogy(input, other):
     return _times_log(input, other, log)
 
 
-def _times_log(x, y, logarithm):
+def _times_log(x, y, logarithm, edge=0.0):
     x, y = _as(x), _as(y)
     if not x.dtype.is_floating_point and not y.dtype.is_floating_point:
         x = _floating(x)
     zero = (x == 0) & ~_floating(y).isnan()
     # Where x is 0 its derivative is log(y) still.
-    return _where(zero, x * _where(zero, logarithm(_where(y > 0, y, 1.0)), 0.0), x * logarithm(y))
+    return _where(zero, x * _where(zero, logarithm(_where(y > edge, y, 1.0)), 0.0), x * logarithm(y))
 
 
 @_public
@@ -281,8 +295,7 @@ def fmax(input, other):
     >>> pd.fmax(pd.tensor([float("nan")]), pd.tensor([1.])).tolist()
     [1.0]
     """
-    input, other = _floating(input), _floating(other)
-    return _where(input.isnan(), other, _where(other.isnan(), input, maximum(input, other)))
+    return _but_nan(input, other, maximum)
 
 
 @_public
@@ -293,8 +306,104 @@ def fmin(input, other):
     >>> pd.fmin(pd.tensor([float("nan")]), pd.tensor([1.])).tolist()
     [1.0]
     """
-    input, other = _floating(input), _floating(other)
-    return _where(input.isnan(), other, _where(other.isnan(), input, minimum(input, other)))
+    return _but_nan(input, other, minimum)
+
+
+def _but_nan(a, b, best):
+    a, b = _as(a), _as(b)
+    if not (a.dtype.is_floating_point or b.dtype.is_floating_point):
+        return best(a, b)
+    # Where the left is no NaN and they are equal, or the right is NaN, all of the gradient goes left, as in PyTorch.
+    from_left = (best(a, b) == a) | _floating(b).isnan()
+    return _where(from_left, a, b)
+
+
+@_public
+def heaviside(input, values):
+    """0 where x < 0, 1 where x > 0, `values` where x is 0.
+
+    >>> import pydiff as pd
+    >>> pd.heaviside(pd.tensor([-2., 0., 3.]), pd.tensor(0.5)).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    input, values = _as(input), _as(values)
+    return _where(input == 0, values, (input > 0).to(input.dtype))
+
+
+@_public
+def isposinf(input):
+    """Whether it is +inf; integers never are.
+
+    >>> import pydiff as pd
+    >>> pd.isposinf(pd.tensor([float("inf"), 1.])).tolist()
+    [True, False]
+    """
+    return _is_infinity(input, math.inf)
+
+
+@_public
+def isneginf(input):
+    """Whether it is -inf; integers never are.
+
+    >>> import pydiff as pd
+    >>> pd.isneginf(pd.tensor([-float("inf"), 1.])).tolist()
+    [True, False]
+    """
+    return _is_infinity(input, -math.inf)
+
+
+def _is_infinity(input, infinity):
+    input = _as(input)
+    return input == infinity if input.dtype.is_floating_point else input != input
+
+
+@_public
+def square(input):
+    """x times x; booleans become int64.
+
+    >>> import pydiff as pd
+    >>> pd.square(pd.tensor([3., -2.])).tolist()
+    [9.0, 4.0]
+    """
+    if isinstance(input, Tensor) and input.dtype.category == "bool":
+        input = input.long()
+    return _square(input)
+
+
+@_public
+def positive(input):
+    """The tensor itself. Raises TypeError for booleans.
+
+    >>> import pydiff as pd
+    >>> pd.positive(pd.tensor([-1.])).tolist()
+    [-1.0]
+    """
+    if input.dtype.category == "bool":
+        raise TypeError(f"[positive] numbers have a sign; got {input.dtype}; try input.to(pydiff.int64)")
+    return input
+
+
+@_public
+def rsub(input, other, alpha=1):
+    """other - alpha * input.
+
+    >>> import pydiff as pd
+    >>> pd.rsub(pd.tensor([1.]), 3, alpha=2).tolist()
+    [1.0]
+    """
+    return other - (input if alpha == 1 else alpha * input)
+
+
+@_public
+def float_power(input, exponent):
+    """input ** exponent in float64.
+
+    >>> import pydiff as pd
+    >>> pd.float_power(pd.tensor([2]), 3).dtype
+    pydiff.float64
+    """
+    wide = [x.double() if isinstance(x, Tensor) else float(x) for x in (input, exponent)]
+    return wide[0] ** wide[1]
 
 
 @_public

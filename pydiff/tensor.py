@@ -4,7 +4,10 @@ import copy
 
 import numpy as np
 
-from . import _C, autograd, contraction, decompositions, functions, indexing, movement, ops, pointwise, reductions, scans, statistics
+from . import (
+    _C, autograd, bits, contraction, decompositions, functions, indexing, movement, ops, pointwise, reductions, rounding, scans,
+    special, statistics,
+)  # fmt: skip
 from ._C import Tensor
 from ._dtypes import DTYPES, device
 
@@ -323,8 +326,12 @@ _METHODS = {
     ops: "clamp_min clamp_max diag diagonal index_add masked_select movedim moveaxis ravel repeat repeat_interleave roll "
     "take take_along_dim tile trace tril triu unflatten",
     pointwise: "acosh addcdiv addcmul allclose arccosh arcsinh arctanh asinh atanh copysign "
-    "deg2rad equal fmax fmin fmod frac hypot isclose lerp logaddexp logical_and logical_not logical_or "
-    "logical_xor logit nan_to_num rad2deg signbit",
+    "deg2rad equal float_power fmax fmin fmod frac heaviside hypot isclose isneginf isposinf lerp "
+    "logaddexp logaddexp2 logical_and logical_not logical_or logical_xor logit nan_to_num positive "
+    "rad2deg signbit square xlogy",
+    bits: "bitwise_left_shift bitwise_right_shift frexp gcd lcm ldexp nextafter",
+    rounding: "ceil div divide fix floor round sgn sign true_divide trunc",
+    special: "digamma erfinv i0 igamma igammac lgamma mvlgamma polygamma sinc",
     reductions: "bincount count_nonzero diff nanmean nansum norm",
     scans: "cummax cummin cumprod logcumsumexp",
     statistics: "corrcoef cov dist histc histogram mode nanmedian nanquantile quantile renorm",
@@ -357,9 +364,11 @@ _in_place("zero_", lambda self: _C.zeros_like(self), "Set all elements to 0; ret
 _in_place("fill_", _filled, "Set all elements to a number; returns self.")
 _in_place("copy_", _copied, "Take over the elements of another tensor, cast and broadcast; returns self.")
 for _name in (
-    "acosh addcdiv addcmul asinh atanh clamp clamp_max clamp_min clip copysign cumsum deg2rad fmod frac hypot index_add "
-    "index_put lerp logical_and logical_not logical_or logical_xor logit masked_fill nan_to_num rad2deg scatter scatter_add "
-    "addbmm addmm addmv addr baddbmm index_copy index_fill index_reduce cumprod masked_scatter put renorm scatter_reduce tril triu"
+    "acosh addbmm addcdiv addcmul addmm addmv addr asinh atanh baddbmm bitwise_left_shift bitwise_right_shift ceil clamp "
+    "clamp_max clamp_min clip copysign cumprod cumsum deg2rad digamma div erfinv floor fmod frac gcd heaviside hypot i0 "
+    "igamma igammac index_add index_copy index_fill index_put index_reduce lcm ldexp lerp lgamma logical_and logical_not "
+    "logical_or logical_xor logit masked_fill masked_scatter mvlgamma nan_to_num nextafter polygamma put rad2deg renorm "
+    "round scatter scatter_add scatter_reduce sgn sign sinc square tril triu trunc xlogy"
 ).split():
     _in_place(_name + "_", getattr(Tensor, _name))
 

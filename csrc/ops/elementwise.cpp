@@ -166,6 +166,26 @@ Var whole_power(const Var& x, int64_t n) {
   }
   return result;
 }
+
+// Whole numbers to whole powers, by squaring over the bits of the exponent. Of a negative exponent only the powers of 1
+// and -1 are whole; the rest is 0.
+Var whole_powers(const Var& a, const Var& b, DType d) {
+  const Var x = cast(a, d), e = cast(b, d);
+  auto number = [&](int64_t n) { return typed_number(d, static_cast<double>(n), n, x.device()); };
+  auto has_bit = [&](int k) { return binary(op::ne, binary(op::bitwise_and, e, number(int64_t{1} << k)), number(0)); };
+  const bool is_signed = info(d).kind == 'i';
+  const int bits = static_cast<int>(8 * size_of(d)) - (is_signed ? 1 : 0);
+  Var result = select_where(has_bit(0), x, number(1)), base = x;
+  for (int k = 1; k < bits; ++k) {
+    base = unary(op::square, base);
+    result = select_where(has_bit(k), binary(op::mul, result, base), result);
+  }
+  if (!is_signed) return result;
+  Var of_minus_one = select_where(has_bit(0), number(-1), number(1));
+  Var whole = select_where(binary(op::eq, x, number(1)), number(1),
+                           select_where(binary(op::eq, x, number(-1)), of_minus_one, number(0)));
+  return select_where(binary(op::lt, e, number(0)), whole, result);
+}
 }  // namespace
 
 Var power(const Var& a, const Var& b) {
@@ -193,8 +213,7 @@ Var power(const Var& a, const Var& b) {
   }
   Var in[2] = {a, b};
   DType d = result_type(in, 2);
-  if (!is_floating(d))
-    fail("pow", "a tensor of integer exponents", name_of(d), "a floating base, x.double() ** n", ErrorKind::Type);
+  if (!is_floating(d)) return whole_powers(a, b, is_bool(d) ? DType::I64 : d);
   return binary(op::pow, a, b);
 }
 

@@ -144,7 +144,7 @@ PyObject* to(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject* kwna
       else if (spells(kw, "device")) dev = given(o) ? device_arg(o) : dev;
       else if (spells(kw, "copy")) copy = bool_arg(o, false);
       else if (spells(kw, "other")) take(o);
-      else if (!spells(kw, "non_blocking"))
+      else if (!spells(kw, "non_blocking") && !spells(kw, "memory_format"))
         fail("to", "unknown argument", PyUnicode_AsUTF8(kw), "dtype, device, copy", ErrorKind::Type);
     }
     Var y = moved(converted(x, d), dev);
@@ -154,9 +154,14 @@ PyObject* to(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject* kwna
   });
 }
 
+// `memory_format` is PyTorch's, of no effect: nothing depends on how memory is laid out.
 template <DType D>
-PyObject* as_type(PyObject* self, PyObject*) {
+PyObject* as_type(PyObject* self, PyObject* const*, Py_ssize_t n, PyObject* kwnames) {
   return guarded([&] {
+    Py_ssize_t words = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
+    if (n || words > 1 || (words && !spells(PyTuple_GET_ITEM(kwnames, 0), "memory_format")))
+      fail("to", "a cast takes no arguments but memory_format", std::to_string(n + words) + " arguments", "x.to(dtype, copy=True)",
+           ErrorKind::Type);
     const Var& x = value_of(self);
     return x.dtype() == D ? same(self) : wrap(converted(x, D));
   });
@@ -211,17 +216,18 @@ void add_creation_methods(Methods& type, Methods& module) {
   function<kIota>(module);
   function<kDraw>(module);
   type.push_back(entry("to", to,
-                       "to(*args, dtype=None, device=None, copy=False, non_blocking=False)\n--\n\nThe value in another dtype, on "
+                       "to(*args, dtype=None, device=None, copy=False, non_blocking=False, memory_format=None)\n--\n\nThe value in another dtype, on "
                        "another device, or both, or like another tensor; self where nothing changes.\n\nA copy to a GPU never "
-                       "waits for it, one to the CPU always does, so `non_blocking` changes nothing.\n\n" PD_EXAMPLE(
+                       "waits for it, one to the CPU always does, so `non_blocking` changes nothing, nor does "
+                       "`memory_format`.\n\n" PD_EXAMPLE(
                            "pd.tensor([1, 2]).to(pd.float32).tolist()", "[1.0, 2.0]")));
-  type.push_back({"float", as_type<DType::F32>, METH_NOARGS, "The value as float32."});
-  type.push_back({"double", as_type<DType::F64>, METH_NOARGS, "The value as float64."});
-  type.push_back({"int", as_type<DType::I32>, METH_NOARGS, "The value as int32."});
-  type.push_back({"long", as_type<DType::I64>, METH_NOARGS, "The value as int64."});
-  type.push_back({"bool", as_type<DType::Bool>, METH_NOARGS, "Whether each element differs from 0."});
-  type.push_back({"half", as_type<DType::F16>, METH_NOARGS, "The value as float16."});
-  type.push_back({"bfloat16", as_type<DType::BF16>, METH_NOARGS, "The value as bfloat16."});
+  type.push_back(entry("float", as_type<DType::F32>, "The value as float32."));
+  type.push_back(entry("double", as_type<DType::F64>, "The value as float64."));
+  type.push_back(entry("int", as_type<DType::I32>, "The value as int32."));
+  type.push_back(entry("long", as_type<DType::I64>, "The value as int64."));
+  type.push_back(entry("bool", as_type<DType::Bool>, "Whether each element differs from 0."));
+  type.push_back(entry("half", as_type<DType::F16>, "The value as float16."));
+  type.push_back(entry("bfloat16", as_type<DType::BF16>, "The value as bfloat16."));
 }
 
 }  // namespace binding

@@ -42,7 +42,7 @@ def embedding(
 
 
 def _check_integers(name, input):
-    if input.dtype.category != "signed" and input.dtype.name not in _INTEGERS:
+    if input.dtype.name not in _INTEGERS:
         raise TypeError(f"[{name}] rows are chosen by integers; got {input.dtype}; try input.to(pydiff.int64)")
 
 

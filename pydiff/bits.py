@@ -1,0 +1,165 @@
+"""Whole numbers and the parts of floating-point numbers: divisors, shifts, exponents, neighbours."""
+
+from ._C import Tensor, _where, exp2, log2, result_type
+from ._dtypes import DTYPES
+from .fallback import integers as _rows
+from .ops import _as, broadcast_tensors
+from .pointwise import _floating
+
+__all__ = []
+
+
+def _public(function):
+    __all__.append(function.__name__)
+    return function
+
+
+def _whole(op, input, other):
+    input, other = _as(input), _as(other)
+    kind = result_type(input, other)
+    if kind.is_floating_point or kind.category == "bool":
+        raise TypeError(f"[{op}] operands are integers; got {input.dtype} and {other.dtype}; try .to(pydiff.int64)")
+    return input, other, kind
+
+
+@_public
+def gcd(input, other):
+    """The greatest common divisor of integers, not negative; gcd(0, 0) is 0. Raises TypeError for others.
+
+    >>> import pydiff as pd
+    >>> pd.gcd(pd.tensor([12, -8]), 18).tolist()
+    [6, 2]
+    """
+    input, other, kind = _whole("gcd", input, other)
+    return _rows.gcd(input.to(kind), other.to(kind))
+
+
+@_public
+def lcm(input, other):
+    """The least common multiple of integers, not negative. Raises TypeError for others.
+
+    >>> import pydiff as pd
+    >>> pd.lcm(pd.tensor([4, -6]), 6).tolist()
+    [12, 6]
+    """
+    input, other, kind = _whole("lcm", input, other)
+    return _rows.lcm(input.to(kind), other.to(kind))
+
+
+def _powers_of_two(shift, kind):
+    """2^shift where it is 1 or more and a number of that dtype, and where that is."""
+    inside = (shift >= 0) & (shift < 8 * kind.itemsize - (1 if kind.is_signed else 0))
+    return exp2(_where(inside, shift, 0).to(DTYPES["float64"])).round().to(kind), inside
+
+
+@_public
+def bitwise_left_shift(input, other):
+    """The bits moved `other` places up, zeros coming in; by as many as there are bits, or fewer than 0, nothing is left.
+
+    Raises TypeError for operands that are not integers.
+
+    >>> import pydiff as pd
+    >>> (pd.tensor([1, 3]) << 2).tolist()
+    [4, 12]
+    """
+    input, other, kind = _whole("bitwise_left_shift", input, other)
+    power, inside = _powers_of_two(other, kind)
+    input = input.to(kind)
+    moved = _where(inside, input * power, 0)
+    if not kind.is_signed:
+        return moved
+    bits = 8 * kind.itemsize
+    last = input * (1 << (bits - 2)) * 2  # the lowest bit as the sign
+    return _where(other == bits - 1, last, moved)
+
+
+@_public
+def bitwise_right_shift(input, other):
+    """The bits moved `other` places down, copies of the sign coming in.
+
+    Raises TypeError for operands that are not integers.
+
+    >>> import pydiff as pd
+    >>> (pd.tensor([5, -5]) >> 1).tolist()
+    [2, -3]
+    """
+    input, other, kind = _whole("bitwise_right_shift", input, other)
+    power, inside = _powers_of_two(other, kind)
+    input = input.to(kind)
+    return _where(inside, input // power, _where(input < 0, -1, 0) if kind.is_signed else 0)
+
+
+@_public
+def ldexp(input, other):
+    """input * 2^other.
+
+    >>> import pydiff as pd
+    >>> pd.ldexp(pd.tensor([1.0]), pd.tensor([4])).tolist()
+    [16.0]
+    """
+    return input * exp2(_floating(other))
+
+
+@_public
+def frexp(input):
+    """(mantissa in [0.5, 1), exponent int32) with input = mantissa * 2^exponent; 0, infinities and NaN have exponent 0.
+
+    The mantissa differentiates, the exponent being held. Raises TypeError for integers.
+
+    >>> import pydiff as pd
+    >>> [part.tolist() for part in pd.frexp(pd.tensor([6.0, -0.5]))]
+    [[0.75, -0.5], [3, 0]]
+    """
+    if not input.dtype.is_floating_point:
+        raise TypeError(f"[frexp] floating-point numbers have exponents; got {input.dtype}; try x.float()")
+    x = input.detach()
+    plain = x.isfinite() & (x != 0)
+    # Denormals are made ordinary first, whose logarithm is right to one.
+    small = x.abs() < 2.0**-100
+    size = _where(plain, x.abs(), 1.0)
+    size = _where(small & plain, size * 2.0**200, size)
+    exponent = log2(size).floor() + 1
+    held = _halved(size, exponent)
+    exponent = _where(held >= 1, exponent + 1, _where(held < 0.5, exponent - 1, exponent))
+    exponent = _where(plain, exponent - _where(small, 200.0, 0.0), 0.0)
+    return _where(plain, _halved(input, exponent), input), exponent.to(DTYPES["int32"])
+
+
+def _halved(x, times):
+    """x / 2^times in two steps, neither of which overflows."""
+    half = (times / 2).trunc()
+    return x * exp2(-half) * exp2(half - times)
+
+
+@_public
+def nextafter(input, other):
+    """The next number after `input` in the direction of `other`; the derivative by `input` is 1.
+
+    >>> import pydiff as pd
+    >>> (pd.nextafter(pd.tensor([1.0]), pd.tensor([2.0])) > 1).tolist()
+    [True]
+    """
+    kind = result_type(_as(input), _as(other))
+    return _rows.nextafter(*broadcast_tensors(_as(input).to(kind), _as(other).to(kind)))
+
+
+def _reflected(function):
+    def method(self, other):
+        return function(_as(other), self)
+
+    return method
+
+
+def _assigned(name):
+    def method(self, other):
+        return getattr(self, name)(other)
+
+    return method
+
+
+Tensor.__lshift__, Tensor.__rshift__ = bitwise_left_shift, bitwise_right_shift
+Tensor.__rlshift__, Tensor.__rrshift__ = _reflected(bitwise_left_shift), _reflected(bitwise_right_shift)
+Tensor.__ilshift__, Tensor.__irshift__ = _assigned("bitwise_left_shift_"), _assigned("bitwise_right_shift_")
+
+left_shift, right_shift = bitwise_left_shift, bitwise_right_shift
+__all__ += ["left_shift", "right_shift"]
