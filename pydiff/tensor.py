@@ -66,38 +66,6 @@ def astype(self, dtype, copy=True):
     return self.to(dtype=dtype, copy=copy)
 
 
-_core_to = Tensor.to
-
-
-def to(self, *args, memory_format=None, **kwargs):
-    """The value in another dtype, on another device, or as another tensor: `to(dtype)`, `to(device, dtype)`, `to(tensor)`.
-
-    Arguments:
-        dtype, device: what to convert to; `copy=True` copies even where nothing changes.
-        memory_format, non_blocking: taken for PyTorch's sake.
-
-    >>> import pydiff as pd
-    >>> pd.tensor([1.5]).to(pd.int64).tolist()
-    [1]
-    """
-    return _core_to(self, *args, **kwargs)
-
-
-def _conversion(name, dtype):
-    def method(self, memory_format=None):
-        return _core_to(self, DTYPES[dtype])
-
-    method.__name__ = method.__qualname__ = name
-    method.__doc__ = f"The value in {dtype}; `memory_format` is taken for PyTorch's sake."
-    return method
-
-
-_CONVERSIONS = {
-    "bfloat16": "bfloat16", "bool": "bool", "byte": "uint8", "char": "int8", "double": "float64", "float": "float32",
-    "half": "float16", "int": "int32", "long": "int64", "short": "int16",
-}  # fmt: skip
-
-
 def _new(name):
     make = getattr(_C, name)
 
@@ -311,9 +279,6 @@ for _function in (
     apply_,
 ):  # fmt: skip
     setattr(Tensor, _function.__name__, _function)
-Tensor.to = to
-for _name, _dtype in _CONVERSIONS.items():
-    setattr(Tensor, _name, _conversion(_name, _dtype))
 for _name in ("zeros", "ones", "empty"):
     setattr(Tensor, f"new_{_name}", _new(_name))
 

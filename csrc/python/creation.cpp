@@ -226,6 +226,9 @@ void add_creation_methods(Methods& type, Methods& module) {
   type.push_back(entry("int", as_type<DType::I32>, "The value as int32."));
   type.push_back(entry("long", as_type<DType::I64>, "The value as int64."));
   type.push_back(entry("bool", as_type<DType::Bool>, "Whether each element differs from 0."));
+  type.push_back(entry("byte", as_type<DType::U8>, "The value as uint8."));
+  type.push_back(entry("char", as_type<DType::I8>, "The value as int8."));
+  type.push_back(entry("short", as_type<DType::I16>, "The value as int16."));
   type.push_back(entry("half", as_type<DType::F16>, "The value as float16."));
   type.push_back(entry("bfloat16", as_type<DType::BF16>, "The value as bfloat16."));
 }
