@@ -6,15 +6,16 @@ from . import linalg
 from ._C import matmul, zeros
 from .fallback import factorizations as _rows
 from .fallback.linear_algebra import _float, _square
-from .ops import tril, triu
+from .ops import eye, tril, triu
 
 __all__ = [
-    "cholesky", "cholesky_inverse", "cholesky_solve", "det", "inverse", "logdet", "lu_solve", "lu_unpack", "matrix_exp",
-    "matrix_power", "pinverse", "qr", "slogdet", "svd", "triangular_solve",
+    "cholesky", "cholesky_inverse", "cholesky_solve", "det", "geqrf", "inverse", "logdet", "lu", "lu_solve", "lu_unpack",
+    "matrix_exp", "matrix_power", "ormqr", "pinverse", "qr", "slogdet", "svd", "triangular_solve",
 ]  # fmt: skip
 
 TriangularSolveResult = namedtuple("triangular_solve", ["solution", "cloned_coefficient"], module="pydiff")
 LuUnpackResult = namedtuple("lu_unpack", ["P", "L", "U"], module="pydiff")
+GeqrfResult = namedtuple("geqrf", ["a", "tau"], module="pydiff")
 SvdResult = namedtuple("svd", ["U", "S", "V"], module="pydiff")
 
 det, inverse, slogdet = linalg.det, linalg.inv, linalg.slogdet
@@ -55,6 +56,51 @@ def cholesky_inverse(L, upper=False):
     _square("cholesky_inverse", L)
     half = linalg.inv(tril(L.mT if upper else L))
     return matmul(half.mT, half)
+
+
+def geqrf(input):
+    """(a, tau) of Q R: R above a's diagonal, below it the vectors of Householder matrices I - tau v vᵀ; not differentiable.
+
+    >>> import pydiff as pd
+    >>> abs(pd.geqrf(pd.tensor([[3.], [4.]])).a[0, 0].item())
+    5.0
+    """
+    return GeqrfResult(*_rows._geqrf(linalg._matrix("geqrf", input)))
+
+
+def ormqr(input, tau, other, left=True, transpose=False):
+    """The product of Q, of m by m, and another matrix: Q is that of `geqrf`'s (input, tau).
+
+    Arguments:
+        input, tau: `(…, m, k)` and `(…, k)`.
+        other: `(…, m, n)`, or `(…, n, m)` where it is at the left.
+        left: whether Q is at the left.
+        transpose: whether Qᵀ is meant.
+
+    >>> import pydiff as pd
+    >>> pd.ormqr(pd.eye(2), pd.zeros(2), pd.ones(2, 1)).tolist()
+    [[1.0], [1.0]]
+    """
+    if not left:
+        return ormqr(input, tau, other.mT, True, not transpose).mT
+    if input.ndim < 2 or other.ndim < 2 or other.shape[-2] != input.shape[-2] or tau.shape[-1] > input.shape[-1]:
+        raise ValueError(f"[ormqr] sizes do not fit; got {input.shape}, {tau.shape}, {other.shape}; try left=False")
+    m, k = input.shape[-2], tau.shape[-1]
+    vectors = tril(input, -1) + eye(m, input.shape[-1], dtype=input.dtype, device=input.device)
+    for i in range(k) if transpose else reversed(range(k)):
+        v = vectors.narrow(-1, i, 1)
+        other = other - tau.narrow(-1, i, 1).unsqueeze(-1) * matmul(v, matmul(v.mT, other))
+    return other
+
+
+def lu(A, pivot=True, get_infos=False):
+    """(LU, pivots), with `get_infos` info too: PyTorch's older `linalg.lu_factor`, not `linalg.lu`.
+
+    >>> import pydiff as pd
+    >>> pd.lu(pd.tensor([[2.]]))[1].tolist()
+    [1]
+    """
+    return linalg.lu_factor_ex(A, pivot=pivot) if get_infos else linalg.lu_factor(A, pivot=pivot)
 
 
 def logdet(input):

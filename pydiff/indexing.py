@@ -65,12 +65,11 @@ def index_put(input, indices, values, accumulate=False):
     >>> pd.index_put(pd.zeros(3), (pd.tensor([0, 2]),), pd.tensor([5., 6.])).tolist()
     [5.0, 0.0, 6.0]
     """
-    if any(getattr(i, "dtype", _int64).category == "bool" for i in indices):
-        whole = []
-        for i in indices:
-            whole += _C.nonzero(i, as_tuple=True) if i.dtype.category == "bool" else [i]
-        indices = tuple(whole)
-    return _C.index_put(input, tuple(indices), values, accumulate)
+    for i in indices:
+        if isinstance(i, Tensor) and i.dtype.category == "bool":
+            indices = [k for j in indices for k in (_C.nonzero(j, as_tuple=True) if j.dtype.category == "bool" else (j,))]
+            break
+    return _C.index_put(input, indices, values, accumulate)
 
 
 @_public

@@ -192,11 +192,10 @@ def split_with_sizes(input, split_sizes, dim=0):
     return input.split(list(split_sizes), dim)
 
 
-@_public
 def unfold(input, dimension, size, step=1):
     """Windows of an axis: `size` elements each, beginning `step` apart; they become a new last axis.
 
-    The function `nn.functional.unfold` (im2col) is another one.
+    A method only; the function `nn.functional.unfold` (im2col) is another one.
 
     >>> import pydiff as pd
     >>> pd.arange(5).unfold(0, 3, 2).tolist()

@@ -1,6 +1,7 @@
 """Reductions: the core's, with what PyTorch takes beyond, and those composed of them."""
 
 import functools
+import inspect
 import math
 
 from . import _C
@@ -50,10 +51,16 @@ def _flat_on_tape(value, x):
 def _extreme(name, of_two):
     core = getattr(_C, name)
 
-    def extreme(input, dim=None, keepdim=False, *, other=None):
-        second = dim if isinstance(dim, Tensor) else other
-        return core(input, dim, keepdim) if second is None else of_two(input, second)
+    def extreme(input, *args, **kwargs):  # the core reads the names of its arguments, NumPy's too
+        if args and isinstance(args[0], Tensor):
+            return of_two(input, *args)
+        return of_two(input, **kwargs) if "other" in kwargs else core(input, *args, **kwargs)
 
+    parameter, anywhere = inspect.Parameter, inspect.Parameter.POSITIONAL_OR_KEYWORD
+    extreme.__signature__ = inspect.Signature([
+        parameter("input", anywhere), parameter("dim", anywhere, default=None), parameter("keepdim", anywhere, default=False),
+        parameter("other", parameter.KEYWORD_ONLY, default=None),
+    ])  # fmt: skip
     return extreme
 
 
@@ -77,7 +84,7 @@ min.__doc__ = """The smallest element; with `dim` (values, indices) along an axi
     >>> pd.min(pd.tensor([1, 3]), pd.tensor([2, 2])).tolist()
     [1, 2]
     """
-max, min = _public(max), _public(min)
+__all__ += ["max", "min"]
 
 
 @_public

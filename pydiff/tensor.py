@@ -283,7 +283,7 @@ for _name in ("zeros", "ones", "empty"):
     setattr(Tensor, f"new_{_name}", _new(_name))
 
 _METHODS = {
-    decompositions: "cholesky cholesky_inverse cholesky_solve det inverse logdet lu_solve matrix_exp matrix_power pinverse qr "
+    decompositions: "cholesky cholesky_inverse cholesky_solve det geqrf inverse logdet lu lu_solve matrix_exp matrix_power ormqr pinverse qr "
     "slogdet svd triangular_solve",
     indexing: "argwhere index_copy index_fill index_reduce masked_scatter nonzero_static put scatter_reduce",
     movement: "adjoint as_strided as_strided_scatter diag_embed diagflat diagonal_scatter dsplit fliplr flipud hsplit rot90 "

@@ -200,6 +200,13 @@ def _qr_complete(xp, a):
     return q, r
 
 
+@fallback("geqrf")
+def _geqrf(xp, a):
+    """R above the diagonal and Householder vectors below it, and the factors of these."""
+    h, tau = xp.linalg.qr(a, mode="raw")
+    return xp.swapaxes(h, -1, -2), tau
+
+
 # F = L - I + U with A = L U.   A' = L dP U:   L' = L tril(dP, -1), U' = triu(dP) U
 
 

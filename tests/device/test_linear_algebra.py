@@ -48,6 +48,8 @@ ERRORS = {
     "tensorinv": lambda a: linalg.tensorinv(a[:2], 1),
     "tensorsolve": lambda a: linalg.tensorsolve(a, a),
     "cholesky_solve": lambda a: pd.cholesky_solve(a, a[:2]),
+    "geqrf": lambda a: pd.geqrf(a[0]),
+    "ormqr": lambda a: pd.ormqr(a, a[0], a[:2]),
     "cholesky_inverse": lambda a: pd.cholesky_inverse(a[:2]),
 }
 
@@ -88,6 +90,7 @@ CHECKED = {
     "multi_dot": lambda a: linalg.multi_dot([a[0], a, a * a, a[1]]),
     "vander": lambda a: linalg.vander(a[0], 4),
     "logdet": lambda a: pd.logdet(a),
+    "ormqr": lambda a: pd.ormqr(a[:, :2], a[2, :2], a * a, left=False),
 }
 
 
