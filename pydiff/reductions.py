@@ -48,6 +48,16 @@ def _flat_on_tape(value, x):
 # ---- the core's own, and what PyTorch takes beyond
 
 
+def _reads_as(like):
+    """Gives the signature of `like` to a function that hands its arguments on to the core as they are, which costs less."""
+
+    def told(function):
+        function.__signature__ = inspect.signature(like)
+        return function
+
+    return told
+
+
 def _extreme(name, of_two):
     core = getattr(_C, name)
 
@@ -56,12 +66,7 @@ def _extreme(name, of_two):
             return of_two(input, *args)
         return of_two(input, **kwargs) if "other" in kwargs else core(input, *args, **kwargs)
 
-    parameter, anywhere = inspect.Parameter, inspect.Parameter.POSITIONAL_OR_KEYWORD
-    extreme.__signature__ = inspect.Signature([
-        parameter("input", anywhere), parameter("dim", anywhere, default=None), parameter("keepdim", anywhere, default=False),
-        parameter("other", parameter.KEYWORD_ONLY, default=None),
-    ])  # fmt: skip
-    return extreme
+    return _reads_as(lambda input, dim=None, keepdim=False, *, other=None: None)(extreme)
 
 
 max = _extreme("max", maximum)
@@ -87,28 +92,33 @@ min.__doc__ = """The smallest element; with `dim` (values, indices) along an axi
 __all__ += ["max", "min"]
 
 
-@_public
-def prod(input, dim=None, keepdim=False, *, dtype=None):
+@_reads_as(lambda input, dim=None, keepdim=False, *, dtype=None: None)
+def prod(input, *args, **kwargs):
     """The product of all elements, or along axes; of integers int64.
 
     >>> import pydiff as pd
     >>> pd.prod(pd.tensor([2., 3.])).item()
     6.0
     """
+    dtype = kwargs.get("dtype")
     if dtype is not None and _C.as_dtype(dtype).category == "bool":
-        return (input != 0).all(dim, keepdim)
-    return _C.prod(input, dim, keepdim, dtype=dtype)
+        del kwargs["dtype"]
+        return (input != 0).all(*args, **kwargs)
+    return _C.prod(input, *args, **kwargs)
 
 
-@_public
-def logsumexp(input, dim=None, keepdim=False):
+@_reads_as(lambda input, dim=None, keepdim=False: None)
+def logsumexp(input, *args, **kwargs):
     """log(sum(exp(x))) over axes, without overflow; of integers in the default dtype.
 
     >>> import pydiff as pd
     >>> pd.logsumexp(pd.tensor([1000., -1000.]), 0).item()
     1000.0
     """
-    return _C.logsumexp(_floating(input), dim, keepdim)
+    return _C.logsumexp(_floating(input), *args, **kwargs)
+
+
+__all__ += ["logsumexp", "prod"]
 
 
 # ---- counting
