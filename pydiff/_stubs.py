@@ -395,7 +395,7 @@ WRITTEN_FUNCTIONS = {
 }
 _CAST = ("def {}(self, *, memory_format: Any = None) -> Tensor: ...",)
 WRITTEN_METHODS = {
-    **dict.fromkeys(("bfloat16", "bool", "double", "float", "half", "int", "long"), _CAST),
+    **dict.fromkeys("bfloat16 bool byte char double float half int long short".split(), _CAST),
     "apply_": ("def {}(self, function: Callable[[Any], Any]) -> Self: ...",),
     "bernoulli_": ("def {}(self, p: _float = 0.5, generator: Generator | None = None) -> Self: ...",),
     "copy_": ("def {}(self, source: Any, non_blocking: _bool = False) -> Self: ...",),

@@ -329,11 +329,12 @@ _in_place("zero_", lambda self: _C.zeros_like(self), "Set all elements to 0; ret
 _in_place("fill_", _filled, "Set all elements to a number; returns self.")
 _in_place("copy_", _copied, "Take over the elements of another tensor, cast and broadcast; returns self.")
 for _name in (
-    "acosh addbmm addcdiv addcmul addmm addmv addr asinh atanh baddbmm bitwise_left_shift bitwise_right_shift ceil clamp "
-    "clamp_max clamp_min clip copysign cumprod cumsum deg2rad digamma div erfinv floor fmod frac gcd heaviside hypot i0 "
-    "igamma igammac index_add index_copy index_fill index_put index_reduce lcm ldexp lerp lgamma logical_and logical_not "
-    "logical_or logical_xor logit masked_fill masked_scatter mvlgamma nan_to_num nextafter polygamma put rad2deg renorm "
-    "round scatter scatter_add scatter_reduce sgn sign sinc square tril triu trunc xlogy"
+    "acosh addbmm addcdiv addcmul addmm addmv addr arccosh arcsinh arctanh asinh atanh baddbmm bitwise_left_shift "
+    "bitwise_right_shift ceil clamp clamp_max clamp_min clip copysign cumprod cumsum deg2rad digamma div erfinv float_power "
+    "floor fmod frac gcd heaviside hypot i0 igamma igammac index_add index_copy index_fill index_put index_reduce lcm ldexp "
+    "lerp lgamma logical_and logical_not logical_or logical_xor logit masked_fill masked_scatter mvlgamma nan_to_num "
+    "nextafter polygamma put rad2deg renorm round scatter scatter_add scatter_reduce sgn sign sinc square tril triu trunc "
+    "xlogy"
 ).split():
     _in_place(_name + "_", getattr(Tensor, _name))
 

@@ -31,6 +31,7 @@ from ._margin_losses import (
     multi_margin_loss, multilabel_margin_loss, multilabel_soft_margin_loss, poisson_nll_loss, soft_margin_loss,
     triplet_margin_loss, triplet_margin_with_distance_loss,
 )  # fmt: skip
+from ._multi_head import multi_head_attention_forward
 from ._normalization import batch_norm, group_norm, instance_norm, layer_norm, local_response_norm, rms_norm
 from ._pooling import (
     adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, adaptive_max_pool1d, adaptive_max_pool2d,
@@ -52,10 +53,10 @@ __all__ = [
     "embedding", "embedding_bag", "feature_alpha_dropout", "flatten", "fold", "gaussian_nll_loss", "gelu", "glu",
     "grid_sample", "group_norm", "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hardtanh_",
     "hinge_embedding_loss", "huber_loss", "instance_norm", "interpolate", "kl_div", "l1_loss", "layer_norm",
-    "leaky_relu", "leaky_relu_", "linear", "local_response_norm", "log_softmax", "logsigmoid", "lp_pool1d",
+    "leaky_relu", "leaky_relu_", "linear", "linear_cross_entropy", "local_response_norm", "log_softmax", "logsigmoid", "lp_pool1d",
     "lp_pool2d", "lp_pool3d", "margin_ranking_loss", "max_pool1d", "max_pool1d_with_indices", "max_pool2d",
     "max_pool2d_with_indices", "max_pool3d", "max_pool3d_with_indices", "max_unpool1d", "max_unpool2d",
-    "max_unpool3d", "mish", "mse_loss", "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss",
+    "max_unpool3d", "mish", "mse_loss", "multi_head_attention_forward", "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss",
     "nll_loss", "normalize", "one_hot", "pad", "pairwise_distance", "pdist", "pixel_shuffle", "pixel_unshuffle",
     "poisson_nll_loss", "prelu", "relu", "relu6", "relu_", "rms_norm", "rrelu", "rrelu_",
     "scaled_dot_product_attention", "selu", "selu_", "sigmoid", "silu", "smooth_l1_loss", "soft_margin_loss",
@@ -216,6 +217,36 @@ def log_softmax(input, dim, dtype=None):
     0.0
     """
     return input.log_softmax(dim, dtype)
+
+
+def linear_cross_entropy(
+    input, linear_weight, target, *, linear_bias=None, weight=None, reduction="mean", ignore_index=None,
+    label_smoothing=0.0, options=None,
+):  # fmt: skip
+    """`cross_entropy` of `linear(input, linear_weight)`.
+
+    Arguments:
+        input: `(batch, in_features)` or `(in_features,)`.
+        linear_weight: `(classes, *, in_features)`.
+        target: classes `(batch, *)`, or probabilities `(batch, classes, *)`.
+        linear_bias: `(classes, *)`, or None.
+        options: of no effect: PyTorch's say in which chunks to compute.
+
+    The others as in `cross_entropy`. Raises ValueError where the sizes do not match.
+
+    >>> import pydiff as pd
+    >>> f = pd.nn.functional.linear_cross_entropy
+    >>> f(pd.tensor([1000.0]), pd.tensor([[0.0], [1.0]]), pd.tensor(0)).item()
+    1000.0
+    """
+    outer = tuple(linear_weight.shape[:-1])
+    flat = linear_weight.reshape(math.prod(outer), linear_weight.shape[-1])
+    bias = None if linear_bias is None else linear_bias.reshape(math.prod(outer))
+    logits = linear(input, flat, bias).reshape(*input.shape[:-1], *outer)
+    return cross_entropy(
+        logits, target, weight, ignore_index=-100 if ignore_index is None else ignore_index, reduction=reduction,
+        label_smoothing=label_smoothing,
+    )  # fmt: skip
 
 
 def flatten(input, start_dim=0, end_dim=-1):

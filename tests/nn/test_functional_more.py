@@ -219,3 +219,61 @@ def test_rows_are_chosen_by_integers():
 def test_the_examples_in_the_docstrings(name):
     tried = doctest.testmod(importlib.import_module(name))
     assert not tried.failed and tried.attempted
+
+
+@pytest.mark.parametrize("need_weights", [True, False])
+@pytest.mark.parametrize("extra", [False, True])
+@pytest.mark.parametrize("masks", ["none", "bool", "float", "each head"])
+def test_multi_head_attention(torch, both, rng, need_weights, extra, masks):
+    width, heads, targets, sources, batch = 6, 3, 4, 5, 2
+    shapes = [(targets, batch, width), (sources, batch, width), (sources, batch, width), (3 * width, width), (3 * width,)]
+    shapes += [(1, 1, width)] * 2 + [(width, width), (width,)]
+    ours, theirs = zip(*(both(rng.standard_normal(shape)) for shape in shapes))
+    mask, padding = np.triu(np.ones((targets, sources), bool), 2), np.zeros((batch, sources), bool)
+    padding[0, -1] = True
+    if masks == "float":
+        mask, padding = (np.where(m, -np.inf, rng.standard_normal(m.shape)) for m in (mask, padding))
+    elif masks == "each head":
+        mask = np.broadcast_to(mask, (batch * heads, targets, sources))
+    results = []
+    for lib, module, (q, k, v, w, b, bias_k, bias_v, out_w, out_b) in (
+        (pd, F, ours),
+        (torch, torch.nn.functional, theirs),
+    ):
+        options = {}
+        if masks != "none":
+            options = dict(attn_mask=lib.tensor(mask), key_padding_mask=lib.tensor(padding))
+        results.append(
+            module.multi_head_attention_forward(
+                q, k, v, width, heads, w, b, bias_k if extra else None, bias_v if extra else None, extra, 0.0, out_w, out_b,
+                need_weights=need_weights, **options,
+            )
+        )  # fmt: skip
+    (out, weights), (want, want_weights) = results
+    pd.testing.assert_close(out, want.detach())
+    if need_weights:
+        pd.testing.assert_close(weights, want_weights.detach())
+    (out * out).sum().backward()
+    (want * want).sum().backward()
+    for x, tx in zip(ours, theirs):
+        if tx.grad is not None:
+            pd.testing.assert_close(x.grad, tx.grad)
+
+
+@pytest.mark.parametrize(
+    "change, text",
+    [
+        (dict(query=pd.zeros(2)), "query, key and value are"),
+        (dict(num_heads=3), "multiple of num_heads"),
+        (dict(in_proj_weight=None), "weights of the projections"),
+        (dict(is_causal=True), "is_causal"),
+    ],
+)
+def test_multi_head_attention_refuses(change, text):
+    x = pd.zeros(3, 4)
+    arguments = dict(
+        query=x, key=x, value=x, embed_dim_to_check=4, num_heads=2, in_proj_weight=pd.zeros(12, 4), in_proj_bias=None,
+        bias_k=None, bias_v=None, add_zero_attn=False, dropout_p=0.0, out_proj_weight=pd.eye(4), out_proj_bias=None,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=r"^\[multi_head_attention_forward\] .*" + text):
+        F.multi_head_attention_forward(**{**arguments, **change})
