@@ -70,6 +70,14 @@ half, float, double, int, long = (
 #: Loaded when first asked for.
 _LAZY = ("cuda", "linalg", "nn", "optim", "testing")
 
+#: Functions of `nn.functional` that PyTorch has at the top too, loaded with it.
+_FUNCTIONAL = (
+    "adaptive_avg_pool1d adaptive_max_pool1d alpha_dropout avg_pool1d bilinear celu channel_shuffle constant_pad_nd conv1d "
+    "conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d cosine_similarity dropout feature_alpha_dropout "
+    "grid_sampler_2d grid_sampler_3d group_norm hardshrink layer_norm max_pool1d max_pool2d max_pool3d pairwise_distance "
+    "pdist pixel_shuffle pixel_unshuffle prelu rms_norm rrelu selu threshold"
+).split()
+
 newaxis = None
 
 
@@ -105,11 +113,13 @@ def deterministic(on=None):
 def __getattr__(name):
     if name in _LAZY:
         return importlib.import_module(f"{__name__}.{name}")
+    if name in _FUNCTIONAL:
+        return getattr(importlib.import_module(f"{__name__}.nn.functional"), name)
     raise AttributeError(f"module 'pydiff' has no attribute {name!r}")
 
 
 def __dir__():
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, *_FUNCTIONAL})
 
 
 __all__ = [
@@ -128,5 +138,5 @@ __all__ = [
     "digamma", "erfinv", "i0", "igamma", "igammac", "lgamma", "mvlgamma", "polygamma", "sinc", "special",
     *DTYPES, *bits.__all__, *contraction.__all__, *decompositions.__all__, *functions.__all__, *indexing.__all__,
     *movement.__all__, *ops.__all__, *pointwise.__all__, *reductions.__all__, *rounding.__all__, *scans.__all__,
-    *statistics.__all__,
+    *statistics.__all__, *_FUNCTIONAL,
 ]  # fmt: skip

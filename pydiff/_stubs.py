@@ -132,7 +132,12 @@ PARAMETERS = {
     "input": "Tensor",
     "inputs": "Tensor | Sequence[Tensor]",
     "itemsize": "_int",
+    "groups": "_int",
+    "inplace": "_bool",
+    "input1": "Tensor",
+    "input2": "Tensor",
     "k": "_int",
+    "kernel_size": "_Axes",
     "keepdim": "_bool",
     "largest": "_bool",
     "length": "_int",
@@ -152,6 +157,7 @@ PARAMETERS = {
     "neginf": "_Number",
     "num_classes": "_int",
     "num_samples": "_int",
+    "normalized_shape": "_Axes",
     "offset": "_int",
     "other": "_Operand",
     "p": "_float | str",
@@ -178,7 +184,9 @@ PARAMETERS = {
     "stable": "_bool",
     "start_dim": "_int",
     "steps": "_int",
+    "stride": "_Axes",
     "tensor1": "Tensor",
+    "training": "_bool",
     "tensor2": "Tensor",
     "type": "str | device",
     "unbiased": "_bool",
@@ -187,6 +195,8 @@ PARAMETERS = {
     "vec2": "Tensor",
     "weight": "Tensor | _Number",
     "weights": "Tensor",
+    "x1": "Tensor",
+    "x2": "Tensor",
 }
 
 #: Where a name means something else in one function: "function.parameter".
@@ -197,6 +207,8 @@ PARAMETERS_OF = {
     "arange.end": "_Number",
     "arange.step": "_Number",
     "bernoulli.p": "_float",
+    "constant_pad_nd.pad": "Sequence[_int]",
+    "constant_pad_nd.value": "_Number",
     "broadcast_tensors.tensors": "Tensor",
     "cat.tensors": "Sequence[Tensor]",
     "concat.tensors": "Sequence[Tensor]",
@@ -278,6 +290,7 @@ PARAMETERS_OF = {
 
 #: What is not a Tensor.
 RETURNS = {
+    **dict.fromkeys(("adaptive_max_pool1d", "max_pool1d", "max_pool2d", "max_pool3d"), "Any"),
     "allclose": "_bool",
     "aminmax": "_Pair",
     "atleast_1d": "Any",

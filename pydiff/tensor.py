@@ -66,6 +66,20 @@ def astype(self, dtype, copy=True):
     return self.to(dtype=dtype, copy=copy)
 
 
+def hardshrink(self, lambd=0.5):
+    """`nn.functional.hardshrink`."""
+    from .nn.functional import hardshrink as of
+
+    return of(self, lambd)
+
+
+def prelu(self, weight):
+    """`nn.functional.prelu`."""
+    from .nn.functional import prelu as of
+
+    return of(self, weight)
+
+
 def _new(name):
     make = getattr(_C, name)
 
@@ -276,7 +290,7 @@ Tensor.nelement = Tensor.numel = ops.numel
 for _function in (
     size, dim, element_size, is_floating_point, get_device, cpu, cuda, type_as, astype, new_full, new_tensor, __repr__,
     _text, __format__, __contains__, __reduce_ex__, __copy__, __deepcopy__, backward, register_hook, retain_grad, detach_,
-    apply_,
+    apply_, hardshrink, prelu,
 ):  # fmt: skip
     setattr(Tensor, _function.__name__, _function)
 for _name in ("zeros", "ones", "empty"):

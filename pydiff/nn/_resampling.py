@@ -46,6 +46,16 @@ def pad(input, pad, mode="constant", value=None):
     return input
 
 
+def constant_pad_nd(input, pad, value=0):
+    """`pad` with a constant.
+
+    >>> import pydiff as pd
+    >>> pd.constant_pad_nd(pd.tensor([1]), (0, 1), 7).tolist()
+    [1, 7]
+    """
+    return pydiff.pad(input, pad, value=value)
+
+
 def _pad_axis(input, axis, before, after, mode):
     size = input.shape[axis]
     widest, reason = {"reflect": (size - 1, "less than its size"), "circular": (size, "its size")}.get(
@@ -370,6 +380,29 @@ def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corner
             part = part * weight.unsqueeze(1)
         total = total + pydiff.where(inside.unsqueeze(1), part, 0)
     return total
+
+
+_SAMPLERS = ("bilinear", "nearest", "bicubic"), ("zeros", "border", "reflection")
+
+
+def grid_sampler_2d(input, grid, interpolation_mode, padding_mode, align_corners):
+    """`grid_sample` of two axes; its modes by number, in the order in which they are listed there.
+
+    >>> import pydiff as pd
+    >>> pd.grid_sampler_2d(pd.tensor([[[[1.0, 3.0]]]]), pd.zeros(1, 1, 1, 2), 0, 0, False).item()
+    2.0
+    """
+    return grid_sample(input, grid, _SAMPLERS[0][interpolation_mode], _SAMPLERS[1][padding_mode], align_corners)
+
+
+def grid_sampler_3d(input, grid, interpolation_mode, padding_mode, align_corners):
+    """`grid_sample` of three axes; see `grid_sampler_2d`.
+
+    >>> import pydiff as pd
+    >>> pd.grid_sampler_3d(pd.ones(1, 1, 2, 2, 2), pd.zeros(1, 1, 1, 1, 3), 0, 0, False).item()
+    1.0
+    """
+    return grid_sample(input, grid, _SAMPLERS[0][interpolation_mode], _SAMPLERS[1][padding_mode], align_corners)
 
 
 def _products(taps):

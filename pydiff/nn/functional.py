@@ -40,7 +40,8 @@ from ._pooling import (
     max_unpool2d, max_unpool3d,
 )  # fmt: skip
 from ._resampling import (
-    affine_grid, channel_shuffle, grid_sample, interpolate, pad, pixel_shuffle, pixel_unshuffle, upsample,
+    affine_grid, channel_shuffle, constant_pad_nd as constant_pad_nd, grid_sample,
+    grid_sampler_2d as grid_sampler_2d, grid_sampler_3d as grid_sampler_3d, interpolate, pad, pixel_shuffle, pixel_unshuffle, upsample,
     upsample_bilinear, upsample_nearest,
 )  # fmt: skip
 

@@ -277,3 +277,10 @@ def test_multi_head_attention_refuses(change, text):
     )  # fmt: skip
     with pytest.raises(ValueError, match=r"^\[multi_head_attention_forward\] .*" + text):
         F.multi_head_attention_forward(**{**arguments, **change})
+
+
+def test_functions_that_are_at_the_top_too():
+    for name in pd._FUNCTIONAL:
+        assert getattr(pd, name) is getattr(F, name) and name in dir(pd)
+    assert pd.tensor([-0.25, -1.0]).hardshrink(0.5).tolist() == [0.0, -1.0]
+    assert pd.tensor([-0.25, 1.0]).prelu(pd.tensor(2.0)).tolist() == [-0.5, 1.0]
