@@ -284,3 +284,26 @@ def test_functions_that_are_at_the_top_too():
         assert getattr(pd, name) is getattr(F, name) and name in dir(pd)
     assert pd.tensor([-0.25, -1.0]).hardshrink(0.5).tolist() == [0.0, -1.0]
     assert pd.tensor([-0.25, 1.0]).prelu(pd.tensor(2.0)).tolist() == [-0.5, 1.0]
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+@pytest.mark.parametrize("out", [dict(output_size=3), dict(output_ratio=(0.4, 0.5, 0.6)), dict(output_size=1)])
+def test_fractional_max_pool(torch, both, compare, rng, axes, out):
+    x, tx = both(rng.standard_normal((2, 3, *(9, 8, 7)[:axes])))
+    samples = rng.uniform(0, 1, (2, 3, axes))
+    out = {key: value[:axes] if isinstance(value, tuple) else value for key, value in out.items()}
+    name = f"fractional_max_pool{axes}d"
+    y, index = getattr(F, name)(x, 2, return_indices=True, _random_samples=pd.tensor(samples), **out)
+    ty, tindex = getattr(torch.nn.functional, name)(tx, 2, return_indices=True, _random_samples=torch.tensor(samples), **out)
+    compare(y, ty, 0)
+    np.testing.assert_array_equal(index.numpy(), tindex.numpy())
+    (y * y).sum().backward()
+    (ty * ty).sum().backward()
+    compare(x.grad, tx.grad, 4)
+
+
+def test_fractional_max_pool_refuses():
+    with pytest.raises(ValueError, match=r"^\[fractional_max_pool2d\] one of output_size"):
+        F.fractional_max_pool2d(pd.ones(1, 4, 4), 2)
+    with pytest.raises(ValueError, match=r"^\[fractional_max_pool2d\] that many windows"):
+        F.fractional_max_pool2d(pd.ones(1, 4, 4), 2, output_size=4)
