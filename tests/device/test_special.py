@@ -121,6 +121,13 @@ def test_polynomials(name):
 # ---- whole numbers
 
 
+def test_the_norm_that_counts_has_the_gradient_zero():
+    x = pd.tensor([0.0, 3.0, float("nan"), -float("inf")], requires_grad=True)
+    y = pd.norm(x, 0)
+    y.backward()
+    assert y.item() == 3.0 and x.grad.tolist() == [0.0] * 4
+
+
 @pytest.mark.smoke
 @pytest.mark.parametrize("name", ["floor", "ceil", "trunc", "round", "sign", "sgn"])
 def test_rounding_has_the_gradient_zero(name):

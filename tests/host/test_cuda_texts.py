@@ -125,9 +125,14 @@ def test_fused_kernels(texts):
     check(texts, "sm_90a")
 
 
+#: Bytes that a kernel may spill on cards that are not the one it is tuned for. There ptxas saves a few registers around the
+#: slow path of a division, in kernels that use 40 of 128.
+ELSEWHERE = 96
+
+
 @pytest.mark.parametrize("arch", SAMPLE)
 def test_fused_kernels_for_other_cards(texts, arch, nightly):
-    check(texts if nightly else texts[:: len(texts) // 12], arch)
+    check(texts if nightly else texts[:: len(texts) // 12], arch, most_spilled=ELSEWHERE)
 
 
 @pytest.mark.parametrize("arch", ["sm_90a", *SAMPLE])
@@ -145,7 +150,8 @@ def test_native_kernels(arch, nightly):
     for name, text in natives if nightly or arch == "sm_90a" else natives[::7]:
         image, log = _C.cuda_compile(text, arch, resources=True)
         assert image, f"{name}: {log}"
-        assert not re.search(r"[1-9]\d* bytes spill", log), f"{name}: {log}"
+        spills = sum(map(int, re.findall(r"(\d+) bytes spill", log)))
+        assert spills <= (0 if arch == "sm_90a" else ELSEWHERE), f"{name}: {log}"
         assert "wgmma" not in log, f"products are serialized: {name}: {log}"
 
 
