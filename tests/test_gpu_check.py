@@ -78,7 +78,8 @@ def test_the_whole_command(tmp_path):
     for name, entry in entries.items():
         assert entry["state"] in ("ok", "absent"), entry
         if name != "digits" and entry["state"] == "ok":
-            assert entry["error"]["pydiff"] < 1e-3 and entry["times"]["pydiff"]["median"] > 0
+            allowed = 5e-3 if "bf16" in name else 1e-3  # bfloat16 rounds to 8 bits
+            assert entry["error"]["pydiff"] < allowed and entry["times"]["pydiff"]["median"] > 0
         assert f"`{name}`" in done.stdout
     assert all(entries[name]["same bits as the CPU"] for name in ("gelu", "sum", "cross_entropy", "adam"))
     top = max(entries["copy"]["bytes/s"].values())
