@@ -22,7 +22,7 @@ except ImportError as error:
     ) from error
 from . import (
     _C, autograd, bits, contraction, decompositions, fallback, functions, indexing, movement, ops, pointwise, random, reductions,
-    rounding, scans, signal, special, statistics, transforms, tree,
+    scans, signal, special, statistics, transforms, tree,
 )  # fmt: skip
 from ._C import (
     NotDifferentiableError,
@@ -49,7 +49,6 @@ from .pointwise import *
 from .reductions import *
 from .scans import *
 from .statistics import *
-from .rounding import *
 from .bits import *
 from .special import digamma, erfinv, i0, igamma, igammac, lgamma, mvlgamma, polygamma, sinc
 from .random import (
@@ -72,10 +71,10 @@ _LAZY = ("cuda", "linalg", "nn", "optim", "testing")
 
 #: Functions of `nn.functional` that PyTorch has at the top too, loaded with it.
 _FUNCTIONAL = (
-    "adaptive_avg_pool1d adaptive_max_pool1d alpha_dropout avg_pool1d bilinear celu channel_shuffle constant_pad_nd conv1d "
+    "adaptive_avg_pool1d adaptive_max_pool1d alpha_dropout avg_pool1d bilinear celu channel_shuffle conv1d "
     "conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d cosine_similarity dropout feature_alpha_dropout "
     "grid_sampler_2d grid_sampler_3d group_norm hardshrink layer_norm max_pool1d max_pool2d max_pool3d pairwise_distance "
-    "pdist pixel_shuffle pixel_unshuffle prelu rms_norm rrelu selu threshold"
+    "pixel_shuffle pixel_unshuffle prelu rms_norm rrelu selu threshold"
 ).split()
 
 newaxis = None
@@ -137,6 +136,6 @@ __all__ = [
     "e", "inf", "nan", "newaxis", "pi", "cuda", "linalg", "nn", "optim", "testing",
     "digamma", "erfinv", "i0", "igamma", "igammac", "lgamma", "mvlgamma", "polygamma", "sinc", "special",
     *DTYPES, *bits.__all__, *contraction.__all__, *decompositions.__all__, *functions.__all__, *indexing.__all__,
-    *movement.__all__, *ops.__all__, *pointwise.__all__, *reductions.__all__, *rounding.__all__, *scans.__all__,
+    *movement.__all__, *ops.__all__, *pointwise.__all__, *reductions.__all__, *scans.__all__,
     *statistics.__all__, *_FUNCTIONAL,
 ]  # fmt: skip

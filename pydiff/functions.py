@@ -38,6 +38,7 @@ ALIASES = {
     "ne": ("not_equal",),
     "neg": ("negative",),
     "pow": ("power",),
+    "sign": ("sgn",),
     "sub": ("subtract",),
     "trunc": ("fix",),
 }

@@ -2,7 +2,8 @@
 
 import math
 
-from ._C import Tensor, _where, atan2, exp, exp2, get_default_dtype, log, log1p, maximum, minimum, square as _square, tensor
+from . import _C
+from ._C import Tensor, _where, atan2, exp, exp2, get_default_dtype, log, log1p, maximum, minimum
 from .ops import _as
 
 __all__ = []
@@ -358,16 +359,21 @@ def _is_infinity(input, infinity):
 
 
 @_public
-def square(input):
-    """x times x; booleans become int64.
+def round(input, *, decimals=0):
+    """The nearest number with so many decimals, ties to even. The derivative is 0.
+
+    Negative `decimals` round to tens, hundreds, …. Raises TypeError for decimals of integers.
 
     >>> import pydiff as pd
-    >>> pd.square(pd.tensor([3., -2.])).tolist()
-    [9.0, 4.0]
+    >>> pd.round(pd.tensor([2.5, 1234.567]), decimals=-2).tolist()
+    [0.0, 1200.0]
     """
-    if isinstance(input, Tensor) and input.dtype.category == "bool":
-        input = input.long()
-    return _square(input)
+    if not decimals:
+        return _C.round(input)
+    if not input.dtype.is_floating_point:
+        raise TypeError(f"[round] decimals are of floating-point numbers; got {input.dtype}; try x.double()")
+    scale = 10.0 ** abs(decimals)
+    return _C.round(input * scale) / scale if decimals > 0 else _C.round(input / scale) * scale
 
 
 @_public

@@ -14,7 +14,7 @@ from ._C import (
 from .fallback import special_functions as _rows
 from .ops import _as, broadcast_tensors
 from .pointwise import _floating, _times_log, logit, xlogy
-from .rounding import round
+from .pointwise import round
 
 __all__ = [
     "erf", "erfc", "exp2", "expm1", "log1p", "log_softmax", "logit", "logsumexp", "round", "softmax", "xlogy",

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 
 from . import (
-    _C, autograd, bits, contraction, decompositions, functions, indexing, movement, ops, pointwise, reductions, rounding, scans,
+    _C, autograd, bits, contraction, decompositions, functions, indexing, movement, ops, pointwise, reductions, scans,
     special, statistics,
 )  # fmt: skip
 from ._C import Tensor
@@ -307,9 +307,8 @@ _METHODS = {
     pointwise: "acosh addcdiv addcmul allclose arccosh arcsinh arctanh asinh atanh copysign "
     "deg2rad equal float_power fmax fmin fmod frac heaviside hypot isclose isneginf isposinf lerp "
     "logaddexp logaddexp2 logical_and logical_not logical_or logical_xor logit nan_to_num positive "
-    "rad2deg signbit square xlogy",
+    "rad2deg round signbit xlogy",
     bits: "bitwise_left_shift bitwise_right_shift frexp gcd lcm ldexp nextafter",
-    rounding: "ceil div divide fix floor round sgn sign true_divide trunc",
     special: "digamma erfinv i0 igamma igammac lgamma mvlgamma polygamma sinc",
     reductions: "bincount count_nonzero diff nanmean nansum norm",
     scans: "cummax cummin cumprod logcumsumexp",

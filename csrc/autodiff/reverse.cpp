@@ -1,6 +1,7 @@
 // The reverse walk: cotangents from outputs to leaves, newest tape node first.
 #include <algorithm>
 #include <queue>
+#include <unordered_set>
 
 #include "autodiff/autodiff.h"
 #include "ops/api.h"
@@ -65,8 +66,10 @@ void check_fresh(TapeNode* n) {
          "backward(retain_graph=True) the first time", ErrorKind::Runtime);
 }
 
-// The cotangents of a node's operands.
-void pull(TapeNode* n, bool create_graph) {
+Var zeros_of(const TapeNode* n, int out) { return zeros(n->outs[out].shape, n->outs[out].dtype, n->outs[out].device); }
+
+// The cotangents of a node's operands. `flat` gets the nodes of those of which the derivative is 0: nothing is sent there.
+void pull(TapeNode* n, bool create_graph, std::vector<TapeNode*>& flat) {
   int nin = n->edges.size();
   if (n->alias) {
     give(n->edges[0], n->cotangents[0]);
@@ -79,7 +82,7 @@ void pull(TapeNode* n, bool create_graph) {
     std::vector<Var> gs;
     for (int k = 0; k < n->outs.size(); ++k)
       gs.push_back(n->cotangents[k] ? n->cotangents[k]
-                                    : zeros(n->outs[k].shape, n->outs[k].dtype, n->outs[k].device));
+                                    : zeros_of(n, k));
     std::vector<Var> got = n->custom->vjp(gs);
     for (int k = 0; k < nin && k < static_cast<int>(got.size()); ++k) out[k] = got[static_cast<size_t>(k)];
   } else {
@@ -107,9 +110,25 @@ void pull(TapeNode* n, bool create_graph) {
                n->extra.get()},
               n->cotangents.data(), need.data()};
     t.vjp(a, out.data());
+    for (int k = 0; k < nin; ++k)
+      if (need[k] && !out[k] && t.diff[std::min(k, 3)] == Diff::Zero) flat.push_back(n->edges[k].node.get());
   }
   for (int k = 0; k < nin; ++k)
     if (out[k] && n->edges[k].node && n->edges[k].node->wanted) give(n->edges[k], out[k]);
+}
+
+// Calls f(node) for the nodes and all below them, once each.
+template <class F>
+void for_each_below(std::vector<TapeNode*> stack, F&& f) {
+  std::unordered_set<TapeNode*> seen(stack.begin(), stack.end());
+  stack.assign(seen.begin(), seen.end());
+  while (!stack.empty()) {
+    TapeNode* n = stack.back();
+    stack.pop_back();
+    f(n);
+    for (Edge& e : n->edges)
+      if (e.node && seen.insert(e.node.get()).second) stack.push_back(e.node.get());
+  }
 }
 
 struct GradMode {
@@ -135,6 +154,7 @@ std::vector<Gradient> reverse(const std::vector<Var>& outputs, const std::vector
 
   std::vector<Gradient> found;
   std::vector<Var> at_target(targets.size());
+  std::vector<TapeNode*> flat;
   for (TapeNode* n : order) {
     bool any = false;
     for (Var& c : n->cotangents) any |= static_cast<bool>(c);
@@ -151,11 +171,21 @@ std::vector<Gradient> reverse(const std::vector<Var>& outputs, const std::vector
     } else {
       bool onward = false;
       for (Edge& e : n->edges) onward |= e.node && e.node->wanted;
-      if (onward) pull(n, create_graph);
+      if (onward) pull(n, create_graph, flat);
       if (!retain_graph && !n->alias) free_saved(n);
     }
     n->cotangents.clear();
     n->cotangents.resize(n->outs.size());
+  }
+  // What is reached where the derivative is 0, and nowhere else, has zeros.
+  if (!flat.empty()) {
+    std::unordered_set<TapeNode*> has;
+    for (const Gradient& g : found) has.insert(g.node.get());
+    for_each_below(flat, [&](TapeNode* n) {
+      if (targets.empty() && n->leaf && !has.count(n)) found.push_back({TapeRef(n), 0, zeros_of(n, 0)});
+      for (size_t i = 0; i < targets.size(); ++i)
+        if (targets[i].node.get() == n && !at_target[i]) at_target[i] = zeros_of(n, targets[i].out);
+    });
   }
   for (size_t i = 0; i < targets.size(); ++i) found.push_back({targets[i].node, targets[i].out, at_target[i]});
   return found;

@@ -106,7 +106,7 @@ TapeNode* record_tape(OpId op, const Var* in, int nin, const AttrsRef& a, Var* o
     n->specs[k].shape = in[k].shape();
     n->specs[k].dtype = in[k].dtype();
     n->specs[k].device = in[k].device();
-    if (has_edge(in[k]) && is_differentiable(in[k].dtype()) && t.diff[std::min(k, 3)] != Diff::Zero) {
+    if (has_edge(in[k]) && is_differentiable(in[k].dtype())) {
       n->edges[k].node = in[k].m->node;
       n->edges[k].out = in[k].m->out;
     }

@@ -124,9 +124,18 @@ Var cast(const Var& x, DType dtype) {
   return apply(op::cast, {x}, attrs({static_cast<int64_t>(dtype)}));
 }
 
+// What is a whole number is rounded already, and the square of a truth is a number.
+static bool is_own_result(OpId op, DType d) {
+  if (op == op::floor || op == op::ceil || op == op::trunc || op == op::round) return !is_floating(d);
+  return op == op::sign && is_bool(d);
+}
+
 Var unary(OpId op, const Var& x) {
   const OpTraits& t = traits(op);
-  DType d = row_type(t, is_weak(x) ? weak_type(x) : x.dtype());
+  const DType given = is_weak(x) ? weak_type(x) : x.dtype();
+  if (has_kernels(given) && is_own_result(op, given)) return x;
+  if (op == op::square && is_bool(given)) return unary(op, cast(x, DType::I64));
+  DType d = row_type(t, given);
   Var c = cast(x, d);
   return apply(op, &c, 1);
 }

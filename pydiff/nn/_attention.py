@@ -188,26 +188,6 @@ def pairwise_distance(x1, x2, p=2.0, eps=1e-6, keepdim=False):
     return pydiff.norm(x1 - x2 + eps, p, -1, keepdim)
 
 
-def pdist(input, p=2.0):
-    """‖x_i - x_j‖_p for all rows i < j of `(n, m)`, `(n (n - 1) / 2,)`.
-
-    Raises ValueError where the input is no matrix.
-
-    >>> import pydiff as pd
-    >>> pd.nn.functional.pdist(pd.tensor([[0.0], [1.0], [3.0]])).tolist()
-    [1.0, 3.0, 2.0]
-    """
-    if input.ndim != 2:
-        raise ValueError(f"[pdist] the input is (n, m); got {tuple(input.shape)}; try reshape(n, -1)")
-    n = input.shape[0]
-    pairs = [(i, j) for i in range(n) for j in range(i + 1, n)]
-    index = pydiff.tensor(pairs, dtype=pydiff.int64, device=input.device).reshape(-1, 2)
-    difference = input.index_select(0, index[:, 0]) - input.index_select(0, index[:, 1])
-    if not input.shape[1]:
-        return difference.sum(-1)
-    return pydiff.norm(difference, p, -1)
-
-
 def scaled_dot_product_attention(
     query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False
 ):

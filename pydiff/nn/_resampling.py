@@ -46,16 +46,6 @@ def pad(input, pad, mode="constant", value=None):
     return input
 
 
-def constant_pad_nd(input, pad, value=0):
-    """`pad` with a constant.
-
-    >>> import pydiff as pd
-    >>> pd.constant_pad_nd(pd.tensor([1]), (0, 1), 7).tolist()
-    [1, 7]
-    """
-    return pydiff.pad(input, pad, value=value)
-
-
 def _pad_axis(input, axis, before, after, mode):
     size = input.shape[axis]
     widest, reason = {"reflect": (size - 1, "less than its size"), "circular": (size, "its size")}.get(

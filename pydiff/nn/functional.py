@@ -7,6 +7,7 @@ each differentiates any number of times without a rule of its own.
 import math
 
 import pydiff
+from pydiff import pdist
 
 from ._activations import (
     celu, celu_, elu, elu_, glu, gumbel_softmax, hardshrink, hardsigmoid, hardswish, hardtanh, hardtanh_, into,
@@ -14,7 +15,7 @@ from ._activations import (
     threshold, threshold_,
 )  # fmt: skip
 from ._attention import (
-    bilinear, cosine_similarity, embedding, embedding_bag, pairwise_distance, pdist, scaled_dot_product_attention,
+    bilinear, cosine_similarity, embedding, embedding_bag, pairwise_distance, scaled_dot_product_attention,
 )  # fmt: skip
 from ._convolution import (
     conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d, fold, unfold,
@@ -41,7 +42,7 @@ from ._pooling import (
     max_unpool2d, max_unpool3d,
 )  # fmt: skip
 from ._resampling import (
-    affine_grid, channel_shuffle, constant_pad_nd as constant_pad_nd, grid_sample,
+    affine_grid, channel_shuffle, grid_sample,
     grid_sampler_2d as grid_sampler_2d, grid_sampler_3d as grid_sampler_3d, interpolate, pad, pixel_shuffle, pixel_unshuffle, upsample,
     upsample_bilinear, upsample_nearest,
 )  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import pydiff as pd
-from pydiff import bits, rounding, special
+from pydiff import bits, special
 from pydiff.testing import check_grads
 
 COMPOSED = {
@@ -215,7 +215,7 @@ def test_what_is_refused(call, error, text):
         call()
 
 
-@pytest.mark.parametrize("module", [special, bits, rounding])
+@pytest.mark.parametrize("module", [special, bits])
 def test_the_examples_in_the_docstrings(module):
     pytest.importorskip("scipy")
     tried = doctest.testmod(module)
