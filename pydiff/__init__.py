@@ -34,9 +34,7 @@ from ._C import (
     set_default_device,
     set_default_dtype,
 )
-from ._custom import custom_op
 from ._dtypes import DTYPES, device, dtype
-from ._expression import elementwise
 from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .contraction import *
 from .decompositions import *
@@ -77,6 +75,8 @@ _FUNCTIONAL = (
     "pixel_shuffle pixel_unshuffle prelu rms_norm rrelu selu threshold"
 ).split()
 
+_ELSEWHERE = {"custom_op": "_custom", "elementwise": "_expression", **dict.fromkeys(_FUNCTIONAL, "nn.functional")}
+
 newaxis = None
 
 
@@ -112,13 +112,14 @@ def deterministic(on=None):
 def __getattr__(name):
     if name in _LAZY:
         return importlib.import_module(f"{__name__}.{name}")
-    if name in _FUNCTIONAL:
-        return getattr(importlib.import_module(f"{__name__}.nn.functional"), name)
+    if name in _ELSEWHERE:
+        globals()[name] = found = getattr(importlib.import_module(f"{__name__}.{_ELSEWHERE[name]}"), name)
+        return found
     raise AttributeError(f"module 'pydiff' has no attribute {name!r}")
 
 
 def __dir__():
-    return sorted({*globals(), *_LAZY, *_FUNCTIONAL})
+    return sorted({*globals(), *_LAZY, *_ELSEWHERE})
 
 
 __all__ = [
