@@ -239,11 +239,28 @@ REASONS = [
 
 TIES = "indices of equal elements, whose order PyTorch leaves open; here the first comes first"
 SIGNS = "signs, or turns in a space of equal values, which the decomposition leaves open"
+STAYS = "of elements put in one place only the one that stays has a gradient; PyTorch gives it to all"
+TRIANGLE = "only the triangle that is read has a gradient"
+RANDOM_WHY = "random: with dropout, or regions drawn by chance"
+SCIPY = "SciPy's values; PyTorch's differ from them by up to 1e-7"
 #: Differences that are meant.
 MEANT = {
     "addr": "with alpha and beta 0 PyTorch's gradient is NaN, here 0",
     "argsort": TIES, "kthvalue": TIES, "mode": TIES, "sort": TIES, "topk": TIES,
     "cov": "PyTorch takes float32 weights of float64 data in float32, here they are converted first",
+    "as_strided (partial_views)": "no storage lies behind a view",
+    "as_strided_scatter": "places that are named twice: the one that stays has the gradient",
+    "cholesky_inverse": TRIANGLE, "cholesky_solve": TRIANGLE,
+    "fill": "the result does not depend on the input, so it is not on the tape",
+    "zero_": "a leaf that requires a gradient is not changed in place",
+    "linalg.pinv (hermitian)": "the sample is not symmetric; on symmetric input the gradients agree",
+    "nn.functional.ctc_loss": "PyTorch's gradient is that of log_softmax's input; behind log_softmax both agree",
+    "nn.functional.fractional_max_pool2d": RANDOM_WHY, "nn.functional.fractional_max_pool3d": RANDOM_WHY,
+    "nn.functional.max_unpool1d": STAYS, "nn.functional.max_unpool2d": STAYS, "nn.functional.max_unpool3d": STAYS,
+    "nn.functional.multi_head_attention_forward": RANDOM_WHY, "nn.functional.scaled_dot_product_attention": RANDOM_WHY,
+    "special.airy_ai": SCIPY, "special.bessel_j0": SCIPY, "special.bessel_j1": SCIPY, "special.bessel_y0": SCIPY,
+    "special.bessel_y1": SCIPY,
+    "special.entr": "where x <= 0 the gradient is 0; PyTorch's is infinite at 0 and NaN below",
     "linalg.eigh": SIGNS, "linalg.svd": SIGNS, "svd": SIGNS,
     "matrix_exp": "float32 elements that are small beside the matrix's norm",
     "nn.functional.triplet_margin_with_distance_loss": "the samples call functions of PyTorch",
