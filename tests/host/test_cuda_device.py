@@ -86,8 +86,9 @@ def run(driver, tmp_path):
 
 def nvrtc():
     """The real NVRTC: in the package nvidia-cuda-nvrtc, else in a toolkit."""
-    if os.environ.get("PYDIFF_NVRTC"):
-        return os.environ["PYDIFF_NVRTC"]
+    given = os.environ.get("PYDIFF_NVRTC", "")
+    if given and "_cuda_host" not in given:  # the stand-in, once a process has opened it
+        return given
     roots = [pathlib.Path(sysconfig.get_path("purelib")) / "nvidia"]
     roots += [pathlib.Path(os.environ[v]) for v in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(v)]
     roots.append(pathlib.Path("/usr/local/cuda"))
