@@ -141,6 +141,12 @@ arcsinh, arccosh, arctanh = asinh, acosh, atanh
 __all__ += ["arcsinh", "arccosh", "arctanh"]
 
 
+def _top_and_gap(input, other):
+    """The larger one, and how far the smaller is below it: 0 between infinities of one sign."""
+    top, low = maximum(input, other), minimum(input, other)
+    return top, _where(top == low, 0.0, low - top)
+
+
 @_public
 def logaddexp(input, other):
     """log(exp(a) + exp(b)) without overflow.
@@ -149,9 +155,7 @@ def logaddexp(input, other):
     >>> pd.logaddexp(pd.tensor(1000.), pd.tensor(0.)).item()
     1000.0
     """
-    top, low = maximum(input, other), minimum(input, other)
-    same = top == low  # infinities of one sign among them
-    gap = _where(same, 0.0, low - top)
+    top, gap = _top_and_gap(input, other)
     return top + log1p(exp(gap))
 
 
@@ -163,9 +167,7 @@ def logaddexp2(input, other):
     >>> pd.logaddexp2(pd.tensor(1000.), pd.tensor(1000.)).item()
     1001.0
     """
-    top, low = maximum(input, other), minimum(input, other)
-    same = top == low  # infinities of one sign among them
-    gap = _where(same, 0.0, low - top)
+    top, gap = _top_and_gap(input, other)
     return top + log1p(exp2(gap)) / math.log(2)
 
 

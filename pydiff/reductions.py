@@ -4,8 +4,9 @@ import functools
 import math
 
 from . import _C
-from ._C import Tensor, _where, cat, get_default_dtype, maximum, minimum, tensor, zeros
+from ._C import Tensor, _where, cat, maximum, minimum, tensor, zeros
 from .ops import _as, _axis
+from .pointwise import _floating
 
 __all__ = []
 
@@ -28,11 +29,6 @@ def _numpy_names(function):
 def _public(function):
     __all__.append(function.__name__)
     return _numpy_names(function)
-
-
-def _floating(x):
-    x = _as(x)
-    return x if x.dtype.is_floating_point else x.to(get_default_dtype())
 
 
 def _zero(x):

@@ -10,7 +10,8 @@ from collections import namedtuple
 from . import _C
 from ._C import _iota, _where, cat, logsumexp, stack, tensor, zeros
 from .ops import _axis
-from .reductions import _floating, _numpy_names
+from .pointwise import _floating
+from .reductions import _numpy_names
 
 __all__ = []
 

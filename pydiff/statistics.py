@@ -6,7 +6,8 @@ from collections import namedtuple
 from ._C import Tensor, _iota, _where, cat, full, tensor, zeros
 from ._dtypes import DTYPES
 from .ops import _axis, linspace, movedim
-from .reductions import _floating, _numpy_names, norm
+from .pointwise import _floating
+from .reductions import _numpy_names, norm
 from .scans import cummax
 
 __all__ = []

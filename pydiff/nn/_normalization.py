@@ -1,5 +1,7 @@
 """Normalisations by statistics of the input, as functions."""
 
+import math
+
 import pydiff
 
 
@@ -57,10 +59,28 @@ def _last_axes(name, input, normalized_shape):
     return -1 if axes == 1 else tuple(range(-axes, 0))
 
 
+def _moments(input, dims):
+    """The input without its mean, the mean and the variance over axes."""
+    mean = input.mean(dims, keepdim=True)
+    centred = input - mean
+    return centred, mean, (centred * centred).mean(dims, keepdim=True)
+
+
 def _standard(input, dims, eps):
-    centred = input - input.mean(dims, keepdim=True)
-    variance = (centred * centred).mean(dims, keepdim=True)
+    centred, _, variance = _moments(input, dims)
     return centred * (variance + eps).rsqrt()
+
+
+def _statistics(name, input, dims, eps, hint):
+    """The standardized input, its means and its unbiased variances over axes of more than one value."""
+    kept = math.prod(size for axis, size in enumerate(input.shape) if axis not in dims)
+    count = input.numel() // max(kept, 1)
+    if count == 1:
+        raise ValueError(
+            f"[{name}] one value a channel has no variance; got input {tuple(input.shape)}; try {hint}"
+        )
+    centred, mean, variance = _moments(input, dims)
+    return centred * (variance + eps).rsqrt(), mean, variance * (count / max(count - 1, 1))
 
 
 def _affine(result, weight, bias):
@@ -124,19 +144,9 @@ def batch_norm(
         result = (input - mean) * (variance + eps).rsqrt()
     else:
         dims = (0, *range(2, input.ndim))
-        count = input.numel() // max(input.shape[1], 1)
-        if count == 1:
-            raise ValueError(
-                f"[{name}] one value a channel has no variance; got input {tuple(input.shape)}; "
-                "try a larger batch, or training=False"
-            )
-        mean = input.mean(dims, keepdim=True)
-        centred = input - mean
-        variance = (centred * centred).mean(dims, keepdim=True)
-        result = centred * (variance + eps).rsqrt()
+        result, mean, variance = _statistics(name, input, dims, eps, "a larger batch, or training=False")
         _move(running_mean, mean.reshape(-1), momentum)
-        if running_var is not None:
-            _move(running_var, variance.reshape(-1) * (count / max(count - 1, 1)), momentum)
+        _move(running_var, variance.reshape(-1), momentum)
     return _affine(result, _by_channel(weight, input.ndim), _by_channel(bias, input.ndim))
 
 
@@ -166,20 +176,10 @@ def instance_norm(
         name, input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
     )
     dims = tuple(range(2, input.ndim))
-    count = input.numel() // max(input.shape[0] * input.shape[1], 1)
-    if count == 1:
-        raise ValueError(
-            f"[{name}] one value a channel has no variance; got input {tuple(input.shape)}; "
-            "try more than one place"
-        )
-    mean = input.mean(dims, keepdim=True)
-    centred = input - mean
-    variance = (centred * centred).mean(dims, keepdim=True)
-    result = centred * (variance + eps).rsqrt()
+    result, mean, variance = _statistics(name, input, dims, eps, "more than one place")
     channels = input.shape[:2]
     _move(running_mean, mean.reshape(channels).mean(0), momentum)
-    unbiased = count / max(count - 1, 1)
-    _move(running_var, variance.reshape(channels).mean(0) * unbiased, momentum)
+    _move(running_var, variance.reshape(channels).mean(0), momentum)
     return _affine(result, _by_channel(weight, input.ndim), _by_channel(bias, input.ndim))
 
 
