@@ -112,17 +112,18 @@ def frexp(input):
     """
     if not input.dtype.is_floating_point:
         raise TypeError(f"[frexp] floating-point numbers have exponents; got {input.dtype}; try x.float()")
-    x = input.detach()
+    wide = input.float() if input.dtype.itemsize < 4 else input  # 2^60 is no number of 16 bits
+    x = wide.detach()
     plain = x.isfinite() & (x != 0)
     # Denormals are made ordinary first, whose logarithm is right to one.
     small = x.abs() < 2.0**-100
     size = _where(plain, x.abs(), 1.0)
-    size = _where(small & plain, size * 2.0**200, size)
+    size = _where(small & plain, size * 2.0**60, size)
     exponent = log2(size).floor() + 1
     held = _halved(size, exponent)
     exponent = _where(held >= 1, exponent + 1, _where(held < 0.5, exponent - 1, exponent))
-    exponent = _where(plain, exponent - _where(small, 200.0, 0.0), 0.0)
-    return _where(plain, _halved(input, exponent), input), exponent.to(DTYPES["int32"])
+    exponent = _where(plain, exponent - _where(small, 60.0, 0.0), 0.0)
+    return _where(plain, _halved(wide, exponent), wide).to(input.dtype), exponent.to(DTYPES["int32"])
 
 
 def _halved(x, times):

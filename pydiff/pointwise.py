@@ -3,8 +3,8 @@
 import math
 
 from . import _C
-from ._C import Tensor, _where, atan2, exp, exp2, get_default_dtype, log, log1p, maximum, minimum
-from .ops import _as
+from ._C import Tensor, _where, atan2, exp, exp2, get_default_dtype, log, log1p, maximum, minimum, result_type
+from .ops import _as, broadcast_tensors
 
 __all__ = []
 
@@ -17,6 +17,14 @@ def _public(function):
 def _floating(x):
     x = _as(x)
     return x if x.dtype.is_floating_point else x.to(get_default_dtype())
+
+
+def _both(x, y):
+    """Two operands as floats of one dtype and shape; a Python number takes the tensor's dtype."""
+    kind = result_type(x, y)
+    if not kind.is_floating_point:
+        kind = get_default_dtype()
+    return broadcast_tensors(*(v.to(kind) if isinstance(v, Tensor) else _C.tensor(v, dtype=kind) for v in (x, y)))
 
 
 def _truth(x):
@@ -183,10 +191,8 @@ def xlogy(input, other):
 
 
 def _times_log(x, y, logarithm, edge=0.0):
-    x, y = _as(x), _as(y)
-    if not x.dtype.is_floating_point and not y.dtype.is_floating_point:
-        x = _floating(x)
-    zero = (x == 0) & ~_floating(y).isnan()
+    x, y = _both(x, y)
+    zero = (x == 0) & ~y.isnan()
     # Where x is 0 its derivative is log(y) still.
     return _where(zero, x * _where(zero, logarithm(_where(y > edge, y, 1.0)), 0.0), x * logarithm(y))
 
@@ -199,7 +205,7 @@ def hypot(input, other):
     >>> pd.hypot(pd.tensor(3.), pd.tensor(4.)).item()
     5.0
     """
-    a, b = _floating(input).abs(), _floating(other).abs()
+    a, b = (x.abs() for x in _both(input, other))
     top, low = maximum(a, b), minimum(a, b)
     ratio = low / _where(top == 0, 1.0, top)
     return top * (1 + ratio * ratio).sqrt()

@@ -12,8 +12,8 @@ from ._C import (
     Tensor, _where, erf, erfc, exp2, expm1, get_default_dtype, log1p, log_softmax, logsumexp, result_type, softmax,
 )  # fmt: skip
 from .fallback import special_functions as _rows
-from .ops import _as, broadcast_tensors
-from .pointwise import _floating, _times_log, logit, xlogy
+from .ops import _as
+from .pointwise import _both, _floating, _times_log, logit, xlogy
 from .pointwise import round
 
 __all__ = [
@@ -29,15 +29,6 @@ def _public(function):
 def _alias(name, function):
     globals()[name] = function
     __all__.append(name)
-
-
-def _both(x, y):
-    """Two operands as floats of one dtype and shape."""
-    x, y = _as(x), _as(y)
-    if not (x.dtype.is_floating_point or y.dtype.is_floating_point):
-        x = x.to(get_default_dtype())
-    kind = result_type(x, y)
-    return broadcast_tensors(x.to(kind), y.to(kind))
 
 
 # ---- the gamma function
