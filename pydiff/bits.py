@@ -3,7 +3,7 @@
 from ._C import Tensor, _where, exp2, log2, result_type
 from ._dtypes import DTYPES
 from .fallback import integers as _rows
-from .ops import _as, broadcast_tensors
+from .ops import _as, _typed, broadcast_tensors
 from .pointwise import _floating
 
 __all__ = []
@@ -15,11 +15,11 @@ def _public(function):
 
 
 def _whole(op, input, other):
-    input, other = _as(input), _as(other)
     kind = result_type(input, other)
     if kind.is_floating_point or kind.category == "bool":
-        raise TypeError(f"[{op}] operands are integers; got {input.dtype} and {other.dtype}; try .to(pydiff.int64)")
-    return input, other, kind
+        got = " and ".join(str(x.dtype if isinstance(x, Tensor) else type(x).__name__) for x in (input, other))
+        raise TypeError(f"[{op}] operands are integers; got {got}; try .to(pydiff.int64)")
+    return *_typed(kind, input, other), kind
 
 
 @_public
@@ -30,8 +30,8 @@ def gcd(input, other):
     >>> pd.gcd(pd.tensor([12, -8]), 18).tolist()
     [6, 2]
     """
-    input, other, kind = _whole("gcd", input, other)
-    return _rows.gcd(input.to(kind), other.to(kind))
+    input, other, _ = _whole("gcd", input, other)
+    return _rows.gcd(input, other)
 
 
 @_public
@@ -42,8 +42,8 @@ def lcm(input, other):
     >>> pd.lcm(pd.tensor([4, -6]), 6).tolist()
     [12, 6]
     """
-    input, other, kind = _whole("lcm", input, other)
-    return _rows.lcm(input.to(kind), other.to(kind))
+    input, other, _ = _whole("lcm", input, other)
+    return _rows.lcm(input, other)
 
 
 def _powers_of_two(shift, kind):
@@ -64,7 +64,6 @@ def bitwise_left_shift(input, other):
     """
     input, other, kind = _whole("bitwise_left_shift", input, other)
     power, inside = _powers_of_two(other, kind)
-    input = input.to(kind)
     moved = _where(inside, input * power, 0)
     if not kind.is_signed:
         return moved
@@ -85,7 +84,6 @@ def bitwise_right_shift(input, other):
     """
     input, other, kind = _whole("bitwise_right_shift", input, other)
     power, inside = _powers_of_two(other, kind)
-    input = input.to(kind)
     return _where(inside, input // power, _where(input < 0, -1, 0) if kind.is_signed else 0)
 
 
@@ -140,8 +138,7 @@ def nextafter(input, other):
     >>> (pd.nextafter(pd.tensor([1.0]), pd.tensor([2.0])) > 1).tolist()
     [True]
     """
-    kind = result_type(_as(input), _as(other))
-    return _rows.nextafter(*broadcast_tensors(_as(input).to(kind), _as(other).to(kind)))
+    return _rows.nextafter(*broadcast_tensors(*_typed(result_type(input, other), input, other)))
 
 
 def _reflected(function):

@@ -34,6 +34,11 @@ def _as(value):
     return value if isinstance(value, Tensor) else tensor(value)
 
 
+def _typed(kind, *values):
+    """Tensors and Python numbers as tensors of that dtype."""
+    return [v.to(kind) if isinstance(v, Tensor) else tensor(v, dtype=kind) for v in values]
+
+
 def _axis(op, dim, ndim):
     if not -max(ndim, 1) <= dim < max(ndim, 1):
         raise IndexError(

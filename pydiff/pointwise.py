@@ -4,7 +4,7 @@ import math
 
 from . import _C
 from ._C import Tensor, _where, atan2, exp, exp2, get_default_dtype, log, log1p, maximum, minimum, result_type
-from .ops import _as, broadcast_tensors
+from .ops import _as, _typed, broadcast_tensors
 
 __all__ = []
 
@@ -24,7 +24,7 @@ def _both(x, y):
     kind = result_type(x, y)
     if not kind.is_floating_point:
         kind = get_default_dtype()
-    return broadcast_tensors(*(v.to(kind) if isinstance(v, Tensor) else _C.tensor(v, dtype=kind) for v in (x, y)))
+    return broadcast_tensors(*_typed(kind, x, y))
 
 
 def _truth(x):
@@ -335,7 +335,7 @@ def heaviside(input, values):
     >>> pd.heaviside(pd.tensor([-2., 0., 3.]), pd.tensor(0.5)).tolist()
     [0.0, 0.5, 1.0]
     """
-    input, values = _as(input), _as(values)
+    input, values = _typed(result_type(input, values), input, values)
     return _where(input == 0, values, (input > 0).to(input.dtype))
 
 
@@ -440,7 +440,8 @@ def copysign(input, other):
     >>> pd.copysign(pd.tensor([1.]), pd.tensor([-2.])).tolist()
     [-1.0]
     """
-    size = _floating(input).abs()
+    input, other = _both(input, other)
+    size = input.abs()
     return _where(signbit(other), -size, size)
 
 

@@ -13,7 +13,8 @@ denormals in it. Of each:
 - the whole, fused, interpreted, in one thread or four, and compiled by LLVM (one program in `COMPILED_EVERY`), against the
   steps alone: equal bits, of results and of gradients;
 - one in `SMOOTH_EVERY` is smooth, in float64: reverse against forward mode, both against differences, and second
-  derivatives in two orders of the modes against each other and against differences.
+  derivatives in two orders of the modes against each other and against differences; every other one of these under vmap
+  against a loop.
 
 Programs run in processes of their own, a few hundred in each, so that a crash is counted like an error and names its program.
 """
@@ -42,6 +43,7 @@ SMOOTH_EVERY = 4
 SINGLE_EVERY = 8
 COMPILED_EVERY = 20
 BATCH = 250  # programs of a process
+NOT_MAPPED = ("solve", "masked_select", "logcumsumexp")  # errors inside vmap, and say so
 
 
 class Fault(AssertionError):
@@ -201,6 +203,25 @@ def check_derivatives(p, counts):
             near(sum(along), float(settled[0]), float(settled[1]) + rounding, "second derivative and differences")
 
 
+def check_vmap(p):
+    """The program and its gradient over a batch against a loop. Bits may differ: a product of a batch is another kernel."""
+    f, x, _ = moving(p)
+    if not x or any(s.op in NOT_MAPPED for s in p.steps):
+        return
+    where = tuple(range(len(x)))
+    rng = np.random.default_rng(2)
+    batch = [pd.tensor(array(t) + rng.uniform(-0.1, 0.1, (2, *t.shape))) for t in x]
+    gradient = pd.grad(f, argnums=where)
+    together = pd.vmap(gradient)(*batch)
+    for i in range(2):
+        one = gradient(*[b[i] for b in batch])
+        for k, (a, b) in enumerate(zip(together, one)):
+            a, b = array(a[i]), array(b)
+            scale = max(np.abs(b).max(initial=0), 1)
+            if np.isfinite(scale) and scale < 1e12 and not np.abs(a - b).max(initial=0) <= 2.0**28 * np.finfo(float).eps * scale:
+                raise Fault(f"gradient by input {k} under vmap: {a.tolist()} for {b.tolist()}\n{p}")
+
+
 # ---- many
 
 
@@ -215,6 +236,8 @@ def check(seed, number, counts=None):
         if p.smooth:
             counts["smooth"] += 1
             check_derivatives(p, counts)
+            if number % (2 * SMOOTH_EVERY) == SMOOTH_EVERY - 1:
+                check_vmap(p)
     return p
 
 
@@ -224,6 +247,8 @@ def work(seed, first, last, status):
     for number in range(first, last):
         with open(status, "w") as f:
             f.write(str(number))
+        if os.environ.get("PYDIFF_FUZZ_CRASH") == str(number):  # what test_fuzz_ops.py asks for
+            os.abort()
         try:
             check(seed, number, counts)
         except Exception as error:

@@ -251,11 +251,13 @@ class Partitioner {
       if (o.home < 0 && o.before.has(g)) o.before.join(d.before);
   }
 
-  // May v, which reads these groups, be part of g?
-  bool can_join(int g, const Groups& reads) {
+  // May v, which reads these groups, be part of g, or of g and `with` as one?
+  bool can_join(int g, const Groups& reads, int with = -1) {
     if (static_cast<int>(draft(g).g.members.size()) >= options_.max_members) return false;
-    for (int r : reads)
-      if (r >= 0 && r != g && draft(r).before.has(g)) return false;
+    for (int r : reads) {
+      int h = r < 0 ? -1 : find(r);
+      if (h >= 0 && h != g && h != with && draft(h).before.has(g)) return false;
+    }
     return true;
   }
 
@@ -371,7 +373,7 @@ class Partitioner {
       return;
     }
     Group &h = draft(*host).g, &k = draft(g).g;
-    if (!can_unite(*host, g)) return;
+    if (!can_join(g, reads, *host) || !can_unite(*host, g)) return;  // v may read what comes after g
     bool level = as_elem == *host_elem;
     if (level && h.dims == k.dims && (h.red.empty() || k.red.empty() || h.red == k.red)) {
       if (!as_elem && h.red != k.red) return;

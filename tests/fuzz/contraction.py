@@ -24,7 +24,8 @@ def product(f, n):
         with np.errstate(all="ignore"):
             value, size = f(*arrays), f(*map(np.abs, arrays))
             r = of_terms(value, size, dtype, n(*arrays) ** 2 + 1)
-            odd = ~np.isfinite(value) | (size > 1e300)
+            most = 1e150 if dtype == np.float64 else 1e18  # beyond, an order of the products may overflow
+            odd = ~np.isfinite(value) | (size > 1e300) | any(np.abs(a[np.isfinite(a)]).max(initial=0) > most for a in arrays)
             return Reference(value, np.where(odd, np.inf, r.bound * 2 + n(*arrays) * (1e-44 if dtype != np.float64 else 1e-320)))
 
     return reference
@@ -102,8 +103,8 @@ def addmm(p):
     f = lambda c, a, b: pd.addmm(c, a, b, beta=beta, alpha=alpha)  # noqa: E731
 
     def reference(arrays, results):
-        r = product(lambda c, a, b: abs(beta) * c + abs(alpha) * (a @ b), lambda c, a, b: a.shape[1] + 1)(arrays, results)
-        sizes = product(lambda c, a, b: abs(beta) * np.abs(c) + abs(alpha) * (np.abs(a) @ np.abs(b)), lambda c, a, b: a.shape[1] + 1)(arrays, results)
+        r = product(lambda c, a, b: abs(beta) * c + max(abs(alpha), 1) * (a @ b), lambda c, a, b: a.shape[1] + 1)(arrays, results)
+        sizes = product(lambda c, a, b: abs(beta) * np.abs(c) + max(abs(alpha), 1) * (np.abs(a) @ np.abs(b)), lambda c, a, b: a.shape[1] + 1)(arrays, results)
         c, a, b = [x.astype(np.float64) for x in arrays]
         with np.errstate(all="ignore"):
             return Reference(beta * c + alpha * (a @ b), np.maximum(r.bound, sizes.bound) * 2)
@@ -121,8 +122,8 @@ def cdist(p):
         with np.errstate(all="ignore"):
             value = np.sqrt(((a[:, None] - b[None]) ** 2).sum(-1))
             tame = np.isfinite(value) & (value < 1e100) & (value > 1e-100)
-            size = np.abs(a).max() + np.abs(b).max()
-        return Reference(value, np.where(tame, 1e-7 * size + 1e-12 * value + 1e-15, np.inf))
+            size = np.nan_to_num(np.abs(a)).max() + np.nan_to_num(np.abs(b)).max()
+        return Reference(value, np.where(tame & (size < 1e100), 1e-7 * size + 1e-12 * value + 1e-15, np.inf))
 
     return f"cdist(v{k}, v{j})", [k, j], pd.cdist, reference
 

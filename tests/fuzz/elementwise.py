@@ -64,7 +64,7 @@ def row_reference(row, out_dtype):
                     x, y = wide(a[0]).astype(np.float64), wide(safe).astype(np.float64)
                     free = (a[1] == 0) | ~(np.abs(x / y) < 0.25 / eps(dtype)) | ~np.isfinite(x) | ~np.isfinite(y)
                     near = np.abs(x / y - np.rint(x / y)) < 8 * eps(dtype) * np.maximum(1, np.abs(x / y))
-                    free |= near & (np.rint(x / y) != x / y)
+                    free |= near & (np.rint(x / y) != x / y) | (np.abs(x / y) < 1e-30) & (x != 0)
                     bound = 2 * eps(dtype) * (np.abs(y) if name == "remainder" else 0)
                     value = np.remainder(x, y) if name == "remainder" else np.floor(x / y)
                     return Reference(value, np.where(free, np.inf, bound))
@@ -80,7 +80,8 @@ def row_reference(row, out_dtype):
             if name == "gelu":
                 z = np.abs(wide(a[0]).astype(np.float64))
                 n = np.where(np.isfinite(z), 8 + 4 * np.minimum(z, 1e3) ** 2, 8)  # the rounding of erfc's argument
-                return Reference(value, n * eps(np.float32 if dtype.itemsize < 4 else dtype) * np.abs(value) + 3e-308)
+                tiny = 1e-44 if dtype != np.float64 else 3e-308
+                return Reference(value, n * eps(dtype) * np.abs(value) + tiny)
             narrow = is_float(dtype) and dtype.itemsize < 4
             return ulps(value, min(n, 1) if narrow else n, dtype)
 
@@ -99,16 +100,16 @@ def draw_row(row):
         first = p.pick(kinds) if name != "where" else None
         if name == "where":
             b = p.pick(kinds)
-            c = p.partner(b, kinds)
+            c = p.partner(b, dtypes=kinds)
             shape = np.broadcast_shapes(p.shape(b), p.shape(c))
             a = p.fresh(shape, ("bool",), array=np.asarray(p.rng.random(shape) < 0.5))
             return f"where(v{a}, v{b}, v{c})", [a, b, c], f, None if p.smooth else row_reference(row, None)
         if p.smooth:
-            second = p.partner(first, kinds)
+            second = p.partner(first, dtypes=kinds)
             if name in ("add", "sub", "mul"):
                 return f"{name}(v{first}, v{second})", [first, second], f, None
             return f"{name}(v{first}, v{second})", [first, second], lambda a, b: f(between(a, *bounds[0]), between(b, *bounds[1])), None
-        second = p.partner(first, kinds)
+        second = p.partner(first, dtypes=kinds)
         if not usable(row, p.dtype(first), p.dtype(second)):
             return None
         g = f if name != "strong_mul" else strong(f)
@@ -196,21 +197,29 @@ def cast(p):
 # ---- composed of rows
 
 
-def composed(name, f, numpy, low, high, n, *, smooth=True, arity=1, kinds=FLOATING, free=None):
+def composed(name, f, numpy, low, high, n, *, smooth=True, arity=1, kinds=FLOATING, free=None, floor=1e-2):
     """An entry for f, drawn in its domain; `n` ulps of its NumPy twin, which takes wide operands (None: has none)."""
 
     def draw(p):
         k = p.pick(kinds)
-        operands = [k] + [p.partner(k, kinds) for _ in range(arity - 1)]
+        operands = [k] + [p.partner(k, dtypes=kinds) for _ in range(arity - 1)]
         fits = [low, high] if isinstance(low, (int, float)) else None
         bounds = [fits] * arity if fits else list(zip(low, high))
         boxed = lambda *t: f(*[between(x, *b) for x, b in zip(t, bounds)])  # noqa: E731
+
+        def plain(*t):
+            result = f(*t)
+            wanted = pd.result_type(*t) if len(t) > 1 else t[0].dtype
+            assert not result.dtype.is_floating_point or result.dtype == wanted, f"{name}: {result.dtype} for {wanted}"
+            return result
 
         def reference(arrays, results):
             a = [wide(x) for x in common(arrays, [pd.tensor(np.zeros(x.shape, x.dtype)) for x in arrays])]
             dtype = results[0].dtype
             with np.errstate(all="ignore"):
                 value = np.asarray(numpy(*a))
+                if name in ("signbit", "copysign"):  # the sign of NaN is nobody's
+                    return Reference(value, np.where(np.isnan(a[-1]), np.inf, 0))
                 if not is_float(dtype) or not n:
                     return exact(value)
                 inside = np.ones(value.shape, bool)
@@ -219,11 +228,11 @@ def composed(name, f, numpy, low, high, n, *, smooth=True, arity=1, kinds=FLOATI
                 if np.dtype(dtype).itemsize < 4:
                     bound = 3 * eps(dtype) * np.abs(value) + eps(dtype) * sum(np.abs(x) for x in a) * eps(dtype) + 1e-7
                 else:
-                    bound = n * eps(dtype) * np.maximum(np.abs(value), 1e-2)
+                    bound = n * eps(dtype) * np.maximum(np.abs(value), floor)
                 return Reference(value, np.where(inside & np.isfinite(bound), bound, np.where(inside & ~np.isnan(bound), 0, np.inf)))
 
         names = ", ".join(f"v{i}" for i in operands)
-        return f"{name}({names})", operands, boxed if p.smooth else f, reference if numpy and not p.smooth else None
+        return f"{name}({names})", operands, boxed if p.smooth else plain, reference if numpy and not p.smooth else None
 
     TABLE.append(Entry(name, draw, smooth, 0.5))
 
@@ -240,15 +249,15 @@ def signed_zero_free(f):
     return f
 
 
-composed("logaddexp", pd.logaddexp, np.logaddexp, -9, 9, 8, arity=2)
-composed("logaddexp2", pd.logaddexp2, np.logaddexp2, -9, 9, 8, arity=2)
+composed("logaddexp", pd.logaddexp, np.logaddexp, -9, 9, 800, arity=2)  # near 0 the operands' size counts
+composed("logaddexp2", pd.logaddexp2, np.logaddexp2, -9, 9, 800, arity=2)
 composed("xlogy", pd.xlogy, f64(sp.xlogy), [-5, 0.1], [5, 9], 16, arity=2, free=True)
 composed("hypot", pd.hypot, np.hypot, 0.2, 9, 8, arity=2, free=True)
 composed("frac", pd.frac, lambda x: x - np.trunc(x), -9, 9, 1, smooth=False, free=True)
 composed("asinh", pd.asinh, np.arcsinh, -9, 9, 8)
 composed("acosh", pd.acosh, np.arccosh, 1.1, 9, 8)
 composed("atanh", pd.atanh, np.arctanh, -0.9, 0.9, 8)
-composed("logit", pd.logit, f64(sp.logit), 0.1, 0.9, 32, free=True)
+composed("logit", pd.logit, f64(sp.logit), 0.1, 0.9, 32, free=True, floor=1)
 composed("deg2rad", pd.deg2rad, np.deg2rad, -360, 360, 4)
 composed("rad2deg", pd.rad2deg, np.rad2deg, -6, 6, 4)
 composed("fmax", pd.fmax, np.fmax, -9, 9, 0, arity=2, smooth=False)
@@ -259,7 +268,7 @@ composed("isneginf", pd.isneginf, np.isneginf, -9, 9, 0, smooth=False)
 composed("signbit", pd.signbit, np.signbit, -9, 9, 0, smooth=False)
 composed("copysign", pd.copysign, np.copysign, -9, 9, 0, arity=2, smooth=False)
 composed("fmod", pd.fmod, np.fmod, [-9, 0.5], [9, 9], 16, arity=2, smooth=False, free=True)
-composed("sinc", pd.sinc, np.sinc, -3, 3, 32, free=True)
+composed("sinc", pd.sinc, np.sinc, -3, 3, 32, free=True, floor=1)
 composed("lgamma", pd.lgamma, f64(sp.gammaln), 0.2, 9, 64, free=True)
 composed("digamma", pd.digamma, f64(sp.digamma), 0.3, 9, 256, free=True)
 composed("erfinv", pd.erfinv, f64(sp.erfinv), -0.9, 0.9, 64, free=True)
@@ -325,7 +334,7 @@ def clamp(p):
 @op("lerp", smooth=True)
 def lerp(p):
     k = p.pick(("float32",) if p.chance(0.5) and not p.smooth else ("float64",))
-    end, w = p.partner(k, (p.dtype(k),)), p.number(0, 1)
+    end, w = p.partner(k, dtypes=(p.dtype(k),)), p.number(0, 1)
 
     def reference(arrays, results):
         a, b = map(wide, arrays)
@@ -341,7 +350,8 @@ def lerp(p):
 @op("addcmul", smooth=True)
 def addcmul(p):
     k = p.pick(("float64",))
-    b, c, value = p.partner(k, ("float64",)), p.partner(k, ("float64",)), p.number()
+    b, value = p.partner(k, dtypes=("float64",)), p.number()
+    c = p.partner(k, b, dtypes=("float64",))
     return f"addcmul(v{k}, v{b}, v{c}, value={value})", [k, b, c], lambda x, y, z: pd.addcmul(x, y, z, value=value), None
 
 
@@ -363,7 +373,7 @@ def shift(p):
 @op("gcd_lcm")
 def gcd_lcm(p):
     k = p.pick(("int32", "int64"), lambda s: np.prod(s) < 200)
-    j = p.partner(k, (p.dtype(k),))
+    j = p.partner(k, dtypes=(p.dtype(k),))
     name = p.one("gcd", "lcm")
     small = lambda t: t.remainder(1000)  # noqa: E731
     f, g = getattr(pd, name), getattr(np, name)
@@ -385,14 +395,14 @@ def frexp(p):
 @op("nextafter")
 def nextafter(p):
     k = p.pick(("float32", "float64"))
-    j = p.partner(k, (p.dtype(k),))
+    j = p.partner(k, dtypes=(p.dtype(k),))
     return f"nextafter(v{k}, v{j})", [k, j], pd.nextafter, lambda a, r: exact(np.nextafter(*a))
 
 
 @op("isclose")
 def isclose(p):
     k = p.pick(("float64",))
-    j = p.partner(k, ("float64",))
+    j = p.partner(k, dtypes=("float64",))
     return f"isclose(v{k}, v{j})", [k, j], pd.isclose, lambda a, r: exact(np.isclose(*a))
 
 

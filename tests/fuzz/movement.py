@@ -18,8 +18,6 @@ def moved(name, weight=1.0, rank=range(1, 5), test=None):
         @op(name, smooth=True, weight=weight)
         def entry(p):
             k = p.pick(EVERY, test, rank)
-            if k is None:
-                return None
             drawn = draw(p, k)
             if drawn is None:
                 return None
@@ -248,6 +246,8 @@ def random_key(p, shape, assign=False):
         axis += 1
         if axis < rank and p.chance(0.2):
             break
+    if arrays is not None:  # beside arrays integers select first, as in PyTorch, where NumPy broadcasts them
+        key = [slice(k, k + 1 or None) if isinstance(k, int) else k for k in key]
     return tuple(key)
 
 

@@ -25,6 +25,10 @@ def name_of(dtype):
     return dtype.name if hasattr(dtype, "name") else str(dtype)
 
 
+class CannotDraw(Exception):
+    """No value fits the operation, and none was found that would."""
+
+
 class Program:
     """Drawn from a generator and a table of operations: the same number, the same program.
 
@@ -138,11 +142,11 @@ class Program:
             shape = self.draw_shape(None if rank is None else int(self.rng.choice(list(rank))))
             if test is None or test(shape):
                 return self.fresh(shape, dtypes)
-        return None
+        raise CannotDraw
 
-    def partner(self, k, dtypes=EVERY):
-        """The number of a value that broadcasts with value k."""
-        shape = self.shape(k)
+    def partner(self, *numbers, dtypes=EVERY):
+        """The number of a value that broadcasts with all of these values."""
+        shape = np.broadcast_shapes(*map(self.shape, numbers))
 
         def fits(s):
             try:
@@ -185,7 +189,10 @@ class Program:
     def grow(self, entry):
         """Adds a step of the entry's; False where it could not be drawn here."""
         before = len(self.tensors)
-        drawn = entry.draw(self)
+        try:
+            drawn = entry.draw(self)
+        except CannotDraw:
+            drawn = None
         if drawn is None:
             self.forget(before)
             return False

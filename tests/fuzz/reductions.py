@@ -399,3 +399,64 @@ def minus_its_largest(p):
             return ulps(x - top, 1, results[0].dtype)
 
     return f"v{k} - v{k}.amax({axis}, keepdim=True)", [k], lambda t: t - t.amax(axis, keepdim=True), reference
+
+
+# ---- what the fuser joins around reductions
+
+
+@op("several", weight=2)
+def several(p):
+    """Reductions of one value, used together by each element."""
+    k = p.pick(REAL, rank_and_size)
+    axes = p.axes(k)
+
+    def f(x):
+        low, high = x.amin(axes, keepdim=True), x.amax(axes, keepdim=True)
+        count = (x > 0).sum(axes, keepdim=True)
+        some = (x > 1.5).any(axes, keepdim=True)
+        return pd.where(some, (x - low) / (high - low + 1), x.sin()) + count * 0.01
+
+    return f"several(v{k}, {axes})", [k], f, None
+
+
+@op("normalised", smooth=True, weight=2)
+def normalised(p):
+    """Costly values between two reductions, so that kernels keep them."""
+    k = p.pick(REAL, rank_and_size)
+    axes = p.axes(k)
+
+    def f(v):
+        x = v - v.mean(axes, keepdim=True)
+        e, g = x.sin().exp(), (x * 0.5).erf().tanh()
+        return e / e.sum(axes, keepdim=True) + g * (g * e).mean(axes, keepdim=True)
+
+    return f"normalised(v{k}, {axes})", [k], f, None
+
+
+@op("counted", weight=2)
+def counted(p):
+    """Reductions of integers and of bools, the value itself kept."""
+    k = p.pick(REAL, rank_and_size)
+    axes = p.axes(k)
+
+    def f(v):
+        n = (v.nan_to_num().clamp(-50, 50) * 3).int()
+        return v + n.sum(axes, keepdim=True).to(v.dtype) * 1e-3 + (n > 0).all(axes, keepdim=True)
+
+    return f"counted(v{k}, {axes})", [k], f, None
+
+
+@op("bound")
+def bound(p):
+    """A pad of nothing, or of a number, beside a reduction."""
+    k = p.pick(REAL, rank_and_size)
+    shape, axis = p.shape(k), p.axis(k) % len(p.shape(k))
+    none = [0 if i == axis else n for i, n in enumerate(shape)]
+    low = [int(i == axis) for i in range(len(shape))]
+
+    def f(v):
+        nothing = pd._C._pad(pd.zeros(none, dtype=v.dtype), low, [0] * len(low), 0.25)
+        number = pd._C._pad(pd.full(none, 2.0, dtype=v.dtype), low, [0] * len(low), 0.5)
+        return v + (v.sum(axis, keepdim=True) + nothing) * number
+
+    return f"bound(v{k}, {axis})", [k], f, None

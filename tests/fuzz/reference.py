@@ -91,6 +91,6 @@ def of_terms(expected, size, dtype, n):
         bound = bound + (eps(dtype) * np.abs(wide(np.asarray(expected))) if work != dtype else 0)
         bound = bound + float(ml_dtypes.finfo(work).smallest_normal)
         finite = np.isfinite(np.asarray(expected, np.longdouble))
-        overflows = finite & ~(np.asarray(size, np.longdouble) < float(ml_dtypes.finfo(work).max) / 2)
+        overflows = ~(np.asarray(size, np.longdouble) < float(ml_dtypes.finfo(work).max) / 2) & ~np.isnan(expected)
         bound = np.where(overflows, np.inf, np.where(finite, bound, 0))
     return Reference(expected, bound)
