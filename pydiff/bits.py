@@ -1,9 +1,9 @@
-"""Whole numbers and the parts of floating-point numbers: divisors, shifts, exponents, neighbours."""
+"""Whole numbers and the parts of floating-point numbers: divisors, exponents, neighbours."""
 
 from ._C import Tensor, _where, exp2, log2, result_type
 from ._dtypes import DTYPES
 from .fallback import integers as _rows
-from .ops import _as, _typed, broadcast_tensors
+from .ops import _typed, broadcast_tensors
 from .pointwise import _floating
 
 __all__ = []
@@ -44,47 +44,6 @@ def lcm(input, other):
     """
     input, other, _ = _whole("lcm", input, other)
     return _rows.lcm(input, other)
-
-
-def _powers_of_two(shift, kind):
-    """2^shift where it is 1 or more and a number of that dtype, and where that is."""
-    inside = (shift >= 0) & (shift < 8 * kind.itemsize - (1 if kind.is_signed else 0))
-    return exp2(_where(inside, shift, 0).to(DTYPES["float64"])).round().to(kind), inside
-
-
-@_public
-def bitwise_left_shift(input, other):
-    """The bits moved `other` places up, zeros coming in; by as many as there are bits, or fewer than 0, nothing is left.
-
-    Raises TypeError for operands that are not integers.
-
-    >>> import pydiff as pd
-    >>> (pd.tensor([1, 3]) << 2).tolist()
-    [4, 12]
-    """
-    input, other, kind = _whole("bitwise_left_shift", input, other)
-    power, inside = _powers_of_two(other, kind)
-    moved = _where(inside, input * power, 0)
-    if not kind.is_signed:
-        return moved
-    bits = 8 * kind.itemsize
-    last = input * (1 << (bits - 2)) * 2  # the lowest bit as the sign
-    return _where(other == bits - 1, last, moved)
-
-
-@_public
-def bitwise_right_shift(input, other):
-    """The bits moved `other` places down, copies of the sign coming in.
-
-    Raises TypeError for operands that are not integers.
-
-    >>> import pydiff as pd
-    >>> (pd.tensor([5, -5]) >> 1).tolist()
-    [2, -3]
-    """
-    input, other, kind = _whole("bitwise_right_shift", input, other)
-    power, inside = _powers_of_two(other, kind)
-    return _where(inside, input // power, _where(input < 0, -1, 0) if kind.is_signed else 0)
 
 
 @_public
@@ -139,25 +98,3 @@ def nextafter(input, other):
     [True]
     """
     return _rows.nextafter(*broadcast_tensors(*_typed(result_type(input, other), input, other)))
-
-
-def _reflected(function):
-    def method(self, other):
-        return function(_as(other), self)
-
-    return method
-
-
-def _assigned(name):
-    def method(self, other):
-        return getattr(self, name)(other)
-
-    return method
-
-
-Tensor.__lshift__, Tensor.__rshift__ = bitwise_left_shift, bitwise_right_shift
-Tensor.__rlshift__, Tensor.__rrshift__ = _reflected(bitwise_left_shift), _reflected(bitwise_right_shift)
-Tensor.__ilshift__, Tensor.__irshift__ = _assigned("bitwise_left_shift_"), _assigned("bitwise_right_shift_")
-
-left_shift, right_shift = bitwise_left_shift, bitwise_right_shift
-__all__ += ["left_shift", "right_shift"]

@@ -107,8 +107,8 @@ def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=Fa
         start, end, step = int(start), int(end), int(step)
     if step == 0:
         raise ValueError("[arange] the step is zero; got 0; try 1")
-    count = max(0, math.ceil((end - start) / step))
     whole = all(isinstance(v, int) or hasattr(v, "__index__") for v in (start, end, step))
+    count = max(0, -((start - end) // step) if whole else math.ceil((end - start) / step))
     if dtype is None:
         dtype = _int64 if whole else _C.get_default_dtype()
     dtype = _C.as_dtype(dtype)
@@ -116,6 +116,8 @@ def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=Fa
     if not whole:
         index = index.to(_float64) * float(step) + float(start)
     else:
+        if dtype.name == "uint64":  # whose numbers may be beyond int64
+            index = index.to(dtype)
         if step != 1:
             index = index * int(step)
         if start:

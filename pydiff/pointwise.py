@@ -78,13 +78,16 @@ def logical_not(input):
 
 @_public
 def fmod(input, other):
-    """The remainder of truncated division; the sign is that of `input`.
+    """The remainder of truncated division; the sign is that of `input`. An integer is left as it is by a divisor of 0.
 
     >>> import pydiff as pd
     >>> pd.fmod(pd.tensor([-3., 3.]), 2).tolist()
     [-1.0, 1.0]
     """
     input = _as(input)
+    if result_type(input, other).category == "integer":
+        left = input.remainder(other)
+        return _where((left != 0) & ((input < 0) != (other < 0)), left - other, left)
     size = abs(other) if not isinstance(other, Tensor) else other.abs()
     left = input.abs().remainder(size)
     return _where(input < 0, -left, left)

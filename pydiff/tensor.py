@@ -308,7 +308,7 @@ _METHODS = {
     "deg2rad equal float_power fmax fmin fmod frac heaviside hypot isclose isneginf isposinf lerp "
     "logaddexp logaddexp2 logical_and logical_not logical_or logical_xor logit nan_to_num positive "
     "rad2deg round signbit xlogy",
-    bits: "bitwise_left_shift bitwise_right_shift frexp gcd lcm ldexp nextafter",
+    bits: "frexp gcd lcm ldexp nextafter",
     special: "digamma erfinv i0 igamma igammac lgamma mvlgamma polygamma sinc",
     reductions: "bincount count_nonzero diff nanmean nansum norm",
     scans: "cummax cummin cumprod logcumsumexp",
@@ -342,9 +342,8 @@ _in_place("zero_", lambda self: _C.zeros_like(self), "Set all elements to 0; ret
 _in_place("fill_", _filled, "Set all elements to a number; returns self.")
 _in_place("copy_", _copied, "Take over the elements of another tensor, cast and broadcast; returns self.")
 for _name in (
-    "acosh addbmm addcdiv addcmul addmm addmv addr arccosh arcsinh arctanh asinh atanh baddbmm bitwise_left_shift "
-    "bitwise_right_shift ceil clamp clamp_max clamp_min clip copysign cumprod cumsum deg2rad digamma div erfinv float_power "
-    "floor fmod frac gcd heaviside hypot i0 igamma igammac index_add index_copy index_fill index_put index_reduce lcm ldexp "
+    "acosh addbmm addcdiv addcmul addmm addmv addr arccosh arcsinh arctanh asinh atanh baddbmm ceil clamp "
+    "clamp_max clamp_min clip copysign cumprod cumsum deg2rad digamma div erfinv float_power floor fmod frac gcd heaviside hypot i0 igamma igammac index_add index_copy index_fill index_put index_reduce lcm ldexp "
     "lerp lgamma logical_and logical_not logical_or logical_xor logit masked_fill masked_scatter mvlgamma nan_to_num "
     "nextafter polygamma put rad2deg renorm round scatter scatter_add scatter_reduce sgn sign sinc square tril triu trunc "
     "xlogy"

@@ -9,13 +9,14 @@ DType g_default = DType::F32;
 
 bool is_signed_int(DType t) { return is_integer(t) && info(t).kind == 'i'; }
 
-// The signed integer that holds every value of an unsigned one; uint64 has none, and torch picks int64... no wider.
+// The signed integer that holds every value of an unsigned one. No integer holds uint64 and a sign: there it is float64,
+// as in NumPy.
 DType signed_for(DType u) {
   switch (u) {
     case DType::U8: return DType::I16;
     case DType::U16: return DType::I32;
     case DType::U32: return DType::I64;
-    default: return DType::F32;  // uint64 with a signed integer, as torch.promote_types
+    default: return DType::F64;
   }
 }
 

@@ -17,7 +17,7 @@ namespace pd {
   X(I64, int64, 'i', 8, 1, I64)               \
   X(U16, uint16, 'u', 2, 1, I32)              \
   X(U32, uint32, 'u', 4, 1, I64)              \
-  X(U64, uint64, 'u', 8, 1, I64)              \
+  X(U64, uint64, 'u', 8, 1, U64)              \
   X(F16, float16, 'f', 2, 2, F32)             \
   X(BF16, bfloat16, 'V', 2, 2, F32)           \
   X(F32, float32, 'f', 4, 2, F32)             \
@@ -55,11 +55,12 @@ constexpr const char* name_of(DType t) { return info(t).name; }
 constexpr bool is_bool(DType t) { return t == DType::Bool; }
 constexpr bool is_integer(DType t) { return info(t).category == 1; }
 constexpr bool is_floating(DType t) { return info(t).category == 2; }
+constexpr bool is_unsigned(DType t) { return is_integer(t) && info(t).kind == 'u'; }
 constexpr bool is_complex(DType t) { return info(t).category == 3; }
 // Only floating and complex values carry a gradient.
 constexpr bool is_differentiable(DType t) { return info(t).category >= 2; }
 // Kernels compute with the type, or with its compute type between loads and stores.
-constexpr bool has_kernels(DType t) { return !is_complex(t) && t != DType::U64; }
+constexpr bool has_kernels(DType t) { return !is_complex(t); }
 // A type that only memory has: every operation converts its operands to the compute type, and its result back.
 constexpr bool is_narrow(DType t) { return has_kernels(t) && info(t).compute != t; }
 constexpr DType compute_type(DType t) { return is_narrow(t) ? info(t).compute : t; }
@@ -73,7 +74,8 @@ constexpr DType narrow_from(DType from, DType to) {
   return from == DType::F32 || from == DType::Bool ? DType::F32 : DType::F64;
 }
 
-// Promotion of two types of equal priority, as torch.promote_types.
+// Promotion of two types of equal priority, as torch.promote_types; where that has no answer (16 to 64 unsigned bits
+// with another integer) NumPy's. docs/DTYPES.md has the table.
 DType promote(DType a, DType b);
 // The dtype whose name is `name` ("float32"), or false.
 bool dtype_from_name(const char* name, DType& out);
@@ -87,6 +89,7 @@ template <> struct dtype_of<bool> { static constexpr DType value = DType::Bool; 
 template <> struct dtype_of<uint8_t> { static constexpr DType value = DType::Bool; };
 template <> struct dtype_of<int32_t> { static constexpr DType value = DType::I32; };
 template <> struct dtype_of<int64_t> { static constexpr DType value = DType::I64; };
+template <> struct dtype_of<uint64_t> { static constexpr DType value = DType::U64; };
 template <> struct dtype_of<float> { static constexpr DType value = DType::F32; };
 template <> struct dtype_of<double> { static constexpr DType value = DType::F64; };
 

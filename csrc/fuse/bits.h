@@ -31,8 +31,8 @@ inline int64_t identity_bits(ReduceKind k, DType t) {
   switch (k) {
     case ReduceKind::Prod:
     case ReduceKind::All: return of(1, 1);
-    case ReduceKind::Max: return of(-inf, t == DType::Bool ? 0 : t == DType::I32 ? int64_t{INT32_MIN} : INT64_MIN);
-    case ReduceKind::Min: return of(inf, t == DType::Bool ? 1 : t == DType::I32 ? int64_t{INT32_MAX} : INT64_MAX);
+    case ReduceKind::Max: return of(-inf, t == DType::Bool || is_unsigned(t) ? 0 : t == DType::I32 ? int64_t{INT32_MIN} : INT64_MIN);
+    case ReduceKind::Min: return of(inf, t == DType::Bool ? 1 : is_unsigned(t) ? -1 : t == DType::I32 ? int64_t{INT32_MAX} : INT64_MAX);
     default: return of(0, 0);
   }
 }

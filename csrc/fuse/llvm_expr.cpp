@@ -49,7 +49,8 @@ const char* scalar_type(DType t) {
   switch (carrier_type(t)) {
     case DType::Bool: return "i1";
     case DType::I32: return "i32";
-    case DType::I64: return "i64";
+    case DType::I64:
+    case DType::U64: return "i64";
     case DType::F32: return "float";
     case DType::F64: return "double";
     default: fail("jit", "no register of this type", name_of(t));
@@ -173,9 +174,16 @@ Val Text::cast(std::string& s, DType to, const Val& a, bool vec) {
   if (to == DType::Bool) return compare(s, is_float(from) ? "fcmp une" : "icmp ne", a, constant(from, 0), vec);
   if (is_float(to)) {
     if (is_float(from)) return convert(to == DType::F64 ? "fpext" : "fptrunc", a);
-    return convert(from == DType::Bool ? "uitofp" : "sitofp", a);
+    return convert(from == DType::Bool || from == DType::U64 ? "uitofp" : "sitofp", a);
   }
-  if (!is_float(from)) return convert(from == DType::Bool ? "zext" : to == DType::I64 ? "sext" : "trunc", a);
+  if (!is_float(from)) {
+    if (from != DType::Bool && size_of(from) == size_of(to)) {  // int64 and uint64: the same bits
+      Val same = a;
+      same.type = to;
+      return same;
+    }
+    return convert(from == DType::Bool ? "zext" : size_of(to) == 8 ? "sext" : "trunc", a);
+  }
   // As scalar.h does it; llvm.fptosi.sat says the same but vectors of it are taken apart on x86.
   double top = to == DType::I32 ? 2147483648.0 : 9223372036854775808.0;
   auto number = [&](double v) {
@@ -188,10 +196,16 @@ Val Text::cast(std::string& s, DType to, const Val& a, bool vec) {
   return select(s, compare(s, "fcmp olt", a, number(-top), vec), identity(ReduceKind::Max, to), r, vec);
 }
 
-// The divisor becomes 1 where division would trap: b = 0, and b = -1 under the smallest integer.
+// The divisor becomes 1 where division would trap: b = 0, and with a sign b = -1 under the smallest integer.
 Val Text::divide(std::string& s, bool quotient, const Val& a, const Val& b, bool vec) {
   DType t = a.type;
-  Val zero = compare(s, "icmp eq", b, constant(t, 0), vec), minus = compare(s, "icmp eq", b, constant(t, -1), vec);
+  Val zero = compare(s, "icmp eq", b, constant(t, 0), vec);
+  if (is_unsigned(t)) {
+    Val safe = select(s, zero, constant(t, 1), b, vec);
+    Val r = result(binary(s, quotient ? "udiv" : "urem", t, vec, a, safe), t, vec);
+    return select(s, zero, quotient ? constant(t, -1) : a, r, vec);
+  }
+  Val minus = compare(s, "icmp eq", b, constant(t, -1), vec);
   Val bad = result(binary(s, "or", DType::Bool, vec, zero, minus), DType::Bool, vec);
   Val safe = select(s, bad, constant(t, 1), b, vec);
   Val r = result(binary(s, quotient ? "sdiv" : "srem", t, vec, a, safe), t, vec);
@@ -203,17 +217,17 @@ Val Text::divide(std::string& s, bool quotient, const Val& a, const Val& b, bool
 
 Val Text::combine(std::string& s, ReduceKind k, const Val& acc, const Val& x, bool vec, int lanes) {
   DType t = acc.type;
-  bool f = is_float(t), bit = t == DType::Bool;
+  bool f = is_float(t), no_sign = t == DType::Bool || is_unsigned(t);
   auto plain = [&](const char* opcode) { return result(binary(s, opcode, t, vec, acc, x, lanes), t, vec); };
   switch (k) {
-    case ReduceKind::Sum: return plain(f ? "fadd" : bit ? "or" : "add");
-    case ReduceKind::Prod: return plain(f ? "fmul" : bit ? "and" : "mul");
+    case ReduceKind::Sum: return plain(f ? "fadd" : t == DType::Bool ? "or" : "add");
+    case ReduceKind::Prod: return plain(f ? "fmul" : t == DType::Bool ? "and" : "mul");
     case ReduceKind::Any: return plain("or");
     case ReduceKind::All: return plain("and");
     case ReduceKind::Max:
     case ReduceKind::Min: {
       bool max = k == ReduceKind::Max;
-      Val take = compare(s, f ? (max ? "fcmp ogt" : "fcmp olt") : bit ? (max ? "icmp ugt" : "icmp ult")
+      Val take = compare(s, f ? (max ? "fcmp ogt" : "fcmp olt") : no_sign ? (max ? "icmp ugt" : "icmp ult")
                                                                       : (max ? "icmp sgt" : "icmp slt"),
                          acc, x, vec, lanes);
       if (f) {
@@ -229,10 +243,10 @@ Val Text::combine(std::string& s, ReduceKind k, const Val& acc, const Val& x, bo
 Val Text::node(std::string& s, const ExprNode& n, const Val& a, const Val& b, const Val& c, bool vec) {
   DType t = n.type;
   bool f = is_float(t), bit = t == DType::Bool;
-  bool of = is_float(a.type), obit = a.type == DType::Bool;
+  bool of = is_float(a.type), unsign = a.type == DType::Bool || is_unsigned(a.type);
   auto two = [&](const char* opcode) { return result(binary(s, opcode, t, vec, a, b), t, vec); };
-  auto cmp = [&](const char* ff, const char* ii, const char* bb) {
-    return compare(s, of ? ff : obit ? bb : ii, a, b, vec);
+  auto cmp = [&](const char* ff, const char* ii, const char* uu) {
+    return compare(s, of ? ff : unsign ? uu : ii, a, b, vec);
   };
   auto shift = [&](const char* opcode) {
     return result(binary(s, opcode, t, vec, a, constant(t, n.imm)), t, vec);
@@ -312,7 +326,7 @@ Val Text::node(std::string& s, const ExprNode& n, const Val& a, const Val& b, co
     case Sc::Not: return result(binary(s, "xor", t, vec, a, constant(t, bit ? 1 : -1)), t, vec);
     case Sc::Shl: return shift("shl");
     case Sc::Shr: return shift("lshr");
-    case Sc::Sar: return shift("ashr");
+    case Sc::Sar: return shift(is_unsigned(t) ? "lshr" : "ashr");
     case Sc::Select: return select(s, a, b, c, vec);
     case Sc::Bits:
     case Sc::FromBits: return bitcast();

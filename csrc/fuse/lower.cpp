@@ -106,7 +106,7 @@ class Lowering {
   static int64_t fill_bits(DType t, int64_t double_bits) {
     double d;
     std::memcpy(&d, &double_bits, sizeof d);
-    return number_bits(t, d, is_bool(t) ? d != 0 : static_cast<int64_t>(d));
+    return number_bits(t, d, is_floating(t) ? 0 : whole_number(t, d));
   }
 
   // `given` has the fill of a pad as a double's bits.

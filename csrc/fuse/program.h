@@ -78,7 +78,7 @@ struct Program {
   // calls it on pieces of the reduced index (each a power of two of kBlock, but the last), combines.
   bool split = false;
   std::vector<Instr> code;     // in an order of dependence; executing it in order is right
-  std::vector<DType> regs;     // type of each register (Bool, I32, I64, F32, F64)
+  std::vector<DType> regs;     // type of each register (Bool, I32, I64, U64, F32, F64)
   std::vector<Level> levels;   // and its level
   std::vector<Arg> args;
   uint64_t hash() const;

@@ -280,7 +280,8 @@ ReduceLoops pick(ReduceKind kind, DType type) {
   if (kind == ReduceKind::Sum || kind == ReduceKind::Prod) {
     switch (type) {
       case DType::I32: return sum ? both<Sum, uint32_t>() : both<Prod, uint32_t>();
-      case DType::I64: return sum ? both<Sum, uint64_t>() : both<Prod, uint64_t>();
+      case DType::I64:
+      case DType::U64: return sum ? both<Sum, uint64_t>() : both<Prod, uint64_t>();
       case DType::F32: return sum ? both<Sum, float>() : both<Prod, float>();
       case DType::F64: return sum ? both<Sum, double>() : both<Prod, double>();
       default: return {};
@@ -290,6 +291,7 @@ ReduceLoops pick(ReduceKind kind, DType type) {
     switch (type) {
       case DType::I32: return max ? both<Max, int32_t>() : both<Min, int32_t>();
       case DType::I64: return max ? both<Max, int64_t>() : both<Min, int64_t>();
+      case DType::U64: return max ? both<Max, uint64_t>() : both<Min, uint64_t>();
       case DType::F32: return max ? both<Max, float>() : both<Min, float>();
       case DType::F64: return max ? both<Max, double>() : both<Min, double>();
       default: return {};

@@ -46,6 +46,7 @@ std::string line(const Value* v, const std::unordered_map<const Value*, int>& id
   if (v->attrs) s << " " << to_string(v->attrs->v);
   if (v->is_scalar()) {
     if (is_floating(v->dtype)) s << " " << v->num.f;
+    else if (v->dtype == DType::U64) s << " " << static_cast<uint64_t>(v->num.i);
     else s << " " << v->num.i;
   }
   return s.str();

@@ -121,6 +121,11 @@ struct Value {
   Value *prev, *next;  // pending values in the order of recording
   uint32_t mark, index;  // scratch of one walk (under the execution lock or the GIL)
 
+  // The number of a scalar, or of a ready 0-d value that has it.
+  double number() const {
+    return is_floating(dtype) ? num.f : dtype == DType::U64 ? static_cast<double>(static_cast<uint64_t>(num.i))
+                                                            : static_cast<double>(num.i);
+  }
   Value* const* in() const { return nin <= 3 ? few : many; }
   Value* in(int k) const { return in()[k]; }
   bool ready() const { return state == State::Ready; }

@@ -12,6 +12,7 @@ enum ValueFlags : uint8_t { kWeak = 1, kDonatable = 2 };
 Var number(double v, DeviceId device = {});            // weak float
 Var number(int64_t v, DeviceId device = {});           // weak integer
 Var number(bool v, DeviceId device = {});
+Var large_number(uint64_t v, DeviceId device = {});    // weak integer beyond int64: of uint64
 Var typed_number(DType dtype, double f, int64_t i, DeviceId device = {});
 
 // dtype of an expression of these operands: dimensioned tensors before 0-d ones before Python numbers.
@@ -25,6 +26,7 @@ Var select_where(const Var& cond, const Var& a, const Var& b);
 Var power(const Var& a, const Var& b);  // looks at a number exponent: 2, 3, 0.5, -1, 1, 0
 Var clamp(const Var& x, const Var* lo, const Var* hi);
 Var true_divide(const Var& a, const Var& b);
+Var trunc_divide(const Var& a, const Var& b);  // toward zero; of integers exactly
 
 // Creation.
 Var full(const Shape& shape, const Var& value, DType dtype);

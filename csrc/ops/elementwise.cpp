@@ -2,7 +2,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "ops/api.h"
+#include "ops/element.h"
 #include "graph/op_traits.h"
 #include "ops/loops.h"
 #include "ops/rows.h"
@@ -19,7 +19,7 @@ Var weak(DType t, double f, int64_t i, DeviceId device) {
 
 bool is_weak(const Var& x) { return x.v->is_scalar() && (x.v->flags & kWeak); }
 
-// A weak float counts as the default dtype, a weak integer as int64.
+// A weak float counts as the default dtype, a weak integer as int64, or uint64 if it is beyond.
 DType weak_type(const Var& x) { return is_floating(x.dtype()) ? default_dtype() : x.dtype(); }
 
 // torch.result_type: a higher priority yields only to a lower one of a higher category.
@@ -66,6 +66,7 @@ bool in_types(const OpTraits& t, DType d) {
     case DType::Bool: return t.types & kB;
     case DType::I32: return t.types & kI32;
     case DType::I64: return t.types & kI64;
+    case DType::U64: return t.types & kU64;
     case DType::F32: return t.types & kF32;
     case DType::F64: return t.types & kF64;
     default: return false;
@@ -76,11 +77,11 @@ bool in_types(const OpTraits& t, DType d) {
 DType row_type(const OpTraits& t, DType d) {
   if (!has_kernels(d))
     fail(t.name, "no kernel for this type", name_of(d),
-         is_complex(d) ? "the real and the imaginary part apart" : "a cast to int64 or float64", ErrorKind::Type);
+         "the real and the imaginary part apart", ErrorKind::Type);
   if (in_types(t, d)) return d;
   if ((t.types & kFloats) && !(t.types & (kI32 | kI64)) && !is_floating(d)) return default_dtype();
   fail(t.name, "not defined for this type", name_of(d),
-       is_bool(d) ? "a cast to an integer, or a logical op" : "an integer or bool tensor", ErrorKind::Type);
+       is_bool(d) ? "a cast to an integer, or a logical op" : t.types & kB ? "an integer or bool tensor" : "an integer tensor", ErrorKind::Type);
 }
 
 }  // namespace
@@ -88,6 +89,7 @@ DType row_type(const OpTraits& t, DType d) {
 Var number(double v, DeviceId device) { return weak(DType::F64, v, 0, device); }
 Var number(int64_t v, DeviceId device) { return weak(DType::I64, 0, v, device); }
 Var number(bool v, DeviceId device) { return weak(DType::Bool, 0, v ? 1 : 0, device); }
+Var large_number(uint64_t v, DeviceId device) { return weak(DType::U64, 0, static_cast<int64_t>(v), device); }
 Var typed_number(DType dtype, double f, int64_t i, DeviceId device) {
   return scalar(dtype, device, f, i);
 }
@@ -106,22 +108,33 @@ Var cast(const Var& x, DType dtype) {
   if (x.v->is_scalar()) {
     const Value& v = *x.v;
     if (x.dtype() == dtype && !is_weak(x)) return x;
-    double f = is_floating(v.dtype) ? v.num.f : static_cast<double>(v.num.i);
-    int64_t i;
-    if (is_floating(v.dtype))
-      i = std::isnan(v.num.f) ? 0 : v.num.f >= 9.2233720368547758e18 ? INT64_MAX
-        : v.num.f < -9.2233720368547758e18 ? INT64_MIN : static_cast<int64_t>(v.num.f);
-    else
-      i = v.num.i;
-    if (is_bool(dtype)) i = is_floating(v.dtype) ? v.num.f != 0 : v.num.i != 0;
+    if (is_weak(x) && v.dtype == DType::U64 && is_integer(dtype) && dtype != DType::U64)
+      fail("number", "a Python integer does not fit the type", std::to_string(static_cast<uint64_t>(v.num.i)) + " for " + name_of(dtype),
+           "a uint64 tensor, or float(n)");
+    int64_t i = is_floating(v.dtype) && !is_floating(dtype) ? whole_number(dtype, v.num.f) : v.num.i;
+    if (is_bool(dtype)) i = i != 0;
     if (dtype == DType::I32) i = static_cast<int32_t>(i);
-    return scalar(dtype, v.device, f, i);
+    return scalar(dtype, v.device, v.number(), i);
   }
   if (x.dtype() == dtype) return x;
   if (!has_kernels(dtype) || !has_kernels(x.dtype()))
     fail("cast", "no kernel for this type", std::string(name_of(x.dtype())) + " to " + name_of(dtype),
-         "a real type other than uint64", ErrorKind::Type);
+         "the real and the imaginary part apart", ErrorKind::Type);
   return apply(op::cast, {x}, attrs({static_cast<int64_t>(dtype)}));
+}
+
+bool fits(int64_t i, DType dtype) {
+  const int bits = static_cast<int>(8 * size_of(dtype));
+  if (!is_integer(dtype) || bits == 64) return true;
+  const int64_t most = (int64_t{1} << (is_unsigned(dtype) ? bits : bits - 1)) - 1;
+  return i <= most && i >= (is_unsigned(dtype) ? -most : -most - 1);
+}
+
+Var as_element(const char* op, const Var& x, DType dtype) {
+  if (is_weak(x) && x.dtype() == DType::I64 && !fits(x.v->num.i, dtype))
+    fail(op, "a Python integer does not fit the type", std::to_string(x.v->num.i) + " for " + name_of(dtype),
+         "a wider dtype, or a tensor's cast, which keeps the low bits");
+  return cast(x, dtype);
 }
 
 // What is a whole number is rounded already, and the square of a truth is a number.
@@ -156,6 +169,17 @@ Var binary(OpId op, const Var& a, const Var& b) {
 
 Var true_divide(const Var& a, const Var& b) { return binary(op::div, a, b); }
 
+Var trunc_divide(const Var& a, const Var& b) {
+  Var both[2] = {a, b};
+  const DType d = result_type(both, 2);
+  if (!is_integer(d)) return cast(unary(op::trunc, true_divide(a, b)), d);
+  const Var x = cast(a, d), y = cast(b, d), zero = typed_number(d, 0, 0, x.device());
+  // Rounded down is one below where a remainder is left and the signs differ. What is divided by 0 stays.
+  Var up = binary(op::bitwise_and, binary(op::ne, binary(op::remainder, x, y), zero), binary(op::ne, y, zero));
+  up = binary(op::bitwise_and, up, binary(op::ne, binary(op::lt, x, zero), binary(op::lt, y, zero)));
+  return binary(op::add, binary(op::floor_divide, x, y), cast(up, d));
+}
+
 Var select_where(const Var& cond, const Var& a, const Var& b) {
   if (!is_bool(cond.dtype()))
     fail("where", "the condition is not bool", name_of(cond.dtype()), "a comparison, or .bool()", ErrorKind::Type);
@@ -167,7 +191,7 @@ Var select_where(const Var& cond, const Var& a, const Var& b) {
 
 namespace {
 // x to a whole power by squaring, in the type of x.
-Var whole_power(const Var& x, int64_t n) {
+Var whole_power(const Var& x, uint64_t n) {
   Var result, base = x;
   for (; n; n >>= 1) {
     if (n & 1) result = result ? binary(op::mul, result, base) : base;
@@ -181,8 +205,8 @@ Var whole_power(const Var& x, int64_t n) {
 Var whole_powers(const Var& a, const Var& b, DType d) {
   const Var x = cast(a, d), e = cast(b, d);
   auto number = [&](int64_t n) { return typed_number(d, static_cast<double>(n), n, x.device()); };
-  auto has_bit = [&](int k) { return binary(op::ne, binary(op::bitwise_and, e, number(int64_t{1} << k)), number(0)); };
-  const bool is_signed = info(d).kind == 'i';
+  auto has_bit = [&](int k) { return binary(op::ne, binary(op::bitwise_and, e, number(static_cast<int64_t>(uint64_t{1} << k))), number(0)); };
+  const bool is_signed = !is_unsigned(d);
   const int bits = static_cast<int>(8 * size_of(d)) - (is_signed ? 1 : 0);
   Var result = select_where(has_bit(0), x, number(1)), base = x;
   for (int k = 1; k < bits; ++k) {
@@ -200,7 +224,7 @@ Var whole_powers(const Var& a, const Var& b, DType d) {
 Var power(const Var& a, const Var& b) {
   if (b.v->is_scalar() && !a.v->is_scalar()) {
     const Value& e = *b.v;
-    double n = is_floating(e.dtype) ? e.num.f : static_cast<double>(e.num.i);
+    const double n = e.number();
     Var in[2] = {a, b};
     DType d = result_type(in, 2);
     if (is_floating(d)) {
@@ -214,10 +238,10 @@ Var power(const Var& a, const Var& b) {
       if (n == -1) return unary(op::reciprocal, x);
     } else {
       int64_t k = e.num.i;
-      if (k < 0)
+      if (k < 0 && e.dtype != DType::U64)
         fail("pow", "an integer to a negative power", std::to_string(k), "a floating tensor, x.float() ** -1");
       Var x = cast(a, is_bool(d) ? DType::I64 : d);
-      return k == 0 ? ones(a.shape(), x.dtype(), a.device()) : whole_power(x, k);
+      return k == 0 ? ones(a.shape(), x.dtype(), a.device()) : whole_power(x, static_cast<uint64_t>(k));
     }
   }
   Var in[2] = {a, b};

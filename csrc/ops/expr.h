@@ -98,12 +98,15 @@ PD_ECMP(ne, Ne)
 #define PD_E1(name, sc) \
   template <class T> E<T> name(E<T> a) { return detail::node<E<T>>(Sc::sc, a.id); }
 PD_E1(sqrt, Sqrt)
-PD_E1(abs, Abs)
 PD_E1(floor, Floor)
 PD_E1(ceil, Ceil)
 PD_E1(trunc, Trunc)
 PD_E1(rint, Rint)
 #undef PD_E1
+template <class T> E<T> abs(E<T> a) {
+  if constexpr (std::is_unsigned<T>::value) return a;
+  else return detail::node<E<T>>(Sc::Abs, a.id);
+}
 template <class T> E<T> fma(E<T> a, E<T> b, E<T> c) { return detail::node<E<T>>(Sc::Fma, a.id, b.id, c.id); }
 template <class T> E<T> quot(E<T> a, E<T> b) { return detail::node<E<T>>(Sc::Quot, a.id, b.id); }
 template <class T> E<T> rem(E<T> a, E<T> b) { return detail::node<E<T>>(Sc::Rem, a.id, b.id); }
@@ -118,6 +121,7 @@ inline E<float> from_bits(E<int32_t> a) { return detail::node<E<float>>(Sc::From
 inline E<double> from_bits(E<int64_t> a) { return detail::node<E<double>>(Sc::FromBits, a.id); }
 template <class U, class T> E<U> cast(E<T> a) {
   if constexpr (std::is_same<U, T>::value) return a;
+  else if constexpr (std::is_floating_point<T>::value && std::is_same<U, uint64_t>::value) return float_to_u64(a);
   else return detail::node<E<U>>(Sc::Cast, a.id);
 }
 

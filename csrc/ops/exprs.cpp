@@ -16,6 +16,7 @@ template <class T> constexpr unsigned type_bit() {
   if constexpr (std::is_same<T, bool>::value) return kB;
   else if constexpr (std::is_same<T, int32_t>::value) return kI32;
   else if constexpr (std::is_same<T, int64_t>::value) return kI64;
+  else if constexpr (std::is_same<T, uint64_t>::value) return kU64;
   else if constexpr (std::is_same<T, float>::value) return kF32;
   else return kF64;
 }
@@ -55,6 +56,7 @@ template <class F> bool with_type(DType t, F f) {
     case DType::Bool: return f(bool());
     case DType::I32: return f(int32_t());
     case DType::I64: return f(int64_t());
+    case DType::U64: return f(uint64_t());
     case DType::F32: return f(float());
     case DType::F64: return f(double());
     default: return false;

@@ -84,6 +84,7 @@ void require_kernel(const char* op, DType t, uint32_t types) {
     case DType::Bool: bit = kB; break;
     case DType::I32: bit = kI32; break;
     case DType::I64: bit = kI64; break;
+    case DType::U64: bit = kU64; break;
     case DType::F32: bit = kF32; break;
     case DType::F64: bit = kF64; break;
     default: break;

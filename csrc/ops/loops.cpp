@@ -142,6 +142,9 @@ template <class Row, bool cheap> LoopFn pick(DType in, DType out, LoopShape shap
     case DType::I64:
       if constexpr (Row::types & kI64) return make<Row, int64_t, cheap>(shape);
       break;
+    case DType::U64:
+      if constexpr (Row::types & kU64) return make<Row, uint64_t, cheap>(shape);
+      break;
     case DType::F32:
       if constexpr (Row::types & kF32) return make<Row, float, cheap>(shape);
       break;
@@ -159,6 +162,7 @@ template <class From> LoopFn cast_from(DType out) {
     case DType::Bool: return loop_cast<From, bool>;
     case DType::I32: return loop_cast<From, int32_t>;
     case DType::I64: return loop_cast<From, int64_t>;
+    case DType::U64: return loop_cast<From, uint64_t>;
     case DType::F32: return loop_cast<From, float>;
     case DType::F64: return loop_cast<From, double>;
     default: return nullptr;
@@ -193,6 +197,7 @@ LoopFn pick_cast(DType in, DType out, LoopShape shape) {
     case DType::Bool: return cast_from<bool>(out);
     case DType::I32: return cast_from<int32_t>(out);
     case DType::I64: return cast_from<int64_t>(out);
+    case DType::U64: return cast_from<uint64_t>(out);
     case DType::F32: return cast_from<float>(out);
     case DType::F64: return cast_from<double>(out);
     default: return nullptr;

@@ -23,6 +23,10 @@ LoopFn loop_for(OpId op, DType in, DType out, LoopShape shape = LoopShape::Array
 // The number's bits in a type, in the first bytes; `f` of a floating type, `i` of another. As a cast would do it.
 int64_t number_bits(DType type, double f, int64_t i);
 
+// f as a whole number of an integer type or bool, before it wraps to a narrow one: what a cast of a tensor gives. That of
+// uint64 is its bits.
+int64_t whole_number(DType type, double f);
+
 LoopFn loop_baseline(OpId op, DType in, DType out, LoopShape shape);
 LoopFn loop_avx2(OpId op, DType in, DType out, LoopShape shape);
 LoopFn loop_avx512(OpId op, DType in, DType out, LoopShape shape);

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "ops/op_ids.h"
+#include "ops/vmath/scalar.h"
 
 namespace pd {
 
@@ -31,6 +32,15 @@ int64_t number_bits(DType type, double f, int64_t i) {
     bits = i;
   }
   return bits;
+}
+
+int64_t whole_number(DType type, double f) {
+  switch (compute_type(type)) {
+    case DType::Bool: return f != 0;
+    case DType::I32: return cast<int32_t>(V<double>(f)).v;
+    case DType::U64: return static_cast<int64_t>(cast<uint64_t>(V<double>(f)).v);
+    default: return cast<int64_t>(V<double>(f)).v;
+  }
 }
 
 int loop_cost(OpId op) {

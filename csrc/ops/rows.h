@@ -31,9 +31,11 @@ enum TypeSet : unsigned {
   kI64 = 4,
   kF32 = 8,
   kF64 = 16,
-  kBits = kB | kI32 | kI64,
+  kU64 = 32,
+  kInts = kI32 | kI64 | kU64,
+  kBits = kB | kInts,
   kFloats = kF32 | kF64,
-  kNum = kI32 | kI64 | kFloats,
+  kNum = kInts | kFloats,
   kAll = kB | kNum
 };
 

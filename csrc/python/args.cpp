@@ -97,9 +97,16 @@ bool to_operand(PyObject* o, DeviceId device, Var& out) {
   if (PyLong_Check(o)) {
     int over = 0;
     long long i = PyLong_AsLongLongAndOverflow(o, &over);
-    if (over)
-      fail("number", "a Python integer does not fit 64 bits", over > 0 ? "more than 2**63 - 1" : "less than -2**63",
-           "float(n)");
+    if (over) {
+      const unsigned long long large = over > 0 ? PyLong_AsUnsignedLongLong(o) : ~0ull;
+      if (over < 0 || PyErr_Occurred()) {
+        PyErr_Clear();
+        fail("number", "a Python integer does not fit 64 bits", over > 0 ? "more than 2**64 - 1" : "less than -2**63",
+             "float(n)");
+      }
+      out = large_number(large, device);
+      return true;
+    }
     out = number(static_cast<int64_t>(i), device);
     return true;
   }

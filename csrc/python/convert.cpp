@@ -8,6 +8,7 @@
 #include "device/device.h"
 #include "exec/late_errors.h"
 #include "graph/op_traits.h"
+#include "ops/element.h"
 #include "ops/loops.h"
 #include "python/args.h"
 
@@ -103,9 +104,13 @@ double as_double(PyObject* o) {
   if (d == -1.0 && PyErr_Occurred()) throw PythonError();
   return d;
 }
-int64_t as_int(PyObject* o) {
-  if (PyFloat_Check(o)) return static_cast<int64_t>(PyFloat_AS_DOUBLE(o));
-  long long i = PyLong_AsLongLong(o);
+// As an element of an integer type; of uint64 its bits.
+int64_t as_int(PyObject* o, DType type) {
+  if (PyFloat_Check(o)) return whole_number(type, PyFloat_AS_DOUBLE(o));
+  int over = 0;
+  long long i = PyLong_AsLongLongAndOverflow(o, &over);
+  if (over > 0 && type == DType::U64) i = static_cast<long long>(PyLong_AsUnsignedLongLong(o));
+  else if (over) i = PyLong_AsLongLong(o);  // says so
   if (i == -1 && PyErr_Occurred()) throw PythonError();
   return i;
 }
@@ -119,7 +124,7 @@ void fill(PyObject* o, T*& dst) {
   }
   if constexpr (std::is_same<T, bool>::value) *dst++ = PyObject_IsTrue(o) > 0;
   else if constexpr (std::is_floating_point<T>::value) *dst++ = static_cast<T>(as_double(o));
-  else *dst++ = static_cast<T>(as_int(o));
+  else *dst++ = static_cast<T>(as_int(o, dtype_of<T>::value));
 }
 
 // Tensors below lists become arrays, so that NumPy can join them.
@@ -130,6 +135,16 @@ py::object without_tensors(const char* op, PyObject* o) {
   for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(o); ++i)
     out.append(without_tensors(op, PySequence_Fast_ITEMS(o)[i]));
   return out;
+}
+
+void check_fits(const char* op, PyObject* o, DType type) {
+  if (PyList_Check(o) || PyTuple_Check(o)) {
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(o); ++i) check_fits(op, PySequence_Fast_ITEMS(o)[i], type);
+    return;
+  }
+  if (!PyLong_Check(o) || fits(as_int(o, DType::I64), type)) return;
+  fail(op, "a Python integer does not fit the type", std::string(py::str(o)) + " for " + name_of(type),
+       "a wider dtype, or a tensor's cast, which keeps the low bits");
 }
 
 Var from_list(const char* op, PyObject* data, const DType* dtype, DeviceId dev) {
@@ -152,6 +167,7 @@ Var from_list(const char* op, PyObject* data, const DType* dtype, DeviceId dev) 
             : n.category == 0 ? DType::Bool
             : n.category == 1 ? DType::I64
                               : default_dtype();
+  if (is_integer(s.dtype) && size_of(s.dtype) < 8) check_fits(op, data, s.dtype);
   if (is_narrow(s.dtype)) {
     const DType wide = is_floating(s.dtype) ? DType::F64 : compute_type(s.dtype);
     return cast(from_list(op, data, &wide, dev), s.dtype);
@@ -169,14 +185,14 @@ Var from_list(const char* op, PyObject* data, const DType* dtype, DeviceId dev) 
     fill<T>(data, p);                       \
     break;                                  \
   }
-    X(Bool, bool) X(I32, int32_t) X(I64, int64_t) X(F32, float) X(F64, double)
+    X(Bool, bool) X(I32, int32_t) X(I64, int64_t) X(U64, uint64_t) X(F32, float) X(F64, double)
 #undef X
     default: break;
   }
   Var v = to_device(s, b);
   if (s.shape.empty() && dev.kind == DeviceKind::Cpu) {
     if (is_floating(s.dtype)) v.v->num.f = as_double(data);
-    else v.v->num.i = as_int(data);
+    else v.v->num.i = as_int(data, s.dtype);
   }
   return v;
 }
@@ -218,6 +234,8 @@ Var from_array(PyObject* o, const DType* dtype, DeviceId dev) {
   s.dtype = dtype_of_array(py::object(a.attr("dtype")).ptr());
   s.device = dev;
   if (dtype && *dtype != s.dtype) {
+    // What NumPy makes of a float beyond an integer type depends on the machine.
+    if (is_floating(s.dtype) && is_integer(*dtype)) return cast(from_array(a.ptr(), nullptr, dev), *dtype);
     a = called_method(a, "astype", numpy_dtype(*dtype));
     s.dtype = *dtype;
   }
@@ -290,7 +308,7 @@ void ensure(const char* op, const std::vector<Var>& vs) {
 BufferRef host_buffer(const char* op, const Var& v) {
   ensure(op, v);
   if (v.v->is_scalar()) {
-    Var leaf = scalar_leaf(v.dtype(), is_floating(v.dtype()) ? v.v->num.f : static_cast<double>(v.v->num.i),
+    Var leaf = scalar_leaf(v.dtype(), v.v->number(),
                            is_floating(v.dtype()) ? 0 : v.v->num.i, DeviceId{});
     return BufferRef(leaf.v->buffer);
   }
@@ -317,6 +335,7 @@ py::object item(const char* op, const Var& given) {
     case DType::Bool: return py::bool_(*static_cast<const uint8_t*>(b->data) != 0);
     case DType::I32: return py::int_(*static_cast<const int32_t*>(b->data));
     case DType::I64: return py::int_(*static_cast<const int64_t*>(b->data));
+    case DType::U64: return py::int_(*static_cast<const uint64_t*>(b->data));
     case DType::F32: return py::float_(static_cast<double>(*static_cast<const float*>(b->data)));
     case DType::F64: return py::float_(*static_cast<const double*>(b->data));
     case DType::F16:

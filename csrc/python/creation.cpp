@@ -2,6 +2,7 @@
 #include "device/device.h"
 #include "python/args.h"
 #include "python/convert.h"
+#include "ops/element.h"  // after pybind11, whose names its macros would meet
 
 namespace pd {
 namespace binding {
@@ -78,7 +79,7 @@ PyObject* full_body(PyObject** a) {
   v = reshape(v, Shape());
   DType d = given(a[2]) ? dtype_arg(a[2]) : is_tensor(a[1]) ? v.dtype() : natural_type(v);
   Shape s = ints_arg("full", a[0], "a size");
-  return finished(filled(d, [&](DType t) { return full(s, v, t); }), a[4]);
+  return finished(filled(d, [&](DType t) { return full(s, as_element("full", v, t), t); }), a[4]);
 }
 
 // zeros_like, ones_like, full_like: (input, dtype, device, requires_grad), full_like with the value second
@@ -96,7 +97,7 @@ PyObject* full_like_body(PyObject** a) {
   Var x = tensor_arg("full_like", a[0]);
   DeviceId dev = given(a[3]) ? device_arg(a[3]) : x.device();
   Var v = operand("full_like", a[1], dev);
-  return finished(filled(dtype_arg(a[2], x.dtype()), [&](DType d) { return full(x.shape(), v, d); }), a[4]);
+  return finished(filled(dtype_arg(a[2], x.dtype()), [&](DType d) { return full(x.shape(), as_element("full_like", v, d), d); }), a[4]);
 }
 
 PyObject* iota_body(PyObject** a) { return wrap(iota(ints_arg("iota", a[0], "a size"), device_arg(a[1]))); }

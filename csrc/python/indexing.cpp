@@ -5,6 +5,7 @@
 #include "python/args.h"
 #include "python/convert.h"
 #include "python/views.h"
+#include "ops/element.h"  // after pybind11, whose names its macros would meet
 
 namespace pd {
 namespace binding {
@@ -362,7 +363,7 @@ void set(PyObject* self, PyObject* key, PyObject* value) {
   check_writable("setitem", t);
   Var v = is_tensor(value) || PyFloat_Check(value) || PyLong_Check(value) ? operand("setitem", value, x.device())
                                                                            : from_data("setitem", value, nullptr, x.device());
-  v = cast(v, x.dtype());
+  v = as_element("setitem", v, x.dtype());
   Var part = p.mask || !p.index.empty() ? write_advanced(p, v) : fitted(v, p.part.shape(), "setitem");
   if (p.steps.empty()) assign("setitem", t, part);
   else assign_part("setitem", t, p.steps, part);
@@ -447,7 +448,7 @@ PyObject* masked_fill_body(PyObject** a) {
   Var v = operand("masked_fill", a[2], x.device());
   if (!v.shape().empty())
     fail("masked_fill", "the value is one number", to_string(v.shape()), "where(mask, value, x)", ErrorKind::Runtime);
-  return wrap(select_where(m, cast(v, x.dtype()), x));
+  return wrap(select_where(m, as_element("masked_fill", v, x.dtype()), x));
 }
 PyObject* nonzero_body(PyObject** a) {
   Var x = tensor_arg("nonzero", a[0]);

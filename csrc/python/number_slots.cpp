@@ -62,7 +62,7 @@ PyObject* pow_slot(PyObject* a, PyObject* b, PyObject* mod) {
 }
 
 #define PD_INPLACE_NAMES(X) X(add) X(sub) X(mul) X(div) X(floor_divide) X(remainder) X(pow) X(bitwise_and) \
-  X(bitwise_or) X(bitwise_xor) X(matmul)
+  X(bitwise_or) X(bitwise_xor) X(bitwise_left_shift) X(bitwise_right_shift) X(matmul)
 #define X(n) const char* const n##_name = #n "_";
 PD_INPLACE_NAMES(X)
 #undef X
@@ -132,6 +132,8 @@ void add_number_slots(std::vector<PyType_Slot>& slots) {
   put(Py_nb_and, slot2<row2<op::bitwise_and>>);
   put(Py_nb_or, slot2<row2<op::bitwise_or>>);
   put(Py_nb_xor, slot2<row2<op::bitwise_xor>>);
+  put(Py_nb_lshift, slot2<row2<op::bitwise_left_shift>>);
+  put(Py_nb_rshift, slot2<row2<op::bitwise_right_shift>>);
   put(Py_nb_negative, slot1<row1<op::neg>>);
   put(Py_nb_absolute, slot1<row1<op::abs>>);
   put(Py_nb_invert, slot1<row1<op::bitwise_not>>);
@@ -145,6 +147,8 @@ void add_number_slots(std::vector<PyType_Slot>& slots) {
   put(Py_nb_inplace_and, slot_inplace<row2<op::bitwise_and>, bitwise_and_name>);
   put(Py_nb_inplace_or, slot_inplace<row2<op::bitwise_or>, bitwise_or_name>);
   put(Py_nb_inplace_xor, slot_inplace<row2<op::bitwise_xor>, bitwise_xor_name>);
+  put(Py_nb_inplace_lshift, slot_inplace<row2<op::bitwise_left_shift>, bitwise_left_shift_name>);
+  put(Py_nb_inplace_rshift, slot_inplace<row2<op::bitwise_right_shift>, bitwise_right_shift_name>);
   put(Py_nb_inplace_matrix_multiply, slot_inplace<matmul, matmul_name>);
   put(Py_nb_inplace_power, pow_inplace);
   put(Py_nb_bool, to_bool);

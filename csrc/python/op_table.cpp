@@ -1,5 +1,8 @@
 // The op table as Python data: what tests, docs and stubs are made from.
+#include <utility>
+
 #include "graph/op_traits.h"
+#include "ops/rows.h"
 #include "python/tensor.h"
 
 namespace pd {
@@ -16,10 +19,11 @@ const char* family_name(Family f) {
 const char* diff_name(Diff d) { return d == Diff::Yes ? "yes" : d == Diff::Zero ? "zero" : "no"; }
 
 py::list compute_types(uint32_t bits) {
-  constexpr DType order[] = {DType::Bool, DType::I32, DType::I64, DType::F32, DType::F64};
+  constexpr std::pair<TypeSet, DType> order[] = {{kB, DType::Bool},  {kI32, DType::I32}, {kI64, DType::I64},
+                                                 {kU64, DType::U64}, {kF32, DType::F32}, {kF64, DType::F64}};
   py::list out;
-  for (int k = 0; k < 5; ++k)
-    if (bits >> k & 1) out.append(name_of(order[k]));
+  for (const auto& [bit, type] : order)
+    if (bits & bit) out.append(name_of(type));
   return out;
 }
 

@@ -15,7 +15,8 @@ DType sum_type(const Var& x, PyObject* dtype) {
 template <OpId id>
 PyObject* total(PyObject** a, const char* name) {
   Var x = tensor_arg(name, a[0]);
-  return wrap(reduce(id, cast(x, sum_type(x, a[3])), axes_arg(name, a[1]), bool_arg(a[2], false)));
+  const DType d = sum_type(x, a[3]);
+  return wrap(cast(reduce(id, cast(x, d), axes_arg(name, a[1]), bool_arg(a[2], false)), d));
 }
 PyObject* sum_body(PyObject** a) { return total<op::reduce_sum>(a, "sum"); }
 PyObject* prod_body(PyObject** a) { return total<op::reduce_prod>(a, "prod"); }
@@ -123,7 +124,8 @@ PyObject* softmax_body(PyObject** a) { return along<softmax>(a, "softmax"); }
 PyObject* log_softmax_body(PyObject** a) { return along<log_softmax>(a, "log_softmax"); }
 PyObject* cumsum_body(PyObject** a) {
   Var x = tensor_arg("cumsum", a[0]);
-  return wrap(cumsum(cast(x, sum_type(x, a[2])), int_arg("cumsum", a[1], "dim")));
+  const DType d = sum_type(x, a[2]);
+  return wrap(cast(cumsum(cast(x, d), int_arg("cumsum", a[1], "dim")), d));
 }
 
 #define PD_EXAMPLE(call, result) ">>> import pydiff as pd\n>>> " call "\n" result "\n"

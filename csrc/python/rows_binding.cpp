@@ -30,11 +30,7 @@ Var compute2(const char* name, const Var& a, const Var& b, PyObject* option) {
     if (given(option)) {
       const char* mode = PyUnicode_Check(option) ? PyUnicode_AsUTF8(option) : "";
       if (mode && std::string(mode) == "floor") return binary(op::floor_divide, a, b);
-      if (mode && std::string(mode) == "trunc") {
-        Var q = true_divide(a, b);
-        Var in[2] = {a, b};
-        return cast(unary(op::trunc, q), result_type(in, 2));
-      }
+      if (mode && std::string(mode) == "trunc") return trunc_divide(a, b);
       fail(name, "unknown rounding_mode", mode ? mode : "?", "None, 'floor' or 'trunc'");
     }
   }

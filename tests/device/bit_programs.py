@@ -60,7 +60,7 @@ def elementwise_rows(rng, everything):
 
 
 def casts(rng, everything):
-    types = ["bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "float16", "float32", "float64"]
+    types = ["bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64"]
     for source in types:
         x = pd.tensor(np.resize(specials(source), 131))
         for to in (*types, "bfloat16"):
@@ -86,13 +86,54 @@ def narrow(rng, everything):
             for what, f in programs.items():
                 for part, value in with_gradients(f"{name} {what} {n}", f, x, y, w):
                     yield part, value.double()
-    for name in ("int8", "uint8", "int16", "uint16", "uint32"):
+    for name in ("int8", "uint8", "int16", "uint16", "uint32", "uint64"):
         info = np.iinfo(name)
         a, b = [pd.tensor(rng.integers(info.min, info.max, 1037, dtype=name, endpoint=True)) for _ in range(2)]
         yield f"{name} chain", (a * b + 3 - (a ^ b)) * a
         yield f"{name} sum", (a * b).sum()
         yield f"{name} largest", (a - b).amax()
         yield f"{name} to float", (a + b).float() * 0.5
+
+
+def defined(rng, everything):
+    """What hardware leaves open (docs/DTYPES.md), of every integer type, with special values beside random ones."""
+    for name in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"):
+        info, dtype = np.iinfo(name), getattr(pd, name)
+        special = specials(name)
+        x, y = (np.concatenate([v.ravel(), rng.integers(info.min, info.max, 700, dtype=name, endpoint=True)])
+                for v in np.meshgrid(special, special))  # fmt: skip
+        a, b = pd.tensor(x), pd.tensor(y)
+        yield f"{name} divided", pd.stack([a // b, a % b, pd.div(a, b, rounding_mode="trunc"), pd.fmod(a, b), a // 3, a % 0])
+        yield f"{name} shifted", pd.stack([a << b, a >> b, a << (b & 31), a >> (b & 31), a << 3, a >> 99])
+        yield f"{name} powers", pd.stack([a**b, a**5, -a, abs(a), a.sign()])
+        yield f"{name} in a chain", ((a // (b | 1)) << 2).amax() + ((a >> 1) ^ b).amin() + (a % 7).sum().to(dtype)
+        for source in ("float16", "bfloat16", "float32", "float64"):
+            bits = np.concatenate([np.ldexp(rng.uniform(-2, 2, 700), rng.integers(-2, 70, 700)), specials(np.float32)])
+            numbers = pd.tensor(bits.astype(np.float32)).to(getattr(pd, source))
+            yield f"{source} to {name}", (numbers * 1.5).to(dtype) ^ 1
+            yield f"{name} to {source}", (a.to(getattr(pd, source)) * 0.5).double()
+
+
+def narrow_rows(rng, everything):
+    """Each row of floats in 16 bits, alone and between operations that the fuser joins to it."""
+    for row in rows():
+        if not row["twin"] or "float32" not in types_of(row):
+            continue
+        f = function_of(row)
+        for name in ("float16", "bfloat16"):
+            drawn = sample(row, rng, (533,), np.float32)
+            special = [np.resize(specials(d.dtype), 97 + 31 * k) for k, d in enumerate(drawn)]
+            n = min(len(s) for s in special)
+            x = [pd.tensor(np.concatenate([d, s[:n]])) for d, s in zip(drawn, special)]
+            x = [v if v.dtype == pd.bool else v.to(getattr(pd, name)) for v in x]
+            yield f"row {row['name']} {name}", _wide(f(*x))
+            y = f(*[v if v.dtype == pd.bool else v * 1.25 - 0.125 for v in x])
+            y = pd.where(y, 1.5, x[-1]) if y.dtype == pd.bool else y * y + x[-1]
+            yield f"row {row['name']} {name} chained", y.double()
+
+
+def _wide(x):
+    return x if x.dtype == pd.bool else x.double()
 
 
 def reductions(rng, everything):
@@ -210,7 +251,7 @@ def contractions(rng, everything):
             )
 
 
-PROGRAMS = [elementwise_rows, casts, narrow, reductions, layers, chains, second_order, draws, contractions]
+PROGRAMS = [elementwise_rows, casts, narrow, defined, narrow_rows, reductions, layers, chains, second_order, draws, contractions]
 
 
 def main(out, seed, everything, every):

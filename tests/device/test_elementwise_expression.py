@@ -216,7 +216,7 @@ def test_every_row_can_be_called():
             continue
         op = pd.elementwise(f"{row['name']}({', '.join('abc'[: row['arity']])})")
         values = [pd.tensor([0.5, 0.75]), pd.tensor([0.25, 0.5]), pd.tensor([0.5, 2.0])][: row["arity"]]
-        if row["types"] == ["bool", "int32", "int64"]:
+        if "float32" not in row["types"]:
             values = [pd.tensor([5, 3]), pd.tensor([3, 6])][: row["arity"]]
         if row["name"] == "where":
             values[0] = pd.tensor([True, False])

@@ -23,7 +23,7 @@ import pydiff as pd
 ROWS = [r for r in rows() if r["twin"]]
 FLOAT = [r for r in ROWS if "float32" in types_of(r)]
 SMOOTH = [r for r in FLOAT if any(differentiable(r))]
-WHOLE = [(r, t) for r in ROWS for t in types_of(r) if t in ("bool", "int32", "int64")]
+WHOLE = [(r, t) for r in ROWS for t in types_of(r) if t in ("bool", "int32", "int64", "uint64")]
 DRAWS = [r for r in rows() if not r["twin"] and r["name"] != "cast"]
 
 # Rows whose zero has a sign that IEEE 754 or C (annex F) defines.

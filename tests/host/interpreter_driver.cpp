@@ -26,7 +26,7 @@ int64_t pick(int64_t lo, int64_t hi) { return lo + static_cast<int64_t>(rng() % 
 bool chance(double p) { return static_cast<double>(rng() >> 11) * 0x1p-53 < p; }
 template <class T, size_t N> T one_of(const T (&a)[N]) { return a[pick(0, N - 1)]; }
 
-const DType kTypes[] = {DType::Bool, DType::I32, DType::I64, DType::F32, DType::F64};
+const DType kTypes[] = {DType::Bool, DType::I32, DType::I64, DType::U64, DType::F32, DType::F64};
 using Cell = uint64_t;  // the bits of one value, in the low bytes
 using Cells = std::vector<Cell>;
 
@@ -36,7 +36,8 @@ Cell cell_of(double v, DType t) {
   switch (t) {
     case DType::Bool: put(static_cast<uint8_t>(v != 0)); break;
     case DType::I32: put(static_cast<int32_t>(v)); break;
-    case DType::I64: put(static_cast<int64_t>(v)); break;
+    case DType::I64:
+    case DType::U64: put(static_cast<int64_t>(v)); break;  // -1 is the largest
     case DType::F32: put(static_cast<float>(v)); break;
     default: put(v);
   }
@@ -98,6 +99,9 @@ Cell identity(OpId op, DType t) {
   if (t == DType::I32) {
     int32_t v = max ? std::numeric_limits<int32_t>::min() : std::numeric_limits<int32_t>::max();
     std::memcpy(&c, &v, 4);
+  } else if (t == DType::U64) {
+    uint64_t v = max ? 0 : std::numeric_limits<uint64_t>::max();
+    std::memcpy(&c, &v, 8);
   } else {
     int64_t v = max ? std::numeric_limits<int64_t>::min() : std::numeric_limits<int64_t>::max();
     std::memcpy(&c, &v, 8);
@@ -305,7 +309,7 @@ void random_op(Case& t, bool terminal) {
   const OpId binary[] = {op::add, op::mul, op::maximum, op::minimum, op::add, op::lt, op::eq};
   const OpId numeric[] = {op::sub, op::floor_divide, op::remainder};
   const OpId unary[] = {op::exp, op::tanh, op::sqrt, op::floor, op::erf};
-  const DType numbers[] = {DType::I32, DType::I64, DType::F32, DType::F64};
+  const DType numbers[] = {DType::I32, DType::I64, DType::U64, DType::F32, DType::F64};
   const DType floats[] = {DType::F32, DType::F64};
   int a = any(), b = any();
   DType type = t.p.regs[static_cast<size_t>(a)];

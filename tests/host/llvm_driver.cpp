@@ -60,6 +60,7 @@ template <class F> auto with_type(DType t, F f) {
     case DType::Bool: return f(bool());
     case DType::I32: return f(int32_t());
     case DType::I64: return f(int64_t());
+    case DType::U64: return f(uint64_t());
     case DType::F32: return f(float());
     default: return f(double());
   }
@@ -336,8 +337,8 @@ struct Maker {
   }
 
   DType any_type() {
-    static const DType types[] = {DType::F32, DType::F32, DType::F32, DType::F64, DType::I32, DType::I64, DType::Bool};
-    return types[pick(7)];
+    static const DType types[] = {DType::F32, DType::F32, DType::F32, DType::F64, DType::I32, DType::I64, DType::U64, DType::Bool};
+    return types[pick(8)];
   }
   // A register of type t, mostly of level l; -1 where there is none.
   int find(DType t, Level l) {
@@ -359,7 +360,7 @@ struct Maker {
   static const std::vector<Form>& forms(DType in) {
     static const std::vector<std::vector<Form>> all = [] {
       std::vector<std::vector<Form>> f(16);
-      const DType types[] = {DType::Bool, DType::I32, DType::I64, DType::F32, DType::F64};
+      const DType types[] = {DType::Bool, DType::I32, DType::I64, DType::U64, DType::F32, DType::F64};
       for (DType t : types)
         for (DType out : types)
           for (OpId o = kFirstOp; o <= op::cast; ++o)
@@ -495,7 +496,7 @@ Cell sample(DType t, std::mt19937_64& rng, bool tame) {
       double u = static_cast<double>(rng() >> 11) * 0x1p-53;
       return put(static_cast<T>((u - 0.5) * 6));
     } else {
-      static const T special[] = {0, -1, 1, L::min(), L::max(), T(L::min() + 1), 7};
+      static const T special[] = {0, T(-1), 1, L::min(), L::max(), T(L::min() + 1), 7};
       if (kind < 6) return put(special[rng() % 7]);
       return put(static_cast<T>(static_cast<int64_t>(rng() % 41) - 20));
     }

@@ -34,12 +34,15 @@ PD_DEVICE i64 pd_i64(f64 a) {
 PD_DEVICE f32 pd_from_bfloat(i32 a) { return __int_as_float(a << 16); }
 PD_DEVICE i32 pd_quot(i32 a, i32 b) { return b == 0 ? -1 : b == -1 ? (i32)(0u - (u32)a) : a / b; }
 PD_DEVICE i64 pd_quot(i64 a, i64 b) { return b == 0 ? -1 : b == -1 ? (i64)(0ull - (u64)a) : a / b; }
+PD_DEVICE u64 pd_quot(u64 a, u64 b) { return b == 0 ? ~0ull : a / b; }
 PD_DEVICE i32 pd_rem(i32 a, i32 b) { return b == 0 ? a : b == -1 ? 0 : a % b; }
 PD_DEVICE i64 pd_rem(i64 a, i64 b) { return b == 0 ? a : b == -1 ? 0 : a % b; }
+PD_DEVICE u64 pd_rem(u64 a, u64 b) { return b == 0 ? a : a % b; }
 PD_DEVICE f32 pd_shuffle(f32 v, int lane) { return __shfl_sync(PD_ALL, v, lane); }
 PD_DEVICE f64 pd_shuffle(f64 v, int lane) { return __shfl_sync(PD_ALL, v, lane); }
 PD_DEVICE i32 pd_shuffle(i32 v, int lane) { return __shfl_sync(PD_ALL, v, lane); }
 PD_DEVICE i64 pd_shuffle(i64 v, int lane) { return __shfl_sync(PD_ALL, v, lane); }
+PD_DEVICE u64 pd_shuffle(u64 v, int lane) { return __shfl_sync(PD_ALL, v, lane); }
 PD_DEVICE bool pd_shuffle(bool v, int lane) { return __shfl_sync(PD_ALL, (int)v, lane) != 0; }
 )cuda";
 
@@ -100,6 +103,7 @@ const char* type_name(DType t) {
     case DType::Bool: return "bool";
     case DType::I32: return "i32";
     case DType::I64: return "i64";
+    case DType::U64: return "u64";
     case DType::F32: return "f32";
     case DType::F64: return "f64";
     default: fail("cuda", "no register of this type", name_of(t));
@@ -132,6 +136,7 @@ std::string literal(DType t, int64_t bits) {
       if (bits == INT64_MIN) return "(-9223372036854775807LL - 1)";
       std::snprintf(buf, sizeof buf, "%" PRId64 "LL", bits);
       break;
+    case DType::U64: std::snprintf(buf, sizeof buf, "%" PRIu64 "ULL", static_cast<uint64_t>(bits)); break;
     case DType::F32: {
       const float v = value_of<float>(bits);
       if (std::isfinite(v)) std::snprintf(buf, sizeof buf, "%af", static_cast<double>(v));

@@ -54,6 +54,7 @@ class Printer {
       case DType::F64: return "__longlong_as_double(" + word + ")";
       case DType::I32: return "(i32)" + word;
       case DType::I64: return word;
+      case DType::U64: return "(u64)" + word;
       default: return std::string("(") + type_name(t) + ")(" + memory_name(t) + ")" + word;
     }
   }

@@ -208,7 +208,8 @@ void gemm_loop(DType dt, bool trans_a, bool trans_b, int64_t m, int64_t n, int64
     case DType::F32: return choose<MulAdd<float>>()(x);
     case DType::F64: return choose<MulAdd<double>>()(x);
     case DType::I32: return choose<MulAdd<uint32_t>>()(x);
-    case DType::I64: return choose<MulAdd<uint64_t>>()(x);
+    case DType::I64:
+    case DType::U64: return choose<MulAdd<uint64_t>>()(x);
     case DType::Bool: return choose<AndOr>()(x);
     default: fail("matmul", "no kernel for this dtype", name_of(dt), "float32 or float64", ErrorKind::Type);
   }

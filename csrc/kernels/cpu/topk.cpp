@@ -25,7 +25,7 @@ typename KeyOf<T>::type key_of(T x, bool largest) {
     std::memcpy(&bits, &x, sizeof bits);
     bits = x != x ? ~Key(0) : bits & high ? ~bits : bits | high;
   } else {
-    bits = static_cast<Key>(x) ^ high;
+    bits = static_cast<Key>(x) ^ (std::is_signed<T>::value ? high : 0);
   }
   return largest ? bits : ~bits;
 }
@@ -83,6 +83,7 @@ void topk(const NativeArgs& a, NativeError& error) {
   switch (a.specs[0].dtype) {
     case DType::I32: return topk<int32_t>(a);
     case DType::I64: return topk<int64_t>(a);
+    case DType::U64: return topk<uint64_t>(a);
     case DType::F32: return topk<float>(a);
     case DType::F64: return topk<double>(a);
     default:

@@ -69,7 +69,7 @@ void cuda_integer_gemm(Device& device, DType t, bool trans_a, bool trans_b, int6
                        int64_t stride_b, Stream s) {
   using namespace cuda;
   if (m * n * batch == 0) return;
-  if (t != DType::Bool && t != DType::I32 && t != DType::I64)
+  if (t != DType::Bool && t != DType::I32 && t != DType::I64 && t != DType::U64)
     fail("matmul", "no product of this dtype on a CUDA device", name_of(t), "float32 or int64", ErrorKind::Type);
   const CudaNativeContext context{device, s, nullptr};
   const int64_t one = 1, *a_row = trans_a ? &one : &lda, *a_col = trans_a ? &lda : &one;

@@ -17,6 +17,7 @@ Head topk_head(DType t, bool largest, bool wide, int64_t slots) {
       .type("Key", size_of(t) == 8 ? "u64" : "u32")
       .type("Ix", wide ? "i64" : "i32")
       .flag("FLOAT", is_floating(t))
+      .flag("SIGNED", !is_unsigned(t))
       .flag("LARGEST", largest)
       .number("SLOTS", slots);
 }
@@ -29,7 +30,7 @@ void topk(const NativeArgs& a, const CudaNativeContext& c) {
   const AxisView v(a.specs[0].shape, (*a.attrs)[0]);
   const int64_t k = (*a.attrs)[1], rows = v.outer * v.inner;
   const DType t = a.specs[0].dtype;
-  if (t != DType::I32 && t != DType::I64 && t != DType::F32 && t != DType::F64) return tell(c, ErrorCode::NotOrdered);
+  if (t != DType::I32 && t != DType::I64 && t != DType::U64 && t != DType::F32 && t != DType::F64) return tell(c, ErrorCode::NotOrdered);
   if (k * rows == 0) return;
   int64_t slots = 1;
   while (32 * slots < v.n) slots *= 2;
@@ -38,7 +39,7 @@ void topk(const NativeArgs& a, const CudaNativeContext& c) {
 }
 
 void add_topk_texts(Texts& out) {
-  for (DType t : {DType::I32, DType::I64, DType::F32, DType::F64})
+  for (DType t : {DType::I32, DType::I64, DType::U64, DType::F32, DType::F64})
     for (int64_t slots : {1, 4, 32})
       out.push_back({std::string("topk ") + name_of(t) + " " + std::to_string(32 * slots),
                      topk_text(topk_head(t, slots != 4, slots == 4, slots))});

@@ -5,7 +5,7 @@
 //
 // An element's key is an unsigned number, larger where it comes earlier: so one comparison serves all types, NaN and both
 // directions. Of equal keys the smaller place wins; that order is total. A head gives T (in memory), Key (u32 or u64), FLOAT,
-// LARGEST, SLOTS and Ix.
+// SIGNED, LARGEST, SLOTS and Ix.
 #pragma once
 
 namespace pd {
@@ -18,12 +18,13 @@ PD_DEVICE u32 bits_of(f32 x) { return __float_as_uint(x); }
 PD_DEVICE u64 bits_of(f64 x) { return (u64)__double_as_longlong(x); }
 PD_DEVICE u32 bits_of(i32 x) { return (u32)x; }
 PD_DEVICE u64 bits_of(i64 x) { return (u64)x; }
+PD_DEVICE u64 bits_of(u64 x) { return x; }
 
 PD_DEVICE Key key_of(T x) {
   const Key high = (Key)1 << (8 * sizeof(T) - 1);
   Key key = bits_of(FLOAT ? (T)(x + (T)0) : x);  // -0 becomes 0
   if (FLOAT) key = x != x ? ~(Key)0 : key & high ? ~key : key | high;
-  else key ^= high;
+  else if (SIGNED) key ^= high;
   return LARGEST ? key : ~key;
 }
 PD_DEVICE Best earlier(Best a, Best b) {

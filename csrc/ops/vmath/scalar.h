@@ -7,15 +7,15 @@
 //   a+b a-b a*b -a            float: IEEE, never contracted; integer: wrap-around
 //   a/b                       float only
 //   fma(a,b,c) sqrt(a)        correctly rounded
-//   abs floor ceil trunc rint float (rint: to nearest, ties to even); abs of an integer wraps
+//   abs floor ceil trunc rint float (rint: to nearest, ties to even); abs of an integer wraps, of an unsigned one is it
 //   lt le gt ge eq ne         IEEE comparisons, X::Bool
 //   a&b a|b a^b ~a            integer and Bool
-//   shl(a,k) shr(a,k) sar(a,k)  integer by a constant k: left, logical right, arithmetic right
+//   shl(a,k) shr(a,k) sar(a,k)  integer by a constant k: left, logical right, arithmetic right (uint64: logical)
 //   select(c,a,b)             c ? a : b, without evaluating less
 //   bits(a) from_bits(i)      float <-> integer of the same width, the same bits
 //   cast<U>(a)                to another scalar type: float->int truncates, saturates, NaN gives 0;
-//                             int->int wraps; anything->bool is a != 0
-//   quot(a,b) rem(a,b)        integer division toward zero; b==0 gives quot -1 and rem a, MIN/-1 wraps
+//                             int->int wraps; anything->bool is a != 0; of uint64 see float_to_u64
+//   quot(a,b) rem(a,b)        integer division toward zero; b==0 gives quot of all bits set and rem a, MIN/-1 wraps
 //   X(c)                      a constant of type T
 //
 // X::scalar is T; rebind<X,U> the same kind of value over U; Int<X> the integer of T's width.
@@ -119,6 +119,7 @@ PD_ROUND(rint, rint)
 template <class T> PD_INLINE V<T> abs(V<T> a) {
   if constexpr (std::is_same<T, float>::value) return V<T>(__builtin_fabsf(a.v));
   else if constexpr (std::is_same<T, double>::value) return V<T>(__builtin_fabs(a.v));
+  else if constexpr (std::is_unsigned<T>::value) return a;
   else return select(lt(a, V<T>(T(0))), -a, a);
 }
 
@@ -138,9 +139,23 @@ PD_INLINE V<double> from_bits(V<int64_t> a) {
   return V<double>(r);
 }
 
+template <class U, class T> V<U> cast(V<T> a);
+
+// To uint64 by way of int64: toward zero; what is negative wraps as its int64 does, what is too large gives the largest,
+// NaN gives 0.
+template <class X> PD_INLINE auto float_to_u64(X a) {
+  using I = typename X::template to<int64_t>;
+  const X half(static_cast<typename X::scalar>(9223372036854775808.0));
+  const auto upper = ge(a, half);
+  const I low = cast<int64_t>(select(upper, a - half, a));
+  return cast<uint64_t>(select(upper, low ^ I(std::numeric_limits<int64_t>::min()), low));
+}
+
 template <class U, class T> PD_INLINE V<U> cast(V<T> a) {
   if constexpr (std::is_same<U, bool>::value) {
     return V<bool>(a.v != T(0));
+  } else if constexpr (std::is_floating_point<T>::value && std::is_same<U, uint64_t>::value) {
+    return float_to_u64(a);
   } else if constexpr (std::is_floating_point<T>::value && std::is_integral<U>::value) {
     // 2^(bits-1) is exact in T; below it the conversion is defined.
     constexpr T top = static_cast<T>(sizeof(U) == 4 ? 2147483648.0 : 9223372036854775808.0);
@@ -154,11 +169,13 @@ template <class U, class T> PD_INLINE V<U> cast(V<T> a) {
 }
 
 template <class T> PD_INLINE V<T> quot(V<T> a, V<T> b) {
-  if (b.v == 0 || b.v == T(-1)) return b.v == 0 ? V<T>(T(-1)) : -a;
+  if (b.v == 0) return V<T>(T(-1));
+  if (std::is_signed<T>::value && b.v == T(-1)) return -a;
   return V<T>(static_cast<T>(a.v / b.v));
 }
 template <class T> PD_INLINE V<T> rem(V<T> a, V<T> b) {
-  if (b.v == 0 || b.v == T(-1)) return b.v == 0 ? a : V<T>(T(0));
+  if (b.v == 0) return a;
+  if (std::is_signed<T>::value && b.v == T(-1)) return V<T>(T(0));
   return V<T>(static_cast<T>(a.v % b.v));
 }
 
