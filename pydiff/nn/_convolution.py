@@ -2,6 +2,8 @@
 
 import math
 
+from pydiff.memory_formats import channels_last_of, places_last
+
 from ._windows import fold_axes, numbers, out_size, pad_axes, positive, unfold_axes, with_batch
 
 
@@ -37,14 +39,19 @@ def _convolve(name, input, weight, bias, stride, padding, dilation, groups, axes
     input, batched = with_batch(name, input, axes)
     _check(name, input, weight, bias, groups, axes, False)
     kernel = tuple(weight.shape[2:])
-    x = pad_axes(input, 2, _widths(name, padding, kernel, stride, dilation))
-    out = tuple(out_size(n, k, s, d) for n, k, s, d in zip(x.shape[2:], kernel, stride, dilation))
+    batch, channels = input.shape[:2]
+    x, first = _laid_out(input, weight)
+    x = pad_axes(x, first, _widths(name, padding, kernel, stride, dilation))
+    padded = x.shape[first : first + axes]
+    out = tuple(out_size(n, k, s, d) for n, k, s, d in zip(padded, kernel, stride, dilation))
     if min(out) < 1:
         raise ValueError(
             f"[{name}] the kernel is larger than the padded input; got {kernel}, dilation {dilation}, for "
-            f"{tuple(x.shape[2:])}; try padding"
+            f"{tuple(padded)}; try padding"
         )
-    batch, channels = x.shape[:2]
+    if first == 1:
+        columns = unfold_axes(x, 1, 1 + axes, kernel, stride, dilation, out)
+        return _by_places(columns, weight, bias, groups, batched)
     # (channels, *kernel, batch, *out): one product a group, whatever the batch; so is the weight's gradient.
     columns = unfold_axes(x.transpose(0, 1), 2, 1, kernel, stride, dilation, out)
     rows = weight.shape[0]
@@ -56,11 +63,37 @@ def _convolve(name, input, weight, bias, stride, padding, dilation, groups, axes
     return _finish(result.reshape(rows, batch, *out), bias, batched)
 
 
+def _laid_out(input, weight):
+    """(the input, 2), or where it or the weight is channels-last (its value `(batch, *places, channels)`, 1)."""
+    last = places_last(input)
+    if last is None and places_last(weight) is not None:
+        last = input.movedim(1, -1)
+    return (input, 2) if last is None else (last, 1)
+
+
+def _by_places(columns, weight, bias, groups, batched):
+    """The product of `(batch, *out, *kernel, channels)` and a weight, channels-last."""
+    axes, rows = weight.ndim - 2, weight.shape[0]
+    batch, out = columns.shape[0], columns.shape[1 : 1 + axes]
+    each, size = weight.shape[1], math.prod(weight.shape[2:])
+    places = batch * math.prod(out)
+    if groups == 1:
+        result = columns.reshape(places, size * each) @ weight.movedim(1, -1).reshape(rows, size * each).mT
+    else:
+        panels = columns.reshape(places, size, groups, each).permute(2, 0, 1, 3).reshape(groups, places, size * each)
+        turned = weight.movedim(1, -1).reshape(groups, rows // groups, size * each).mT
+        result = (panels @ turned).transpose(0, 1).reshape(places, rows)
+    if bias is not None:
+        result = result + bias
+    result = channels_last_of(result.reshape(batch, *out, rows))
+    return result if batched else result.squeeze(0)
+
+
 def _finish(result, bias, batched):
     """(channels, batch, *) with the bias, as (batch, channels, *) or without the batch."""
     if bias is not None:
         result = result + bias.reshape((-1,) + (1,) * (result.ndim - 1))
-    result = result.transpose(0, 1)
+    result = result.transpose(0, 1).contiguous()
     return result if batched else result.squeeze(0)
 
 
@@ -84,6 +117,16 @@ def _transposed(name, input, weight, bias, stride, padding, output_padding, grou
         raise ValueError(f"[{name}] nothing is left of the result; got padding {padding} for {full}; try padding=0")
     rows = weight.shape[1]
     size, places = rows * math.prod(kernel), batch * math.prod(spatial)
+    x, first = _laid_out(input, weight)
+    if first == 1:
+        panels = x.reshape(places, groups, channels // groups).transpose(0, 1)
+        turned = weight.movedim(1, -1).reshape(groups, channels // groups, size)
+        columns = (panels @ turned).reshape(groups, places, math.prod(kernel), rows).permute(1, 2, 0, 3)
+        columns = columns.reshape(batch, *spatial, *kernel, groups * rows)
+        result = fold_axes(columns, 1, 1 + axes, kernel, stride, dilation, full)
+        result = pad_axes(result, 1, [(-p, -p) for p in padding])
+        result = channels_last_of(result if bias is None else result + bias)
+        return result if batched else result.squeeze(0)
     x = input.transpose(0, 1).reshape(groups, channels // groups, places)
     columns = weight.reshape(groups, channels // groups, size).mT @ x
     columns = columns.reshape(rows * groups, *kernel, batch, *spatial)

@@ -4,6 +4,8 @@ import math
 
 import pydiff
 
+from ._windows import by_channels, by_places
+
 
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
     """(x - mean) / sqrt(var + eps) over the last axes, then `* weight + bias`.
@@ -89,9 +91,9 @@ def _affine(result, weight, bias):
     return result if bias is None else result + bias
 
 
-def _by_channel(vector, ndim):
-    """`(channels,)` shaped to broadcast along axis 1."""
-    return vector if vector is None else vector.reshape((1, -1) + (1,) * (ndim - 2))
+def _by_channel(vector, ndim, first=2):
+    """`(channels,)` shaped to broadcast along axis 1, or along the last where the places begin at axis 1."""
+    return vector if vector is None or first == 1 else vector.reshape((1, -1) + (1,) * (ndim - 2))
 
 
 def _check_channels(name, input, **vectors):
@@ -135,19 +137,25 @@ def batch_norm(
     _check_channels(
         name, input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
     )
+    x, first = by_places(input)
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError(
                 f"[{name}] without training it uses running statistics; got none; try training=True"
             )
-        mean, variance = (_by_channel(v, input.ndim) for v in (running_mean, running_var))
-        result = (input - mean) * (variance + eps).rsqrt()
+        mean, variance = (_by_channel(v, x.ndim, first) for v in (running_mean, running_var))
+        result = (x - mean) * (variance + eps).rsqrt()
     else:
-        dims = (0, *range(2, input.ndim))
-        result, mean, variance = _statistics(name, input, dims, eps, "a larger batch, or training=False")
+        dims = (0, *range(first, x.ndim - 2 + first))
+        result, mean, variance = _statistics(name, x, dims, eps, "a larger batch, or training=False")
         _move(running_mean, mean.reshape(-1), momentum)
         _move(running_var, variance.reshape(-1), momentum)
-    return _affine(result, _by_channel(weight, input.ndim), _by_channel(bias, input.ndim))
+    return _scaled(result, weight, bias, first)
+
+
+def _scaled(result, weight, bias, first):
+    vectors = (_by_channel(v, result.ndim, first) for v in (weight, bias))
+    return by_channels(_affine(result, *vectors), first)
 
 
 def _move(running, value, momentum):
@@ -175,12 +183,13 @@ def instance_norm(
     _check_channels(
         name, input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
     )
-    dims = tuple(range(2, input.ndim))
-    result, mean, variance = _statistics(name, input, dims, eps, "more than one place")
+    x, first = by_places(input)
+    dims = tuple(range(first, x.ndim - 2 + first))
+    result, mean, variance = _statistics(name, x, dims, eps, "more than one place")
     channels = input.shape[:2]
     _move(running_mean, mean.reshape(channels).mean(0), momentum)
     _move(running_var, variance.reshape(channels).mean(0), momentum)
-    return _affine(result, _by_channel(weight, input.ndim), _by_channel(bias, input.ndim))
+    return _scaled(result, weight, bias, first)
 
 
 def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
@@ -203,10 +212,14 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
             f"[group_norm] the channels are a multiple of num_groups; got {channels} channels, "
             f"{num_groups} groups; try num_groups=1"
         )
-    size = input.numel() // max(batch * num_groups, 1)
-    grouped = input.reshape(batch, num_groups, size)
-    result = _standard(grouped, -1, eps).reshape(input.shape)
-    return _affine(result, _by_channel(weight, input.ndim), _by_channel(bias, input.ndim))
+    x, first = by_places(input)
+    if first == 1:
+        grouped = x.reshape(batch, math.prod(x.shape[1:-1]), num_groups, channels // num_groups)
+        result = _standard(grouped, (1, 3), eps)
+    else:
+        size = input.numel() // max(batch * num_groups, 1)
+        result = _standard(x.reshape(batch, num_groups, size), -1, eps)
+    return _scaled(result.reshape(x.shape), weight, bias, first)
 
 
 def local_response_norm(input, size, alpha=1e-4, beta=0.75, k=1.0):

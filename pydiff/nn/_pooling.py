@@ -9,7 +9,7 @@ import numpy as np
 
 import pydiff
 
-from ._windows import numbers, pad_axes, places, positive, with_batch
+from ._windows import by_channels, by_places, numbers, pad_axes, places, positive, with_batch
 
 
 def _windows(name, input, kernel_size, stride, padding, dilation, ceil_mode, axes):
@@ -58,25 +58,25 @@ def _first_largest(values, indices):
     return best, where
 
 
-def _positions(input, axes):
-    """Positions in the flattened last `axes` axes, (1, 1, *sizes)."""
-    sizes = input.shape[-axes:]
-    return pydiff.arange(math.prod(sizes), device=input.device).reshape(1, 1, *sizes)
+def _positions(input, first, axes):
+    """Positions in the flattened `axes` axes from `first` on; the others have size 1."""
+    sizes = input.shape[first : first + axes]
+    shape = (1,) * first + tuple(sizes) + (1,) * (input.ndim - first - axes)
+    return pydiff.arange(math.prod(sizes), device=input.device).reshape(shape)
 
 
 def _max_pool(name, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices, axes):
     x, batched, kernel, stride, padding, dilation, out, missing = _windows(
         name, input, kernel_size, stride, padding, dilation, ceil_mode, axes
     )
-    index = _positions(x, axes)
+    x, first = by_places(x)
+    index = _positions(x, first, axes)
     around = [(p, p + m) for p, m in zip(padding, missing)]
-    x, index = pad_axes(x, 2, around, _lowest(x.dtype)), pad_axes(index, 2, around)
+    x, index = pad_axes(x, first, around, _lowest(x.dtype)), pad_axes(index, first, around)
     for d in reversed(range(axes)):  # the last axis first: so equal ones are found in the order of their index
-        window = (2 + d, kernel[d], stride[d], dilation[d], out[d])
+        window = (first + d, kernel[d], stride[d], dilation[d], out[d])
         x, index = _first_largest(places(x, *window), places(index, *window))
-    index = index.expand(x.shape)
-    if not batched:
-        x, index = x.squeeze(0), index.squeeze(0)
+    x, index = by_channels(x, first, batched), by_channels(index.expand(x.shape), first, batched)
     return (x, index) if return_indices else x
 
 
@@ -152,20 +152,21 @@ def _avg_pool(name, input, kernel_size, stride, padding, ceil_mode, include, div
             start, end = np.maximum(start, 0), np.minimum(end, x.shape[2 + d])
         counts.append(end - start)
         even = even and bool((counts[d] == kernel[d]).all())
-    x = pad_axes(x, 2, [(p, p + m) for p, m in zip(padding, missing)])
+    x, first = by_places(x)
+    x = pad_axes(x, first, [(p, p + m) for p, m in zip(padding, missing)])
     for d in reversed(range(axes)):
-        x = sum(places(x, 2 + d, kernel[d], stride[d], dilation[d], out[d]), start=0)
+        x = sum(places(x, first + d, kernel[d], stride[d], dilation[d], out[d]), start=0)
     if divisor is None:
-        divisor = math.prod(kernel) if even else _outer(counts, x)
+        divisor = math.prod(kernel) if even else _outer(counts, x, first)
     x = x / divisor if x.dtype.is_floating_point else pydiff.div(x, divisor, rounding_mode="trunc").to(x.dtype)
-    return x if batched else x.squeeze(0)
+    return by_channels(x, first, batched)
 
 
-def _outer(counts, like):
-    """Products of a number for each place of each axis, (*sizes)."""
+def _outer(counts, like, first):
+    """Products of a number for each place of each axis, shaped to broadcast where the places begin at axis `first`."""
     total = 1
     for k, count in enumerate(counts):
-        total = total * count.reshape((-1,) + (1,) * (len(counts) - 1 - k))
+        total = total * count.reshape((-1,) + (1,) * (like.ndim - 1 - first - k))
     dtype = like.dtype if like.dtype.is_floating_point else pydiff.int64
     return pydiff.tensor(total, dtype=dtype, device=like.device)
 
@@ -299,13 +300,14 @@ def _adaptive_avg(name, input, output_size, axes):
     if not math.prod(sizes):
         x = pydiff.zeros((*x.shape[:2], *sizes), dtype=x.dtype, device=x.device)
         return x if batched else x.squeeze(0)
+    x, first = by_places(x)
     for d in reversed(range(axes)):
         total = 0
-        length = _bins(x.shape[2 + d], sizes[d])[1].reshape((-1,) + (1,) * (axes - 1 - d))
-        for part, inside in _bin_places(x, 2 + d, sizes[d]):
+        length = _bins(x.shape[first + d], sizes[d])[1].reshape((-1,) + (1,) * (x.ndim - 1 - first - d))
+        for part, inside in _bin_places(x, first + d, sizes[d]):
             total = total + (part if inside is None else pydiff.where(inside, part, 0))
         x = total / pydiff.tensor(length, dtype=x.dtype, device=x.device)
-    return x if batched else x.squeeze(0)
+    return by_channels(x, first, batched)
 
 
 def adaptive_avg_pool1d(input, output_size):
@@ -342,20 +344,21 @@ def adaptive_avg_pool3d(input, output_size):
 
 def _adaptive_max(name, input, output_size, return_indices, axes):
     x, batched, sizes = _targets(name, input, output_size, axes)
-    index = _positions(x, axes)
+    first = 2
     if not math.prod(sizes):
         x = pydiff.zeros((*x.shape[:2], *sizes), dtype=x.dtype, device=x.device)
         index = pydiff.zeros(x.shape, dtype=pydiff.int64, device=x.device)
     else:
+        x, first = by_places(x)
+        index = _positions(x, first, axes)
         for d in reversed(range(axes)):
             # Behind its end a window repeats the last element of the axis or one of the next window's.
-            parts = list(_bin_places(x, 2 + d, sizes[d]))
+            parts = list(_bin_places(x, first + d, sizes[d]))
             low = _lowest(x.dtype)
             values = [part if inside is None else pydiff.where(inside, part, low) for part, inside in parts]
-            x, index = _first_largest(values, [part for part, _ in _bin_places(index, 2 + d, sizes[d])])
+            x, index = _first_largest(values, [part for part, _ in _bin_places(index, first + d, sizes[d])])
         index = index.expand(x.shape)
-    if not batched:
-        x, index = x.squeeze(0), index.squeeze(0)
+    x, index = by_channels(x, first, batched), by_channels(index, first, batched)
     return (x, index) if return_indices else x
 
 

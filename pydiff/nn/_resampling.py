@@ -7,7 +7,7 @@ import numpy as np
 import pydiff
 
 from . import _pooling
-from ._windows import numbers
+from ._windows import by_channels, by_places, numbers
 
 # ---- padding
 
@@ -145,13 +145,14 @@ def interpolate(
         )
     if mode == "area":
         return getattr(_pooling, f"adaptive_avg_pool{axes}d")(input, sizes)
+    x, first = by_places(input)
     for k in range(axes):
         taps = _nearest if plain else _antialiased if antialias else _TAPS[mode]
         # Positions in the input's own precision, as PyTorch has them; whole ones always in float32.
         real = np.float64 if input.dtype.name == "float64" and not plain else np.float32
         index, weights = taps(input.shape[2 + k], sizes[k], scales[k], bool(align_corners), mode, real)
-        input = _weighted(input, 2 + k, index, weights)
-    return input
+        x = _weighted(x, first + k, index, weights)
+    return by_channels(x, first)
 
 
 def _factors(scale_factor, axes):

@@ -6,6 +6,7 @@ window of 3 x 3 x 3 takes 9 slices and not 27. Folding is the transpose: zeros p
 """
 
 import pydiff
+from pydiff.memory_formats import channels_last_of, places_last
 
 
 def numbers(name, what, value, axes):
@@ -38,6 +39,22 @@ def with_batch(name, input, axes):
     return (input if batched else input.unsqueeze(0)), batched
 
 
+def by_places(input):
+    """(the tensor, the first axis of its places): of a channels-last one `(batch, *places, channels)`, whose is 1, else 2.
+
+    Windows run along axes of places, whichever axis the channels are; `by_channels` is the way back.
+    """
+    last = places_last(input)
+    return (input, 2) if last is None else (last, 1)
+
+
+def by_channels(result, first, batched=True):
+    """`(batch, channels, *places)`, channels-last where `first` is 1; without the batch where there was none."""
+    if first == 1:
+        result = channels_last_of(result)
+    return result if batched else result.squeeze(0)
+
+
 def out_size(size, kernel, stride, dilation):
     """How many windows fit."""
     return (size - dilation * (kernel - 1) - 1) // stride + 1
@@ -60,17 +77,19 @@ def places(input, axis, kernel, stride, dilation, out):
 
 
 def unfold_axes(input, first, at, kernel, stride, dilation, out):
-    """Axes from `first` on have `out` windows each; the kernel's axes come in at `at` (at most `first`)."""
+    """Axes from `first` on have `out` windows each; the kernel's axes come in at `at`: up to `first`, or behind the windows."""
+    step = 2 if at <= first else 1
     for d in range(len(kernel)):
-        parts = places(input, first + 2 * d, kernel[d], stride[d], dilation[d], out[d])
+        parts = places(input, first + step * d, kernel[d], stride[d], dilation[d], out[d])
         input = pydiff.stack(list(parts), at + d)
     return input
 
 
 def fold_axes(input, first, at, kernel, stride, dilation, size):
     """The transpose of `unfold_axes`: axes of `size`, on which windows that overlap are added up."""
+    step = 2 if at <= first else 1
     for d in reversed(range(len(kernel))):
-        axis = first + 2 * d
+        axis = first + step * d
         total = None
         for k in range(kernel[d]):
             part = _spread(input.select(at + d, k), axis, stride[d])

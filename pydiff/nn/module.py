@@ -416,12 +416,15 @@ class Module:
 
         Called as `to(device)`, `to(dtype)`, `to(device, dtype)` or `to(tensor)`. The dtype
         applies to floating-point tensors only. Parameters stay the same objects, so optimisers
-        that hold them stay right.
+        that hold them stay right. `memory_format=pydiff.channels_last` lays out the tensors of four
+        axes so (`channels_last_3d` those of five), the weights of convolutions above all.
 
         >>> import pydiff as pd
         >>> pd.nn.Linear(2, 3).to(pd.float64).weight.dtype == pd.float64
         True
         """
+        memory_format = kwargs.pop("memory_format", None)
+        axes = {pydiff.channels_last: (4,), pydiff.channels_last_3d: (5,)}.get(memory_format, (4, 5))
         device, dtype = _parse_to(args, kwargs)
 
         def convert(tensor):
@@ -429,6 +432,8 @@ class Module:
                 tensor = tensor.to(device)
             if dtype is not None and tensor.dtype.is_floating_point:
                 tensor = tensor.to(dtype)
+            if memory_format is not None and tensor.ndim in axes:
+                tensor = tensor.to(memory_format=memory_format)
             return tensor
 
         return self._apply(convert)
