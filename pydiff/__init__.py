@@ -21,8 +21,8 @@ except ImportError as error:
         "pip install -e . in a checkout"
     ) from error
 from . import (
-    _C, autograd, bits, contraction, decompositions, fallback, functions, indexing, movement, ops, pointwise, random, reductions,
-    scans, signal, special, statistics, transforms, tree,
+    _C, autograd, bits, contraction, decompositions, facts, fallback, functions, in_place, indexing, movement, numpy_names,
+    ops, pointwise, random, reductions, scans, signal, special, statistics, transforms, tree,
 )  # fmt: skip
 from ._C import (
     NotDifferentiableError,
@@ -38,10 +38,14 @@ from ._dtypes import DTYPES, device, dtype
 from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .contraction import *
 from .decompositions import *
+from .facts import *
 from .functions import *
 from .fallback import argsort, kthvalue, median, msort, searchsorted, sort, topk, unique, unique_consecutive
 from .indexing import *
+from .in_place import *
+from .memory_formats import channels_last, channels_last_3d, contiguous_format, memory_format, preserve_format
 from .movement import *
+from .numpy_names import *
 from .ops import *
 from .pointwise import *
 from .reductions import *
@@ -60,8 +64,9 @@ from .transforms import grad, hessian, hvp, jacfwd, jacrev, jvp, value_and_grad,
 __version__ = "0.1.0"
 
 globals().update(DTYPES)
-half, float, double, int, long = (
-    DTYPES["float16"], DTYPES["float32"], DTYPES["float64"], DTYPES["int32"], DTYPES["int64"],
+half, float, double, short, int, long, cfloat, cdouble = (
+    DTYPES["float16"], DTYPES["float32"], DTYPES["float64"], DTYPES["int16"], DTYPES["int32"], DTYPES["int64"],
+    DTYPES["complex64"], DTYPES["complex128"],
 )  # fmt: skip
 
 #: Loaded when first asked for.
@@ -69,10 +74,10 @@ _LAZY = ("cuda", "linalg", "nn", "optim", "testing")
 
 #: Functions of `nn.functional` that PyTorch has at the top too, loaded with it.
 _FUNCTIONAL = (
-    "adaptive_avg_pool1d adaptive_max_pool1d alpha_dropout avg_pool1d bilinear celu channel_shuffle conv1d "
-    "conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d cosine_similarity dropout feature_alpha_dropout "
-    "grid_sampler_2d grid_sampler_3d group_norm hardshrink layer_norm max_pool1d max_pool2d max_pool3d pairwise_distance "
-    "pixel_shuffle pixel_unshuffle prelu rms_norm rrelu selu threshold"
+    "adaptive_avg_pool1d adaptive_max_pool1d alpha_dropout avg_pool1d bilinear celu celu_ channel_shuffle conv1d "
+    "conv2d conv3d conv_tbc conv_transpose1d conv_transpose2d conv_transpose3d cosine_similarity dropout feature_alpha_dropout "
+    "grid_sampler_2d grid_sampler_3d group_norm hardshrink layer_norm max_pool1d max_pool1d_with_indices max_pool2d max_pool3d "
+    "pairwise_distance pixel_shuffle pixel_unshuffle prelu rms_norm rrelu rrelu_ selu selu_ threshold threshold_"
 ).split()
 
 _ELSEWHERE = {"custom_op": "_custom", "elementwise": "_expression", **dict.fromkeys(_FUNCTIONAL, "nn.functional")}
@@ -109,6 +114,25 @@ def deterministic(on=None):
     return _C.deterministic(on)
 
 
+def use_deterministic_algorithms(mode, *, warn_only=False):
+    """PyTorch's name of `deterministic(mode)`; `warn_only` is of no effect, since no operation fails for it.
+
+    >>> import pydiff as pd
+    >>> pd.use_deterministic_algorithms(True)
+    """
+    _C.deterministic(not not mode)  # `bool` is a dtype here
+
+
+def are_deterministic_algorithms_enabled():
+    """PyTorch's name of `deterministic()`.
+
+    >>> import pydiff as pd
+    >>> pd.are_deterministic_algorithms_enabled()
+    True
+    """
+    return _C.deterministic(None)
+
+
 def __getattr__(name):
     if name in _LAZY:
         return importlib.import_module(f"{__name__}.{name}")
@@ -123,20 +147,21 @@ def __dir__():
 
 
 __all__ = [
-    "DTYPES", "Generator", "NotDifferentiableError", "Tensor", "autograd", "custom_op", "deterministic", "device", "dtype",
+    "DTYPES", "Generator", "NotDifferentiableError", "Tensor", "are_deterministic_algorithms_enabled", "autograd", "custom_op", "deterministic", "device", "dtype",
     "elementwise",
     "enable_grad", "fallback",
     "get_default_device", "get_default_dtype", "get_num_threads", "get_rng_state", "grad", "hessian", "hvp",
     "inference_mode", "initial_seed", "is_grad_enabled", "jacfwd", "jacrev", "jvp", "manual_seed", "no_grad",
     "promote_types", "random", "result_type", "set_default_device", "set_default_dtype", "set_grad_enabled",
-    "set_num_threads", "set_printoptions", "set_rng_state", "tree", "value_and_grad", "vjp", "vmap",
+    "set_num_threads", "set_printoptions", "set_rng_state", "tree", "use_deterministic_algorithms", "value_and_grad", "vjp",
+    "vmap",
     "argsort", "kthvalue", "median", "msort", "searchsorted", "sort", "topk", "unique", "unique_consecutive",
     "bernoulli", "multinomial", "normal", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like",
     "randperm", "seed", "uniform",
     "bartlett_window", "blackman_window", "hamming_window", "hann_window", "kaiser_window", "signal",
     "e", "inf", "nan", "newaxis", "pi", "cuda", "linalg", "nn", "optim", "testing",
     "digamma", "erfinv", "i0", "igamma", "igammac", "lgamma", "mvlgamma", "polygamma", "sinc", "special",
-    *DTYPES, *bits.__all__, *contraction.__all__, *decompositions.__all__, *functions.__all__, *indexing.__all__,
-    *movement.__all__, *ops.__all__, *pointwise.__all__, *reductions.__all__, *scans.__all__,
-    *statistics.__all__, *_FUNCTIONAL,
+    *DTYPES, *bits.__all__, *contraction.__all__, *decompositions.__all__, *facts.__all__, *functions.__all__,
+    *in_place.__all__, *indexing.__all__, *memory_formats.__all__, *movement.__all__, *numpy_names.__all__, *ops.__all__, *pointwise.__all__,
+    *reductions.__all__, *scans.__all__, *statistics.__all__, *_FUNCTIONAL,
 ]  # fmt: skip

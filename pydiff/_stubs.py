@@ -33,7 +33,7 @@ from typing import Any, Literal, NamedTuple, Self, TypeAlias, overload
 
 from numpy import dtype as _np_dtype, ndarray as _ndarray
 
-from . import Generator, device as _device, dtype as _dtype
+from . import Generator, device as _device, dtype as _dtype, memory_format as _memory_format
 
 _Array: TypeAlias = _ndarray[Any, _np_dtype[Any]]
 _Number: TypeAlias = _bool | _int | _float
@@ -44,6 +44,7 @@ _Pair: TypeAlias = tuple[Tensor, Tensor]
 _Tensors: TypeAlias = tuple[Tensor, ...]
 _DTypeLike: TypeAlias = _dtype | str | type[Any] | _np_dtype[Any]
 _DeviceLike: TypeAlias = _device | str
+_MemoryFormat: TypeAlias = _memory_format
 
 class NotDifferentiableError(RuntimeError): ...
 
@@ -73,6 +74,7 @@ from ._C import (
     _Axes,
     _DeviceLike,
     _DTypeLike,
+    _MemoryFormat,
     _Number,
     _Operand,
     _Pair,
@@ -143,6 +145,7 @@ PARAMETERS = {
     "length": "_int",
     "m": "_int",
     "mask": "Tensor",
+    "memory_format": "_MemoryFormat",
     "mat1": "Tensor",
     "mat2": "Tensor",
     "max": "_Number | Tensor",
@@ -201,6 +204,13 @@ PARAMETERS = {
 
 #: Where a name means something else in one function: "function.parameter".
 PARAMETERS_OF = {
+    "average.dim": "_int",
+    "finfo.type": "_DTypeLike",
+    "iinfo.type": "_DTypeLike",
+    "polyval.p": "Tensor",
+    "repeat.repeats": "_Axes",
+    "unwrap.p": "Tensor",
+    "use_deterministic_algorithms.mode": "_bool",
     "addcdiv.value": "_Number",
     "addcmul.value": "_Number",
     "arange.start": "_Number",
@@ -290,6 +300,15 @@ PARAMETERS_OF = {
 
 #: What is not a Tensor.
 RETURNS = {
+    **dict.fromkeys("is_complex is_conj is_neg is_nonzero is_same_size is_signed can_cast array_equal array_equiv".split(), "_bool"),
+    **dict.fromkeys("dense_dim get_device ndimension sparse_dim".split(), "_int"),
+    **dict.fromkeys("divmod modf".split(), "_Pair"),
+    **dict.fromkeys("array_split broadcast_arrays diag_indices ix_ pca_lowrank svd_lowrank unstack".split(), "_Tensors"),
+    "are_deterministic_algorithms_enabled": "_bool",
+    "max_pool1d_with_indices": "_Pair",
+    "to_dlpack": "Any",
+    "type": "Any",
+    "use_deterministic_algorithms": "None",
     **dict.fromkeys(("adaptive_max_pool1d", "max_pool1d", "max_pool2d", "max_pool3d"), "Any"),
     "allclose": "_bool",
     "aminmax": "_Pair",
@@ -311,7 +330,6 @@ RETURNS = {
     "equal": "_bool",
     "frexp": "_Pair",
     "geqrf": "_Pair",
-    "get_device": "_int",
     "get_num_threads": "_int",
     "get_rng_state": "tuple[_int, _int]",
     "get_state": "tuple[_int, _int]",
@@ -406,15 +424,17 @@ WRITTEN_FUNCTIONS = {
         "@overload\ndef {}(condition: Tensor, input: _Operand, other: _Operand) -> Tensor: ...",
     ),
 }
-_CAST = ("def {}(self, *, memory_format: Any = None) -> Tensor: ...",)
+_CAST = ("def {}(self, *, memory_format: _MemoryFormat | None = None) -> Tensor: ...",)
 WRITTEN_METHODS = {
     **dict.fromkeys("bfloat16 bool byte char double float half int long short".split(), _CAST),
-    "apply_": ("def {}(self, function: Callable[[Any], Any]) -> Self: ...",),
+    "apply_": ("def {}(self, callable: Callable[[Any], Any]) -> Self: ...",),
     "bernoulli_": ("def {}(self, p: _float = 0.5, generator: Generator | None = None) -> Self: ...",),
     "copy_": ("def {}(self, source: Any, non_blocking: _bool = False) -> Self: ...",),
     "detach_": ("def {}(self) -> Self: ...",),
     "exponential_": ("def {}(self, lambd: _float = 1.0, generator: Generator | None = None) -> Self: ...",),
     "fill_": ("def {}(self, value: _Number | Tensor) -> Self: ...",),
+    "map_": ("def {}(self, tensor: Tensor, callable: Callable[[Any, Any], Any]) -> Self: ...",),
+    "fill_diagonal_": ("def {}(self, fill_value: _Number, wrap: _bool = False) -> Self: ...",),
     "normal_": ("def {}(self, mean: _Number = 0.0, std: _Number = 1.0, generator: Generator | None = None) -> Self: ...",),
     "random_": ("def {}(self, low: _int = 0, high: _int | None = None, generator: Generator | None = None) -> Self: ...",),
     "requires_grad_": ("def {}(self, requires_grad: _bool = True) -> Self: ...",),
@@ -458,6 +478,13 @@ for _name in "ge gt le lt".split():
 
 #: Attributes and their types; those in `SETTABLE` may be assigned to.
 ATTRIBUTES = {
+    **dict.fromkeys("is_cpu is_meta is_mkldnn is_mps is_nested is_quantized is_sparse is_sparse_csr is_xla is_xpu".split(), "_bool"),
+    **dict.fromkeys("eps max min resolution smallest_normal smallest_subnormal tiny".split(), "_float"),
+    "bits": "_int",
+    "finfo.dtype": "str",
+    "iinfo.dtype": "str",
+    "iinfo.max": "_int",
+    "iinfo.min": "_int",
     "H": "Tensor",
     "T": "Tensor",
     "category": "str",
@@ -547,6 +574,9 @@ def function_lines(name, function, arities):
     written = WRITTEN_FUNCTIONS.get(name) or WRITTEN.get(name)
     if written:
         return [text.format(name, "input: Tensor") for text in written]
+    if name.endswith("_") and hasattr(pydiff.Tensor, name) or name == "detach":  # the method, called as a function
+        of_method = method_lines(pydiff.Tensor, name, getattr(pydiff.Tensor, name), arities)
+        return [line.replace("(self", "(input: Tensor", 1).replace("-> Self", "-> Tensor") for line in of_method]
     if not inspect.isfunction(function):
         arity = arities.get(_original(name))
         if arity:
@@ -587,8 +617,8 @@ def _indented(lines):
     return ["    " + line for text in lines for line in text.split("\n")]
 
 
-def _attribute(name, settable):
-    kind = ATTRIBUTES.get(name, "Any")
+def _attribute(name, settable, cls=""):
+    kind = ATTRIBUTES.get(f"{cls}.{name}") or ATTRIBUTES.get(name, "Any")
     if settable:
         return [f"{name}: {kind}"]
     return [f"@property\ndef {name}(self) -> {kind}: ..."]
@@ -624,7 +654,7 @@ def class_lines(cls):
         elif key == "__hash__":
             body.append("def __hash__(self) -> _int: ...")
         elif inspect.isdatadescriptor(value):
-            body += _attribute(key, False)
+            body += _attribute(key, False, name)
         elif inspect.isfunction(value):
             result = "None" if key == "__init__" else RETURNS.get(key, "Tensor")
             shown = _printed(name if key == "__init__" else key, _parameters(value), "self")
@@ -662,6 +692,8 @@ def module_stub():
             values.append(f"{name}: dtype")
         elif callable(value):
             functions += function_lines(name, value, arities)
+        elif isinstance(value, pydiff.memory_format):
+            values.append(f"{name}: memory_format")
         elif name == "DTYPES":
             values.append("DTYPES: dict[str, dtype]")
         else:

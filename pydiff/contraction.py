@@ -18,8 +18,13 @@ def _check(op, tensor, ndim):
         raise ValueError(f"[{op}] {what} is needed; got {tensor.shape}; try matmul, which broadcasts")
 
 
-def mm(input, mat2):
-    """Product of two matrices.
+def _in_dtype(product, a, b, out_dtype):
+    """The product of operands that are first cast to `out_dtype`, where one is given."""
+    return product(a, b) if out_dtype is None else product(a.to(out_dtype), b.to(out_dtype))
+
+
+def mm(input, mat2, out_dtype=None):
+    """Product of two matrices; in `out_dtype` where one is given.
 
     >>> import pydiff as pd
     >>> tuple(pd.mm(pd.zeros(2, 3), pd.zeros(3, 4)).shape)
@@ -27,11 +32,11 @@ def mm(input, mat2):
     """
     _check("mm", input, 2)
     _check("mm", mat2, 2)
-    return matmul(input, mat2)
+    return _in_dtype(matmul, input, mat2, out_dtype)
 
 
-def bmm(input, mat2):
-    """Products of two batches of matrices.
+def bmm(input, mat2, out_dtype=None):
+    """Products of two batches of matrices; in `out_dtype` where one is given.
 
     >>> import pydiff as pd
     >>> tuple(pd.bmm(pd.zeros(5, 2, 3), pd.zeros(5, 3, 4)).shape)
@@ -39,7 +44,7 @@ def bmm(input, mat2):
     """
     _check("bmm", input, 3)
     _check("bmm", mat2, 3)
-    return matmul(input, mat2)
+    return _in_dtype(matmul, input, mat2, out_dtype)
 
 
 def mv(input, vec):
@@ -96,24 +101,24 @@ def outer(input, vec2):
 ger = outer
 
 
-def addmm(input, mat1, mat2, *, beta=1, alpha=1):
-    """beta * input + alpha * (mat1 @ mat2).
+def addmm(input, mat1, mat2, out_dtype=None, *, beta=1, alpha=1):
+    """beta * input + alpha * (mat1 @ mat2); in `out_dtype` where one is given.
 
     >>> import pydiff as pd
     >>> pd.addmm(pd.ones(1), pd.eye(1), pd.eye(1)).tolist()
     [[2.0]]
     """
-    return _plus(input, mm(mat1, mat2), beta, alpha)
+    return _plus(input, mm(mat1, mat2, out_dtype), beta, alpha)
 
 
-def baddbmm(input, batch1, batch2, *, beta=1, alpha=1):
-    """beta * input + alpha * (batch1 @ batch2).
+def baddbmm(input, batch1, batch2, out_dtype=None, *, beta=1, alpha=1):
+    """beta * input + alpha * (batch1 @ batch2); in `out_dtype` where one is given.
 
     >>> import pydiff as pd
     >>> tuple(pd.baddbmm(pd.zeros(1), pd.zeros(5, 2, 3), pd.zeros(5, 3, 4)).shape)
     (5, 2, 4)
     """
-    return _plus(input, bmm(batch1, batch2), beta, alpha)
+    return _plus(input, bmm(batch1, batch2, out_dtype), beta, alpha)
 
 
 def addbmm(input, batch1, batch2, *, beta=1, alpha=1):

@@ -10,7 +10,8 @@ from .ops import eye, tril, triu
 
 __all__ = [
     "cholesky", "cholesky_inverse", "cholesky_solve", "det", "geqrf", "inverse", "logdet", "lu", "lu_solve", "lu_unpack",
-    "matrix_exp", "matrix_power", "ormqr", "pinverse", "qr", "slogdet", "svd", "triangular_solve",
+    "matrix_exp", "matrix_power", "ormqr", "pca_lowrank", "pinverse", "qr", "slogdet", "svd", "svd_lowrank",
+    "triangular_solve",
 ]  # fmt: skip
 
 TriangularSolveResult = namedtuple("triangular_solve", ["solution", "cloned_coefficient"], module="pydiff")
@@ -185,3 +186,51 @@ def triangular_solve(b, A, upper=True, transpose=False, unitriangular=False):
     part, upper = (part.mT, not upper) if transpose else (part, upper)
     solution = linalg.solve_triangular(part, b, upper=upper, unitriangular=unitriangular)
     return TriangularSolveResult(solution, A)
+
+
+def svd_lowrank(A, q=6, niter=2, M=None):
+    """The q largest singular values of A - M with their vectors, nearly: (U, S, V) with A - M ≈ U diag(S) V.T.
+
+    Arguments:
+        A: `(…, m, n)`.
+        q: how many, a little more than the rank; at most min(m, n).
+        niter: power iterations, for values that fall slowly.
+        M: what is taken off A first, of its shape or one that broadcasts to it.
+
+    Draws a random space (Halko, Martinsson, Tropp, arXiv:0909.4061), so no two calls give the same digits.
+
+    >>> import pydiff as pd
+    >>> U, S, V = pd.svd_lowrank(pd.diag(pd.tensor([3.0, 2.0, 0.0])), q=2)
+    >>> S.round().tolist()
+    [3.0, 2.0]
+    """
+    from .random import randn  # which needs the methods that are made of this module
+
+    A = _float(A)
+    if A.ndim < 2 or not 0 < q <= min(A.shape[-2:]):
+        raise ValueError(f"[svd_lowrank] q is from 1 to the smaller size; got q = {q} for {tuple(A.shape)}; try a smaller q")
+    A = A if M is None else A - M
+    turned = A.shape[-2] < A.shape[-1]
+    B = A.mT if turned else A
+    Q = linalg.qr(matmul(B, randn(B.shape[-1], q, dtype=B.dtype, device=B.device)))[0]
+    for _ in range(niter):
+        Q = linalg.qr(matmul(B, linalg.qr(matmul(B.mT, Q))[0]))[0]
+    U, S, Vh = linalg.svd(matmul(Q.mT, B), full_matrices=False)
+    U, V = matmul(Q, U), Vh.mT
+    return SvdResult(V, S, U) if turned else SvdResult(U, S, V)
+
+
+def pca_lowrank(A, q=None, center=True, niter=2):
+    """The q principal components of rows: `svd_lowrank` of A less the mean of its rows (unless `center` is false).
+
+    Arguments:
+        A: `(…, rows, features)`.
+        q: how many, by default 6 or the smaller size.
+
+    >>> import pydiff as pd
+    >>> U, S, V = pd.pca_lowrank(pd.tensor([[1.0, 0.0], [-1.0, 0.0]]), q=1)
+    >>> V.abs().round().tolist()
+    [[1.0], [0.0]]
+    """
+    q = min(6, *A.shape[-2:]) if q is None else q
+    return svd_lowrank(A, q, niter, _float(A).mean(-2, keepdim=True) if center else None)

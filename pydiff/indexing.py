@@ -19,13 +19,14 @@ def _public(function):
 
 
 @_public
-def gather(input, dim, index):
+def gather(input, dim, index, *, sparse_grad=False):
     """Elements at the positions `index` along an axis: `out[i][j] = input[index[i][j]][j]` for axis 0.
 
     Arguments:
         input: a tensor.
         dim: the axis.
         index: integers, with as many axes as `input` and no larger than it but along `dim`; the result has its shape.
+        sparse_grad: of no effect: gradients are dense.
 
     >>> import pydiff as pd
     >>> pd.gather(pd.tensor([[1, 2], [3, 4]]), 1, pd.tensor([[1], [0]])).tolist()
@@ -86,20 +87,23 @@ def nonzero(input, as_tuple=False):
 
 
 @_public
-def scatter(input, dim, index, src, *, reduce=None):
+def scatter(input, dim, index, src=None, *, value=None, reduce=None):
     """`input` with `src` at the positions `index` along an axis; the inverse of `gather`.
 
     Arguments:
         input: a tensor.
         dim: the axis.
         index: integers, with as many axes as `input`; of equal positions one keeps.
-        src: a number, or a tensor that is no smaller than `index`.
+        src: a number, or a tensor that is no smaller than `index`; a number may be named `value`, too.
         reduce: 'add' or 'multiply' combines with what is there (see `scatter_reduce`).
 
     >>> import pydiff as pd
     >>> pd.scatter(pd.zeros(3), 0, pd.tensor([2]), pd.tensor([7.])).tolist()
     [0.0, 0.0, 7.0]
     """
+    src = value if src is None else src
+    if src is None:
+        raise TypeError("[scatter] what to put is missing; got neither src nor value; try src=tensor")
     if reduce is None and isinstance(src, Tensor) and src.ndim:
         return _C.scatter(input, dim, index, src) if input.ndim and index.ndim else _scattered(input, dim, index, src)
     if not isinstance(src, Tensor) or not src.ndim:

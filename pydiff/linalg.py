@@ -7,7 +7,7 @@ the rest is composed. Everything differentiates in both modes where it has a der
 import math
 from collections import namedtuple
 
-from . import _C, contraction, ops
+from . import _C, _names, contraction, ops
 from ._C import Tensor, _where, full, matmul, tensor, zeros
 from ._dtypes import DTYPES
 from .contraction import einsum
@@ -669,3 +669,6 @@ def tensorsolve(A, B, dims=None):
     if math.prod(shape) != B.numel():
         raise ValueError(f"[tensorsolve] as many equations as unknowns; got {A.shape} and {B.shape}; try dims")
     return solve(A.reshape(B.numel(), B.numel()), B.reshape(-1)).reshape(shape)
+
+
+_names.spell(globals())

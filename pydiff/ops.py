@@ -68,18 +68,74 @@ def as_tensor(data, dtype=None, device=None):
     return tensor(data, dtype=dtype, device=device)
 
 
-asarray = as_tensor
-__all__.append("asarray")
+@_public
+def asarray(obj, dtype=None, device=None, copy=None, requires_grad=False):
+    """`as_tensor`, with a say in copying: `copy=True` always copies, `copy=False` raises ValueError where it has to.
+
+    >>> import pydiff as pd
+    >>> pd.asarray([1, 2], copy=True).tolist()
+    [1, 2]
+    """
+    result = as_tensor(obj, dtype, device)
+    if copy is False and not (result is obj or _shared(obj, result)):
+        raise ValueError(f"[asarray] the data cannot be shared; got {type(obj).__name__}; try copy=None")
+    if copy and (result is obj or _shared(obj, result)):
+        result = tensor(obj.detach() if isinstance(obj, Tensor) else obj, dtype=dtype, device=device)
+    return result.requires_grad_() if requires_grad else result
+
+
+def _shared(array, result):
+    """Whether `as_tensor` has shared the memory of an array."""
+    pointer = getattr(array, "__array_interface__", None)
+    return pointer is not None and array.size > 0 and result.device.type == "cpu" and (
+        result.detach().numpy().__array_interface__["data"][0] == pointer["data"][0]
+    )
 
 
 @_public
-def from_dlpack(ext_tensor):
+def frombuffer(buffer, *, dtype, count=-1, offset=0, requires_grad=False):
+    """A vector that shares the memory of an object with Python's buffer protocol.
+
+    Arguments:
+        dtype: of the elements.
+        count: how many, by default all that are there.
+        offset: where the first is, in bytes.
+
+    >>> import pydiff as pd
+    >>> pd.frombuffer(bytes([1, 2, 3]), dtype=pd.uint8, offset=1).tolist()
+    [2, 3]
+    """
+    import numpy
+
+    result = from_numpy(numpy.frombuffer(buffer, _C.as_dtype(dtype).numpy, count, offset))
+    return result.requires_grad_() if requires_grad else result
+
+
+@_public
+def to_dlpack(tensor):
+    """The tensor as a DLPack capsule, for `from_dlpack` of another library. (`from_dlpack(tensor)` does without one.)
+
+    >>> import pydiff as pd
+    >>> pd.from_dlpack(pd.to_dlpack(pd.tensor([1.0]))).tolist()
+    [1.0]
+    """
+    return tensor.__dlpack__()
+
+
+@_public
+def from_dlpack(ext_tensor, *, device=None, copy=None):
     """A tensor that shares the memory of any object with `__dlpack__`, on the CPU or a CUDA device.
+
+    Arguments:
+        device: where the result lives, by default where the object does.
+        copy: True for memory of its own.
 
     >>> import pydiff as pd, numpy as np
     >>> pd.from_dlpack(np.arange(3)).tolist()
     [0, 1, 2]
     """
+    if device is not None or copy:
+        return from_dlpack(ext_tensor).to(device=device, copy=bool(copy))
     if not hasattr(ext_tensor, "__dlpack__"):
         return from_capsule(ext_tensor)
     kind, index = ext_tensor.__dlpack_device__() if hasattr(ext_tensor, "__dlpack_device__") else (1, 0)
@@ -208,14 +264,14 @@ def vander(x, N=None, increasing=False):
 
 
 @_public
-def empty_like(input, dtype=None, device=None, requires_grad=False):
+def empty_like(input, dtype=None, device=None, requires_grad=False, memory_format=None):
     """A tensor like `input` whose elements mean nothing yet.
 
     >>> import pydiff as pd
     >>> tuple(pd.empty_like(pd.zeros(2, 3)).shape)
     (2, 3)
     """
-    return zeros_like(input, dtype=dtype, device=device, requires_grad=requires_grad)
+    return zeros_like(input, dtype=dtype, device=device, requires_grad=requires_grad, memory_format=memory_format)
 
 
 @_public
@@ -523,13 +579,14 @@ def unflatten(input, dim, sizes):
 
 
 @_public
-def repeat(input, *sizes):
+def repeat(input, *sizes, repeats=()):
     """Copies of the tensor side by side along its axes; new axes come first.
 
     >>> import pydiff as pd
     >>> pd.repeat(pd.tensor([1, 2]), 2, 1).tolist()
     [[1, 2], [1, 2]]
     """
+    sizes = sizes or repeats
     if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):
         sizes = tuple(sizes[0])
     if len(sizes) < input.ndim:

@@ -11,24 +11,9 @@ from .pointwise import _floating
 __all__ = []
 
 
-def _numpy_names(function):
-    """The function, which takes `axis` for `dim` and `keepdims` for `keepdim`, too."""
-
-    @functools.wraps(function)
-    def named(*args, **kwargs):
-        if kwargs:
-            if "axis" in kwargs:
-                kwargs["dim"] = kwargs.pop("axis")
-            if "keepdims" in kwargs:
-                kwargs["keepdim"] = kwargs.pop("keepdims")
-        return function(*args, **kwargs)
-
-    return named
-
-
 def _public(function):
     __all__.append(function.__name__)
-    return _numpy_names(function)
+    return function
 
 
 def _zero(x):

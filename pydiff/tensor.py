@@ -5,11 +5,17 @@ import copy
 import numpy as np
 
 from . import (
-    _C, autograd, bits, contraction, decompositions, functions, indexing, movement, ops, pointwise, reductions, scans,
-    special, statistics,
+    _C, _names, autograd, bits, contraction, decompositions, facts, fallback, functions, indexing, movement, numpy_names, ops,
+    pointwise, reductions, scans, special, statistics,
 )  # fmt: skip
 from ._C import Tensor
 from ._dtypes import DTYPES, device
+
+for _module in (
+    bits, contraction, decompositions, fallback, indexing, movement, numpy_names, ops, pointwise, reductions, scans, special,
+    statistics,
+):  # fmt: skip
+    _names.spell(vars(_module))
 
 # ---- facts
 
@@ -44,16 +50,16 @@ def get_device(self):
     return -1 if self.device.index is None else self.device.index
 
 
-def cpu(self):
+def cpu(self, memory_format=None):
     """The value on the CPU."""
-    return self.to("cpu")
+    return self.to("cpu", memory_format=memory_format)
 
 
-def cuda(self, device=None):
+def cuda(self, device=None, non_blocking=False, memory_format=None):
     """The value on a GPU, by index or name."""
     if isinstance(device, int):
         device = f"cuda:{device}"
-    return self.to(device or "cuda")
+    return self.to(device or "cuda", memory_format=memory_format)
 
 
 def type_as(self, other):
@@ -83,8 +89,10 @@ def prelu(self, weight):
 def _new(name):
     make = getattr(_C, name)
 
-    def method(self, *shape, dtype=None, device=None, requires_grad=False):
-        if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
+    def method(self, *shape, size=None, dtype=None, device=None, requires_grad=False):
+        if size is not None:
+            shape = size if isinstance(size, (tuple, list)) else (size,)
+        elif len(shape) == 1 and isinstance(shape[0], (tuple, list)):
             shape = shape[0]
         dtype, device = dtype or self.dtype, device or self.device
         return make(tuple(shape), dtype=dtype, device=device, requires_grad=requires_grad)
@@ -94,14 +102,40 @@ def _new(name):
     return method
 
 
-def new_full(self, shape, fill_value, dtype=None, device=None):
+def new_full(self, size, fill_value, dtype=None, device=None, requires_grad=False):
     """`full` of this tensor's dtype and device."""
-    return _C.full(shape, fill_value, dtype=dtype or self.dtype, device=device or self.device)
+    return _C.full(size, fill_value, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)
 
 
-def new_tensor(self, data, dtype=None, device=None):
+def new_tensor(self, data, dtype=None, device=None, requires_grad=False):
     """`tensor` of this tensor's dtype and device."""
-    return _C.tensor(data, dtype=dtype or self.dtype, device=device or self.device)
+    return _C.tensor(data, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)
+
+
+def new(self, *args):
+    """`new_tensor` of data, or `new_empty` of sizes (PyTorch's older name of both)."""
+    sizes = all(isinstance(a, int) for a in args)
+    return self.new_empty(args or (0,)) if sizes else self.new_tensor(*args)
+
+
+def _type(self, dtype=None, non_blocking=False):
+    """The value in another dtype; without one the dtype's name: 'pydiff.float32'."""
+    return repr(self.dtype) if dtype is None else self.to(dtype=dtype)
+
+
+def to_dense(self, dtype=None):
+    """The value with all its elements there: itself, since all tensors are dense; in `dtype` where one is given."""
+    return self if dtype is None else self.to(dtype=dtype)
+
+
+def dense_dim(self):
+    """Number of axes: all tensors are dense."""
+    return self.ndim
+
+
+def sparse_dim(self):
+    """0: all tensors are dense."""
+    return 0
 
 
 # ---- printing
@@ -271,9 +305,9 @@ def _copied(self, source, non_blocking=False):
     return source.to(dtype=self.dtype, device=self.device).expand(self.shape)
 
 
-def apply_(self, function):
-    """Replace each element by `function(element)`, a Python call each; returns self."""
-    values = [function(v) for v in self.reshape(-1).tolist()]
+def apply_(self, callable):
+    """Replace each element by `callable(element)`, a Python call each; returns self."""
+    values = [callable(v) for v in self.reshape(-1).tolist()]
     return self.copy_(_C.tensor(values, dtype=self.dtype).reshape(self.shape))
 
 
@@ -286,10 +320,12 @@ Tensor.H = property(lambda self: self.mT, doc="The last two axes swapped; of rea
 Tensor.mH = property(lambda self: self.mT, doc="The last two axes swapped; of real numbers, so the same as mT.")
 Tensor.is_cuda = property(lambda self: self.device.type == "cuda", doc="Whether it lives on a GPU.")
 Tensor.nelement = Tensor.numel = ops.numel
+Tensor.ndimension, Tensor.type = dim, _type
+_type.__name__ = _type.__qualname__ = "type"
 
 for _function in (
     size, dim, element_size, is_floating_point, get_device, cpu, cuda, type_as, astype, new_full, new_tensor, __repr__,
-    _text, __format__, __contains__, __reduce_ex__, __copy__, __deepcopy__, backward, register_hook, retain_grad, detach_,
+    new, to_dense, dense_dim, sparse_dim, _text, __format__, __contains__, __reduce_ex__, __copy__, __deepcopy__, backward, register_hook, retain_grad, detach_,
     apply_, hardshrink, prelu,
 ):  # fmt: skip
     setattr(Tensor, _function.__name__, _function)
@@ -299,6 +335,8 @@ for _name in ("zeros", "ones", "empty"):
 _METHODS = {
     decompositions: "cholesky cholesky_inverse cholesky_solve det geqrf inverse logdet lu lu_solve matrix_exp matrix_power ormqr pinverse qr "
     "slogdet svd triangular_solve",
+    facts: "angle conj conj_physical is_complex is_conj is_neg is_nonzero is_same_size is_signed isreal real resolve_conj "
+    "resolve_neg",
     indexing: "argwhere index_copy index_fill index_reduce masked_scatter nonzero_static put scatter_reduce",
     movement: "adjoint as_strided as_strided_scatter diag_embed diagflat diagonal_scatter dsplit fliplr flipud hsplit rot90 "
     "select_scatter slice_scatter split_with_sizes sum_to_size swapdims tensor_split unfold vsplit",

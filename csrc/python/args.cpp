@@ -16,7 +16,7 @@ PyObject* g_devices[2][16] = {};
 DeviceId g_default_device;
 bool g_default_is_current = false;  // the default is "cuda": whatever device is current on the thread
 
-// The one list of NumPy's spellings of PyTorch's parameters.
+// The one list of other spellings of parameters, NumPy's above all; composed functions read it too (pydiff/_names.py).
 struct Spelling {
   const char *numpy, *torch;
 };
@@ -26,7 +26,9 @@ constexpr Spelling kSpellings[] = {{"axis", "dim"},      {"keepdims", "keepdim"}
                                    {"a_min", "min"},     {"a_max", "max"},        {"newshape", "shape"},
                                    {"size", "shape"},    {"ddof", "correction"},  {"self", "input"},
                                    {"axis1", "dim0"},    {"axis2", "dim1"},       {"exponent", "other"},
-                                   {"arrays", "tensors"}, {"indices", "index"},   {"fill_value", "value"}};
+                                   {"arrays", "tensors"}, {"indices", "index"},   {"fill_value", "value"},
+                                   {"axis0", "dim0"},    {"axis1", "dim1"},       {"tensor", "input"},
+                                   {"split_size", "split_size_or_sections"}};
 
 bool is_word(PyObject* kw, const char* s) { return PyUnicode_CompareWithASCIIString(kw, s) == 0; }
 
@@ -66,7 +68,9 @@ void parse(const Def& d, PyObject* self, PyObject* const* args, Py_ssize_t nargs
     int k = 0;
     while (k < count && !is_word(kw, d.params[k])) ++k;
     if (k == count)
-      for (k = 0; k < count && !spells(kw, d.params[k]);) ++k;
+      for (k = 0; k < count && (out.a[k] || !spells(kw, d.params[k]));) ++k;
+    if (k == count)
+      for (k = 0; k < count && !spells(kw, d.params[k]);) ++k;  // to tell what is given twice
     if (k == count || out.a[k]) {
       const char* text = PyUnicode_AsUTF8(kw);
       std::string all;
@@ -293,6 +297,11 @@ PyObject* tuple_of(const Ints& v) {
 }
 
 void bind_args(py::module_& m) {
+  m.def("spellings", [] {
+    py::list out;
+    for (const Spelling& s : kSpellings) out.append(py::make_tuple(s.numpy, s.torch));
+    return out;
+  }, "(other spelling, parameter) for each other name of an argument.");
   m.def("set_dtypes", [](const py::dict& objects) {
     for (int i = 0; i < kNumDTypes; ++i) g_dtypes[i] = py::object(objects[kDTypes[i].name]).release().ptr();
   }, "The dtype objects, by name.");

@@ -6,7 +6,7 @@
 
 #include "python/args.h"
 #include "python/convert.h"
-#include "python/views.h"
+#include "python/memory_formats.h"
 
 namespace pd {
 namespace binding {
@@ -58,6 +58,7 @@ void accumulate(TensorObject* t, Var g, bool create_graph) {
   if (!create_graph) g = carry_tangents(detach(g), g);
   if (!t->grad) {
     t->grad = wrap_quietly(g);
+    lay_out_like(as_tensor_object(t->grad), t);
     return;
   }
   Var old = value_of(t->grad);

@@ -185,6 +185,11 @@ void bind_convert(py::module_& m) {
     if (over_bound()) flush();
     return t;
   }, "Gives a tensor, and all that share its memory, another value, on the tape; returns the tensor.");
+  m.def("become", [](const char* op, const py::object& t, const py::object& view) {
+    value_of(t.ptr());
+    become(op, as_tensor_object(t.ptr()), as_tensor_object(view.ptr()));
+    return t;
+  }, "A tensor turns into a view of it; returns the tensor.");
   m.def("check_writable", [](const char* op, const py::object& t) { check_writable(op, as_tensor_object(t.ptr())); });
 }
 

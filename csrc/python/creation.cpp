@@ -2,6 +2,7 @@
 #include "device/device.h"
 #include "python/args.h"
 #include "python/convert.h"
+#include "python/memory_formats.h"
 #include "ops/element.h"  // after pybind11, whose names its macros would meet
 
 namespace pd {
@@ -38,12 +39,21 @@ Var filled(DType d, F&& make) {
   return has_kernels(d) ? make(d) : converted(make(DType::F64), d);
 }
 
-PyObject* finished(Var v, PyObject* want_grad) {
-  PyObject* o = wrap(std::move(v));
+PyObject* finished(PyObject* o, PyObject* want_grad) {
   if (!bool_arg(want_grad, false)) return o;
   py::object hold = py::reinterpret_steal<py::object>(o);
   set_requires_grad(as_tensor_object(o), true);
   return hold.release().ptr();
+}
+
+PyObject* finished(Var v, PyObject* want_grad) { return finished(wrap(std::move(v)), want_grad); }
+
+// A constant of the shape of `like`, in the memory format that is named or that `like` has.
+template <class F>
+PyObject* filled_like(const char* op, PyObject* like, const Var& x, DType d, PyObject* format, PyObject* want_grad, F&& make) {
+  bool last = is_tensor(like) && wants_last(op, as_tensor_object(like), format_arg(op, format, Format::Preserve));
+  Var v = filled(d, [&](DType t) { return make(last ? to_last(x).shape() : x.shape(), t); });
+  return finished(last ? wrap_last(v) : wrap(v), want_grad);
 }
 
 PyObject* tensor_body(PyObject** a) {
@@ -66,7 +76,10 @@ PyObject* ones_body(PyObject** a) {
 PyObject* empty_body(PyObject** a) {
   Shape s = ints_arg("empty", a[0], "a size");
   DeviceId dev = device_arg(a[2]);
-  return finished(filled(dtype_arg(a[1], default_dtype()), [&](DType d) { return zeros(s, d, dev); }), a[3]);
+  Format f = format_arg("empty", a[4], Format::Contiguous);
+  check_format("empty", s, f);
+  Var v = filled(dtype_arg(a[1], default_dtype()), [&](DType d) { return zeros(s, d, dev); });
+  return finished(f == Format::ChannelsLast || f == Format::ChannelsLast3d ? wrap_last(to_last(v)) : wrap(v), a[3]);
 }
 
 DType natural_type(const Var& v) {
@@ -86,18 +99,21 @@ PyObject* full_body(PyObject** a) {
 PyObject* zeros_like_body(PyObject** a) {
   Var x = tensor_arg("zeros_like", a[0]);
   DeviceId dev = given(a[2]) ? device_arg(a[2]) : x.device();
-  return finished(filled(dtype_arg(a[1], x.dtype()), [&](DType d) { return zeros(x.shape(), d, dev); }), a[3]);
+  return filled_like("zeros_like", a[0], x, dtype_arg(a[1], x.dtype()), a[4], a[3],
+                     [&](const Shape& s, DType d) { return zeros(s, d, dev); });
 }
 PyObject* ones_like_body(PyObject** a) {
   Var x = tensor_arg("ones_like", a[0]);
   DeviceId dev = given(a[2]) ? device_arg(a[2]) : x.device();
-  return finished(filled(dtype_arg(a[1], x.dtype()), [&](DType d) { return ones(x.shape(), d, dev); }), a[3]);
+  return filled_like("ones_like", a[0], x, dtype_arg(a[1], x.dtype()), a[4], a[3],
+                     [&](const Shape& s, DType d) { return ones(s, d, dev); });
 }
 PyObject* full_like_body(PyObject** a) {
   Var x = tensor_arg("full_like", a[0]);
   DeviceId dev = given(a[3]) ? device_arg(a[3]) : x.device();
   Var v = operand("full_like", a[1], dev);
-  return finished(filled(dtype_arg(a[2], x.dtype()), [&](DType d) { return full(x.shape(), as_element("full_like", v, d), d); }), a[4]);
+  return filled_like("full_like", a[0], x, dtype_arg(a[2], x.dtype()), a[5], a[4],
+                     [&](const Shape& s, DType d) { return full(s, as_element("full_like", v, d), d); });
 }
 
 PyObject* iota_body(PyObject** a) { return wrap(iota(ints_arg("iota", a[0], "a size"), device_arg(a[1]))); }
@@ -125,6 +141,7 @@ PyObject* to(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject* kwna
     DType d = x.dtype();
     DeviceId dev = x.device();
     bool copy = false;
+    Format f = Format::Preserve;
     auto take = [&](PyObject* o) {
       if (!given(o) || PyBool_Check(o)) return;
       if (is_tensor(o)) {
@@ -145,26 +162,33 @@ PyObject* to(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject* kwna
       else if (spells(kw, "device")) dev = given(o) ? device_arg(o) : dev;
       else if (spells(kw, "copy")) copy = bool_arg(o, false);
       else if (spells(kw, "other")) take(o);
-      else if (!spells(kw, "non_blocking") && !spells(kw, "memory_format"))
-        fail("to", "unknown argument", PyUnicode_AsUTF8(kw), "dtype, device, copy", ErrorKind::Type);
+      else if (spells(kw, "memory_format")) f = format_arg("to", o, Format::Preserve);
+      else if (!spells(kw, "non_blocking"))
+        fail("to", "unknown argument", PyUnicode_AsUTF8(kw), "dtype, device, copy, memory_format", ErrorKind::Type);
     }
-    Var y = moved(converted(x, d), dev);
-    if (y.v == x.v && !copy) return same(self);
-    if (y.v == x.v && requires_grad(x)) y = carry_tangents(grad_enabled() ? make_leaf_var(x) : detach(x), x);
-    return wrap(y);
+    bool last = wants_last("to", as_tensor_object(self), f);
+    bool as_is = last == is_channels_last(as_tensor_object(self));  // any order that is no format counts as contiguous
+    Var from = last && as_is ? to_last(x) : x;
+    Var y = moved(converted(from, d), dev);
+    bool unchanged = y.v == from.v;
+    if (unchanged && as_is && !copy) return same(self);
+    if (unchanged && requires_grad(x)) y = carry_tangents(grad_enabled() ? make_leaf_var(from) : detach(from), from);
+    return last ? wrap_last(as_is ? y : to_last(y)) : wrap(y);
   });
 }
 
-// `memory_format` is PyTorch's, of no effect: nothing depends on how memory is laid out.
 template <DType D>
-PyObject* as_type(PyObject* self, PyObject* const*, Py_ssize_t n, PyObject* kwnames) {
+PyObject* as_type(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject* kwnames) {
   return guarded([&] {
     Py_ssize_t words = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
     if (n || words > 1 || (words && !spells(PyTuple_GET_ITEM(kwnames, 0), "memory_format")))
       fail("to", "a cast takes no arguments but memory_format", std::to_string(n + words) + " arguments", "x.to(dtype, copy=True)",
            ErrorKind::Type);
+    Format f = words ? format_arg("to", args[n], Format::Preserve) : Format::Preserve;
+    bool last = wants_last("to", as_tensor_object(self), f);
     const Var& x = value_of(self);
-    return x.dtype() == D ? same(self) : wrap(converted(x, D));
+    if (x.dtype() == D && last == is_channels_last(as_tensor_object(self))) return same(self);
+    return last ? wrap_last(converted(to_last(x), D)) : wrap(converted(x, D));
   });
 }
 
@@ -183,21 +207,21 @@ PD_DEF(kOnes, "ones", ones_body, 1, 0,
        "ones(*shape, dtype=None, device=None, requires_grad=False)\n--\n\nA tensor of ones.\n\n" PD_EXAMPLE(
            "pd.ones(2, dtype=pd.int64).tolist()", "[1, 1]"), "shape", "dtype", "device", "requires_grad")
 PD_DEF(kEmpty, "empty", empty_body, 1, 0,
-       "empty(*shape, dtype=None, device=None, requires_grad=False)\n--\n\nA tensor whose elements mean nothing yet.\n\n" PD_EXAMPLE(
-           "tuple(pd.empty(2, 3).shape)", "(2, 3)"), "shape", "dtype", "device", "requires_grad")
+       "empty(*shape, dtype=None, device=None, requires_grad=False, memory_format=None)\n--\n\nA tensor whose elements mean nothing yet.\n\n" PD_EXAMPLE(
+           "tuple(pd.empty(2, 3).shape)", "(2, 3)"), "shape", "dtype", "device", "requires_grad", "memory_format")
 PD_DEF(kFull, "full", full_body, 2, -1,
        "full(shape, fill_value, dtype=None, device=None, requires_grad=False)\n--\n\nA tensor of one number.\n\n" PD_EXAMPLE(
            "pd.full((2,), 7).tolist()", "[7, 7]"), "shape", "value", "dtype", "device", "requires_grad")
 PD_DEF(kZerosLike, "zeros_like", zeros_like_body, 1, -1,
-       "zeros_like(input, dtype=None, device=None, requires_grad=False)\n--\n\nZeros of the shape, dtype and device of "
-       "`input`.\n\n" PD_EXAMPLE("pd.zeros_like(pd.tensor([3, 4])).tolist()", "[0, 0]"), "input", "dtype", "device", "requires_grad")
+       "zeros_like(input, dtype=None, device=None, requires_grad=False, memory_format=None)\n--\n\nZeros of the shape, dtype and device of "
+       "`input`.\n\n" PD_EXAMPLE("pd.zeros_like(pd.tensor([3, 4])).tolist()", "[0, 0]"), "input", "dtype", "device", "requires_grad", "memory_format")
 PD_DEF(kOnesLike, "ones_like", ones_like_body, 1, -1,
-       "ones_like(input, dtype=None, device=None, requires_grad=False)\n--\n\nOnes of the shape, dtype and device of "
-       "`input`.\n\n" PD_EXAMPLE("pd.ones_like(pd.tensor([3, 4])).tolist()", "[1, 1]"), "input", "dtype", "device", "requires_grad")
+       "ones_like(input, dtype=None, device=None, requires_grad=False, memory_format=None)\n--\n\nOnes of the shape, dtype and device of "
+       "`input`.\n\n" PD_EXAMPLE("pd.ones_like(pd.tensor([3, 4])).tolist()", "[1, 1]"), "input", "dtype", "device", "requires_grad", "memory_format")
 PD_DEF(kFullLike, "full_like", full_like_body, 2, -1,
-       "full_like(input, fill_value, dtype=None, device=None, requires_grad=False)\n--\n\nOne number, in the shape, dtype and "
+       "full_like(input, fill_value, dtype=None, device=None, requires_grad=False, memory_format=None)\n--\n\nOne number, in the shape, dtype and "
        "device of `input`.\n\n" PD_EXAMPLE("pd.full_like(pd.tensor([3, 4]), 9).tolist()", "[9, 9]"),
-       "input", "value", "dtype", "device", "requires_grad")
+       "input", "value", "dtype", "device", "requires_grad", "memory_format")
 PD_DEF(kIota, "_iota", iota_body, 1, -1, "_iota(shape, device=None)\n--\n\nEach element's row-major index, int64.", "shape", "device")
 PD_DEF(kDraw, "_draw", draw_body, 5, -1,
        "_draw(name, shape, stream, key, dtype, device=None)\n--\n\nNumbers of the random row `name`.", "name", "shape",
@@ -219,8 +243,8 @@ void add_creation_methods(Methods& type, Methods& module) {
   type.push_back(entry("to", to,
                        "to(*args, dtype=None, device=None, copy=False, non_blocking=False, memory_format=None)\n--\n\nThe value in another dtype, on "
                        "another device, or both, or like another tensor; self where nothing changes.\n\nA copy to a GPU never "
-                       "waits for it, one to the CPU always does, so `non_blocking` changes nothing, nor does "
-                       "`memory_format`.\n\n" PD_EXAMPLE(
+                       "waits for it, one to the CPU always does, so `non_blocking` changes nothing. `memory_format` is the order "
+                       "of the elements in memory, by default that of the tensor.\n\n" PD_EXAMPLE(
                            "pd.tensor([1, 2]).to(pd.float32).tolist()", "[1.0, 2.0]")));
   type.push_back(entry("float", as_type<DType::F32>, "The value as float32."));
   type.push_back(entry("double", as_type<DType::F64>, "The value as float64."));

@@ -4,6 +4,7 @@
 // indices that apply to axes of what the basic part gives. Integers select before arrays do, as in PyTorch.
 #include "python/args.h"
 #include "python/convert.h"
+#include "python/memory_formats.h"
 #include "python/views.h"
 #include "ops/element.h"  // after pybind11, whose names its macros would meet
 
@@ -465,7 +466,10 @@ PyObject* clamp_body(PyObject** a) {
   Var x = tensor_arg("clamp", a[0]), lo, hi;
   if (given(a[1])) lo = operand("clamp", a[1], x.device());
   if (given(a[2])) hi = operand("clamp", a[2], x.device());
-  return wrap(clamp(x, lo ? &lo : nullptr, hi ? &hi : nullptr));
+  Var in[3] = {x, lo, hi};
+  bool last = turn_operands(a, in, 3);
+  Var out = clamp(in[0], lo ? &in[1] : nullptr, hi ? &in[2] : nullptr);
+  return last ? wrap_last(out) : wrap(out);
 }
 
 #define PD_EXAMPLE(call, result) ">>> import pydiff as pd\n>>> " call "\n" result "\n"

@@ -1,5 +1,6 @@
 // The extension module pydiff._C.
 #include "python/args.h"
+#include "python/memory_formats.h"
 #include "python/errors.h"
 
 PYBIND11_MODULE(_C, m) {
@@ -21,6 +22,7 @@ PYBIND11_MODULE(_C, m) {
   if (PyModule_AddFunctions(m.ptr(), functions->data()) < 0) throw py::error_already_set();
 
   bind_args(m);
+  bind_memory_formats(m);
   bind_convert(m);
   bind_autograd(m);
   bind_services(m);

@@ -1,6 +1,7 @@
 // Reshaping, reordering, cutting and joining. What PyTorch makes a view shares memory here too.
 #include "python/args.h"
-#include "python/views.h"
+#include "python/convert.h"
+#include "python/memory_formats.h"
 
 namespace pd {
 namespace binding {
@@ -35,7 +36,21 @@ PyObject* reshaped(const char* op, const Subject& s, const Shape& to, bool must_
 PyObject* reshape_body(PyObject** a) {
   return reshaped("reshape", Subject("reshape", a[0]), ints_arg("reshape", a[1], "a size"), false);
 }
+// The same bits as another type: a copy, made at once.
+PyObject* bits_as(PyObject* self, DType d) {
+  const Var& v = value_of(self);
+  if (requires_grad(v))
+    fail("view", "bits read as another type have no derivative", to_string(v.v->spec()), ".detach()", ErrorKind::Runtime);
+  py::object array = to_numpy("view", v);
+  if (v.shape().empty() && size_of(d) != size_of(v.dtype()))
+    fail("view", "a 0-d tensor has one element, of its type's size", name_of(d), "a dtype of as many bytes", ErrorKind::Runtime);
+  return wrap(from_array(called_method(array, "view", numpy_dtype(d)).ptr(), nullptr, v.device()));
+}
 PyObject* view_body(PyObject** a) {
+  if (given(a[2])) return bits_as(a[0], dtype_arg(a[2]));
+  if (!given(a[1])) fail("view", "a shape or a dtype is needed", "neither", "view(-1)", ErrorKind::Type);
+  for (int k = 0; k < kNumDTypes; ++k)
+    if (dtype_object(static_cast<DType>(k)) == a[1]) return bits_as(a[0], static_cast<DType>(k));
   return reshaped("view", Subject("view", a[0]), ints_arg("view", a[1], "a size"), true);
 }
 
@@ -261,16 +276,19 @@ PyObject* pad_body(PyObject** a) {
 
 // ---- memory
 
-// stride[k] == shape[k + 1] * … * shape[n - 1] but where the size is 1
-bool in_order(PyObject* o) {
-  const Shape& s = value_of(o).shape();
-  Ints st = strides_of(as_tensor_object(o)), want = contiguous_strides(s);
-  for (int k = 0; k < s.size(); ++k)
-    if (s[k] != 1 && st[k] != want[k]) return numel(s) == 0;
-  return true;
+PyObject* contiguous_body(PyObject** a) {
+  TensorObject* t = as_tensor_object(a[0]);
+  Format f = format_arg("contiguous", a[1], Format::Contiguous);
+  check_format("contiguous", value_of(a[0]).shape(), f);
+  if (f == Format::Preserve)
+    fail("contiguous", "preserve_format names no order", "preserve_format", "contiguous_format or channels_last", ErrorKind::Runtime);
+  if (lies_in(t, f)) return same(a[0]);
+  const Var& v = value_of(a[0]);
+  return f == Format::Contiguous ? wrap(v) : wrap_last(to_last(v));
 }
-PyObject* contiguous_body(PyObject** a) { return in_order(a[0]) ? same(a[0]) : wrap(value_of(a[0])); }
-PyObject* is_contiguous_body(PyObject** a) { return PyBool_FromLong(in_order(a[0])); }
+PyObject* is_contiguous_body(PyObject** a) {
+  return PyBool_FromLong(lies_in(as_tensor_object(a[0]), format_arg("is_contiguous", a[1], Format::Contiguous)));
+}
 PyObject* stride_body(PyObject** a) {
   value_of(a[0]);
   Ints st = strides_of(as_tensor_object(a[0]));
@@ -281,7 +299,8 @@ PyObject* clone_body(PyObject** a) {
   Var v = tensor_arg("clone", a[0]);
   // An edge of its own, so that a hook on the copy is not one on the original.
   if (requires_grad(v)) v = grad_enabled() ? carry_tangents(make_leaf_var(v), v) : carry_tangents(detach(v), v);
-  return wrap(v);
+  bool last = is_tensor(a[0]) && wants_last("clone", as_tensor_object(a[0]), format_arg("clone", a[1], Format::Preserve));
+  return last ? wrap_last(to_last(v)) : wrap(v);
 }
 
 PyObject* matmul_body(PyObject** a) {
@@ -295,9 +314,10 @@ PyObject* matmul_body(PyObject** a) {
 PD_DEF(kReshape, "reshape", reshape_body, 2, 1,
        "reshape(input, *shape)\n--\n\nThe same elements in another shape; one size may be -1. A view where the memory allows.\n\n" PD_EXAMPLE(
            "tuple(pd.zeros(2, 3).reshape(3, -1).shape)", "(3, 2)"), "input", "shape")
-PD_DEF(kView, "view", view_body, 2, 1,
-       "view(input, *shape)\n--\n\nThe same memory in another shape. Raises RuntimeError where that cannot be.\n\n" PD_EXAMPLE(
-           "tuple(pd.zeros(2, 3).view(-1).shape)", "(6,)"), "input", "shape")
+PD_DEF(kView, "view", view_body, 1, 1,
+       "view(input, *shape, dtype=None)\n--\n\nThe same memory in another shape. Raises RuntimeError where that cannot be.\n\nOf a "
+       "dtype in place of a shape: the same bits as elements of it, a copy that is computed at once; the last axis is as many times "
+       "longer as elements are smaller.\n\n" PD_EXAMPLE("tuple(pd.zeros(2, 3).view(-1).shape)", "(6,)"), "input", "shape", "dtype")
 PD_DEF(kFlatten, "flatten", flatten_body, 1, -1,
        "flatten(input, start_dim=0, end_dim=-1)\n--\n\nThe axes from start_dim to end_dim joined into one.\n\n" PD_EXAMPLE(
            "tuple(pd.zeros(2, 3, 4).flatten(1).shape)", "(2, 12)"), "input", "start_dim", "end_dim")
@@ -355,14 +375,16 @@ PD_DEF(kStack, "stack", stack_body, 1, -1,
 PD_DEF(kPad, "_pad", pad_body, 3, -1, "_pad(input, low, high, value=0)\n--\n\nAdds `low` and `high` elements to each axis.",
        "input", "low", "high", "value")
 PD_DEF(kContiguous, "contiguous", contiguous_body, 1, -1,
-       "contiguous(self)\n--\n\nself where its memory is in order of the axes, else a copy.", "input")
+       "contiguous(self, memory_format=None)\n--\n\nself where its memory is in order of the axes, or in that of the "
+       "memory format, else a copy that is.", "input", "memory_format")
 PD_DEF(kIsContiguous, "is_contiguous", is_contiguous_body, 1, -1,
-       "is_contiguous(self)\n--\n\nWhether its memory is in order of the axes.", "input")
+       "is_contiguous(self, memory_format=None)\n--\n\nWhether its memory is in order of the axes, or in that of the "
+       "memory format.", "input", "memory_format")
 PD_DEF(kStride, "stride", stride_body, 1, -1,
        "stride(self, dim=None)\n--\n\nDistance in memory from one position of an axis to the next, in elements.", "input", "dim")
 PD_DEF(kClone, "clone", clone_body, 1, -1,
-       "clone(input)\n--\n\nA tensor of the same value that shares memory with none; taped.\n\n" PD_EXAMPLE(
-           "pd.tensor([1]).clone().tolist()", "[1]"), "input")
+       "clone(input, memory_format=None)\n--\n\nA tensor of the same value that shares memory with none; taped.\n\n" PD_EXAMPLE(
+           "pd.tensor([1]).clone().tolist()", "[1]"), "input", "memory_format")
 PD_DEF(kMatmul, "matmul", matmul_body, 2, -1,
        "matmul(input, other)\n--\n\nMatrix product over the last two axes, the others broadcast; vectors stand for a row or a "
        "column.\n\n" PD_EXAMPLE("tuple(pd.matmul(pd.zeros(5, 2, 3), pd.zeros(3, 4)).shape)", "(5, 2, 4)"), "input", "other")

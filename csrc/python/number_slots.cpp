@@ -1,7 +1,7 @@
 // The number protocol: a + b, a += b, abs(a), bool(a), a < b.
 #include "python/args.h"
 #include "python/convert.h"
-#include "python/views.h"
+#include "python/memory_formats.h"
 
 namespace pd {
 namespace binding {
@@ -18,23 +18,29 @@ bool operands(PyObject* a, PyObject* b, Var& x, Var& y) {
   return to_operand(a, y.device(), x);
 }
 
-template <Var (*F)(const Var&, const Var&)>
+bool in_order(PyObject* o) { return !as_tensor_object(o)->alias && !as_tensor_object(o)->strides; }
+
+template <Var (*F)(const Var&, const Var&), bool Elementwise = true>
 PyObject* slot2(PyObject* a, PyObject* b) {
   return guarded([&]() -> PyObject* {
-    if (Py_TYPE(a) == g_tensor_type && Py_TYPE(b) == g_tensor_type) return wrap(F(value_of(a), value_of(b)));
+    if (Py_TYPE(a) == g_tensor_type && Py_TYPE(b) == g_tensor_type && in_order(a) && in_order(b))
+      return wrap(F(value_of(a), value_of(b)));
     Var x, y;
     if (!operands(a, b, x, y)) return same(Py_NotImplemented);
+    if (Elementwise && turn_operands(a, b, x, y)) return wrap_last(F(x, y));
     return wrap(F(x, y));
   });
 }
 
-template <Var (*F)(const Var&, const Var&), const char* const& Name>
+template <Var (*F)(const Var&, const Var&), const char* const& Name, bool Elementwise = true>
 PyObject* slot_inplace(PyObject* a, PyObject* b) {
   return guarded([&]() -> PyObject* {
-    Var y;
-    if (!to_operand(b, value_of(a).device(), y)) return same(Py_NotImplemented);
+    Var x = value_of(a), y;
+    if (!to_operand(b, x.device(), y)) return same(Py_NotImplemented);
     check_writable(Name, as_tensor_object(a));
-    assign(Name, as_tensor_object(a), F(value_of(a), y));
+    bool last = Elementwise && turn_operands(a, b, x, y);
+    Var next = F(x, y);
+    assign(Name, as_tensor_object(a), last ? from_last(next) : std::move(next));
     if (over_bound()) flush();
     return same(a);
   });
@@ -51,7 +57,10 @@ Var row1(const Var& a) {
 
 template <Var (*F)(const Var&)>
 PyObject* slot1(PyObject* a) {
-  return guarded([&] { return wrap(F(value_of(a))); });
+  return guarded([&] {
+    if (is_channels_last(as_tensor_object(a))) return wrap_last(F(to_last(value_of(a))));
+    return wrap(F(value_of(a)));
+  });
 }
 
 PyObject* positive(PyObject* a) { return same(a); }
@@ -127,7 +136,7 @@ void add_number_slots(std::vector<PyType_Slot>& slots) {
   put(Py_nb_true_divide, slot2<true_divide>);
   put(Py_nb_floor_divide, slot2<row2<op::floor_divide>>);
   put(Py_nb_remainder, slot2<row2<op::remainder>>);
-  put(Py_nb_matrix_multiply, slot2<matmul>);
+  put(Py_nb_matrix_multiply, slot2<matmul, false>);
   put(Py_nb_power, pow_slot);
   put(Py_nb_and, slot2<row2<op::bitwise_and>>);
   put(Py_nb_or, slot2<row2<op::bitwise_or>>);
@@ -149,7 +158,7 @@ void add_number_slots(std::vector<PyType_Slot>& slots) {
   put(Py_nb_inplace_xor, slot_inplace<row2<op::bitwise_xor>, bitwise_xor_name>);
   put(Py_nb_inplace_lshift, slot_inplace<row2<op::bitwise_left_shift>, bitwise_left_shift_name>);
   put(Py_nb_inplace_rshift, slot_inplace<row2<op::bitwise_right_shift>, bitwise_right_shift_name>);
-  put(Py_nb_inplace_matrix_multiply, slot_inplace<matmul, matmul_name>);
+  put(Py_nb_inplace_matrix_multiply, slot_inplace<matmul, matmul_name, false>);
   put(Py_nb_inplace_power, pow_inplace);
   put(Py_nb_bool, to_bool);
   put(Py_nb_int, to_number<PyNumber_Long>);

@@ -2,7 +2,7 @@
 #include <string>
 
 #include "python/args.h"
-#include "python/views.h"
+#include "python/memory_formats.h"
 
 namespace pd {
 namespace binding {
@@ -76,14 +76,20 @@ void take(const char* name, int arity, const char* option, PyObject* self, PyObj
 }
 
 template <OpId id>
+PyObject* of_tensor(PyObject* x) {
+  if (is_channels_last(as_tensor_object(x))) return wrap_last(compute1<id>(to_last(value_of(x))));
+  return wrap(compute1<id>(value_of(x)));
+}
+
+template <OpId id>
 PyObject* method1(PyObject* self, PyObject*) {
-  return guarded([&] { return wrap(compute1<id>(value_of(self))); });
+  return guarded([&] { return of_tensor<id>(self); });
 }
 
 template <OpId id>
 PyObject* function1(PyObject*, PyObject* const* args, Py_ssize_t n, PyObject* kwnames) {
   return guarded([&] {
-    if (n == 1 && !kwnames && is_tensor(args[0])) return wrap(compute1<id>(value_of(args[0])));
+    if (n == 1 && !kwnames && is_tensor(args[0])) return of_tensor<id>(args[0]);
     Operands o;
     const char* name = traits(id).name;
     take(name, 1, nullptr, nullptr, args, n, kwnames, o);
@@ -96,7 +102,9 @@ PyObject* inplace1(PyObject* self, PyObject*) {
   return guarded([&] {
     const char* name = traits(id).name;
     check_writable(name, as_tensor_object(self));
-    assign(name, as_tensor_object(self), compute1<id>(value_of(self)));
+    bool last = is_channels_last(as_tensor_object(self));
+    const Var& x = value_of(self);
+    assign(name, as_tensor_object(self), last ? from_last(compute1<id>(to_last(x))) : compute1<id>(x));
     if (over_bound()) flush();
     return same(self);
   });
@@ -111,6 +119,7 @@ PyObject* call2(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject* k
                  : is_tensor(o.a[1]) ? value_of(o.a[1]).device()
                                      : default_device();
   Var x = operand(name, o.a[0], dev), y = operand(name, o.a[1], dev);
+  if (turn_operands(o.a[0], o.a[1], x, y)) return wrap_last(compute2<id>(name, x, y, o.option));
   return wrap(compute2<id>(name, x, y, o.option));
 }
 
@@ -131,8 +140,10 @@ PyObject* inplace2(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject
     Operands o;
     take(name, 2, option_of(id), self, args, n, kwnames, o);
     check_writable(name, as_tensor_object(self));
-    const Var& x = value_of(self);
-    assign(name, as_tensor_object(self), compute2<id>(name, x, operand(name, o.a[1], x.device()), o.option));
+    Var x = value_of(self), y = operand(name, o.a[1], x.device());
+    bool last = turn_operands(self, o.a[1], x, y);
+    Var next = compute2<id>(name, x, y, o.option);
+    assign(name, as_tensor_object(self), last ? from_last(next) : std::move(next));
     if (over_bound()) flush();
     return same(self);
   });
@@ -177,8 +188,11 @@ void add2(Methods& type, Methods& module) {
 // ---- where: the condition comes first as a function, second as a method
 
 PyObject* where_body(PyObject** a) {
-  Var cond = tensor_arg("where", a[0]);
-  return wrap(select_where(cond, operand("where", a[1], cond.device()), operand("where", a[2], cond.device())));
+  Var in[3] = {tensor_arg("where", a[0])};
+  for (int k = 1; k < 3; ++k) in[k] = operand("where", a[k], in[0].device());
+  bool last = turn_operands(a, in, 3);
+  Var out = select_where(in[0], in[1], in[2]);
+  return last ? wrap_last(out) : wrap(out);
 }
 constexpr Def kWhere = {"_where", where_body, 3, -1,
                         "where(condition, input, other)\n--\n\n`input` where the condition is true, else `other`.",

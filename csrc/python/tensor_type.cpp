@@ -1,7 +1,7 @@
 #include "python/args.h"
 #include "python/convert.h"
 #include "python/dlpack.h"
-#include "python/views.h"
+#include "python/memory_formats.h"
 
 #include <structmember.h>
 
@@ -169,9 +169,10 @@ int set_data(PyObject* self, PyObject* value, void*) {
            ErrorKind::Type);
     TensorObject* t = as_tensor_object(self);
     Var next(value_of(value).v), cur = value_of(self);
+    bool last = is_channels_last(as_tensor_object(value));
     leave_cell(t);
     delete t->strides;
-    t->strides = nullptr;
+    t->strides = last ? new Ints(strides_of(as_tensor_object(value))) : nullptr;
     bool like = next.shape() == cur.shape() && next.dtype() == cur.dtype() && next.device() == cur.device();
     if (like || !requires_grad(cur)) {
       store(t, with_edge_of(next, cur));

@@ -211,6 +211,22 @@ void assign(const char* op, TensorObject* t, Var next) {
   store(t, tape ? std::move(next) : with_edge_of(std::move(next), cur));
 }
 
+void become(const char* op, TensorObject* t, TensorObject* view) {
+  if (leaf_edge(t->var))
+    fail(op, "the shape of a leaf that requires grad is changed in place", to_string(t->var.v->spec()),
+         "the operation that returns a new tensor", ErrorKind::Runtime);
+  Alias *a = t->alias, *b = view->alias;
+  if (!a || !b || a->cell != b->cell)
+    fail(op, "the result is no view of the tensor", to_string(t->var.v->spec()), "the operation that returns a new tensor",
+         ErrorKind::Runtime);
+  std::swap(t->var, view->var);
+  std::swap(t->strides, view->strides);
+  std::swap(t->alias, view->alias);
+  a->self = view;
+  b->self = t;
+  if (a->cell->base == t) a->cell->base = view;
+}
+
 void assign_part(const char* op, TensorObject* t, const Steps& steps, const Var& part) {
   Var cur = value_of(reinterpret_cast<PyObject*>(t));
   assign(op, t, scatter_steps(op, cur, steps, part));

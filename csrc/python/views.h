@@ -62,6 +62,8 @@ void assign(const char* op, TensorObject* t, Var next);
 void assign_part(const char* op, TensorObject* t, const Steps& steps, const Var& part);
 // Does `view` read, up to date, exactly `steps` of t?
 bool is_view_of(TensorObject* view, TensorObject* t, const Steps& steps);
+// t turns into `view`, a view of it that nobody else holds: what t was stays as the base of those that share its memory.
+void become(const char* op, TensorObject* t, TensorObject* view);
 // Shares memory with nobody from now on.
 void leave_cell(TensorObject* t) noexcept;
 

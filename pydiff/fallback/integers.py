@@ -1,5 +1,7 @@
 """Divisors of integers and neighbours of floats, by NumPy or CuPy."""
 
+import numpy as np
+
 from ._rows import fallback
 
 __all__ = []
@@ -24,4 +26,5 @@ def lcm(xp, a, b):
 )
 def nextafter(xp, a, b):
     """The neighbour of a in the direction of b."""
-    return xp.nextafter(a, b)
+    with np.errstate(over="ignore", under="ignore"):  # behind the largest number is infinity
+        return xp.nextafter(a, b)

@@ -18,6 +18,24 @@ def _reduce(name, loss, reduction):
     raise _reduction_error(name, reduction)
 
 
+def _times(name, loss, weight):
+    """Each element's loss times its weight."""
+    if tuple(weight.shape) != tuple(loss.shape):
+        raise ValueError(
+            f"[{name}] one weight for each element; got {tuple(weight.shape)} for {tuple(loss.shape)}; "
+            "try weight.expand(…)"
+        )
+    return loss * weight
+
+
+def _weighted(name, loss, weight, reduction):
+    """Reduced with weights, the mean over their sum."""
+    if weight is None:
+        return _reduce(name, loss, reduction)
+    total = _reduce(name, _times(name, loss, weight), "sum" if reduction == "mean" else reduction)
+    return total / weight.sum() if reduction == "mean" else total
+
+
 def _reduction_error(name, reduction):
     return ValueError(
         f"[{name}] unknown reduction; got {reduction!r}; try 'mean', 'sum' or 'none'"
@@ -33,8 +51,8 @@ def _warn_of_broadcast(name, input, target):
     )
 
 
-def mse_loss(input, target, *, reduction="mean"):
-    """(input - target)².
+def mse_loss(input, target, *, reduction="mean", weight=None):
+    """(input - target)², times `weight` (of the same shape) where one is given; a mean is then over the weights.
 
     >>> import pydiff as pd
     >>> pd.nn.functional.mse_loss(pd.tensor([1.0, 3.0]), pd.tensor([1.0, 1.0])).item()
@@ -43,11 +61,11 @@ def mse_loss(input, target, *, reduction="mean"):
     if input.shape != target.shape:
         _warn_of_broadcast("mse_loss", input, target)
     difference = input - target
-    return _reduce("mse_loss", difference * difference, reduction)
+    return _weighted("mse_loss", difference * difference, weight, reduction)
 
 
-def l1_loss(input, target, *, reduction="mean"):
-    """|input - target|.
+def l1_loss(input, target, *, reduction="mean", weight=None):
+    """|input - target|, times `weight` (of the same shape) where one is given; a mean is then over the weights.
 
     >>> import pydiff as pd
     >>> pd.nn.functional.l1_loss(pd.tensor([1.0, 3.0]), pd.tensor([1.0, 1.0])).item()
@@ -55,7 +73,7 @@ def l1_loss(input, target, *, reduction="mean"):
     """
     if input.shape != target.shape:
         _warn_of_broadcast("l1_loss", input, target)
-    return _reduce("l1_loss", (input - target).abs(), reduction)
+    return _weighted("l1_loss", (input - target).abs(), weight, reduction)
 
 
 def smooth_l1_loss(input, target, *, reduction="mean", beta=1.0):
@@ -79,8 +97,9 @@ def smooth_l1_loss(input, target, *, reduction="mean", beta=1.0):
     return _reduce("smooth_l1_loss", loss, reduction)
 
 
-def huber_loss(input, target, *, reduction="mean", delta=1.0):
-    """d²/2 where |d| <= delta, else delta (|d| - delta/2), with d = input - target.
+def huber_loss(input, target, *, reduction="mean", delta=1.0, weight=None):
+    """d²/2 where |d| <= delta, else delta (|d| - delta/2), with d = input - target; times `weight` (of the
+    same shape) where one is given, a mean still being over the elements, as in PyTorch.
 
     Huber, Annals of Mathematical Statistics 35 (1964). Raises ValueError unless delta > 0.
 
@@ -95,6 +114,7 @@ def huber_loss(input, target, *, reduction="mean", delta=1.0):
     distance = (input - target).abs()
     near = distance * distance * 0.5
     loss = pydiff.where(distance <= delta, near, (distance - 0.5 * delta) * delta)
+    loss = loss if weight is None else _times("huber_loss", loss, weight)
     return _reduce("huber_loss", loss, reduction)
 
 

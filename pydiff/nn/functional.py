@@ -7,7 +7,7 @@ each differentiates any number of times without a rule of its own.
 import math
 
 import pydiff
-from pydiff import pdist
+from pydiff import _names, pdist
 
 from ._activations import (
     celu, celu_, elu, elu_, glu, gumbel_softmax, hardshrink, hardsigmoid, hardswish, hardtanh, hardtanh_, into,
@@ -318,3 +318,39 @@ def relu_(input):
 def leaky_relu_(input, negative_slope=0.01):
     """`leaky_relu` in place; returns the input."""
     return leaky_relu(input, negative_slope, inplace=True)
+
+
+def conv_tbc(input, weight, bias, pad=0):
+    """`conv1d` of `(length, batch, channels)` with a weight `(kernel, channels, out_channels)`; `pad` zeros on both sides.
+
+    >>> import pydiff as pd
+    >>> pd.nn.functional.conv_tbc(pd.ones(3, 1, 1), pd.ones(2, 1, 1), pd.zeros(1)).flatten().tolist()
+    [2.0, 2.0]
+    """
+    return conv1d(input.permute(1, 2, 0), weight.permute(2, 1, 0), bias, padding=pad).permute(2, 0, 1)
+
+
+def _with_indices(function):
+    def pool(input, *args, **kwargs):
+        kwargs["return_indices"] = True
+        return function(input, *args, **kwargs)
+
+    pool.__name__ = pool.__qualname__ = function.__name__ + "_with_indices"
+    pool.__doc__ = f"`{function.__name__}` with the positions: (values, indices)."
+    pool.__wrapped__ = function
+    return pool
+
+
+adaptive_max_pool1d_with_indices = _with_indices(adaptive_max_pool1d)
+adaptive_max_pool2d_with_indices = _with_indices(adaptive_max_pool2d)
+adaptive_max_pool3d_with_indices = _with_indices(adaptive_max_pool3d)
+fractional_max_pool2d_with_indices = _with_indices(fractional_max_pool2d)
+fractional_max_pool3d_with_indices = _with_indices(fractional_max_pool3d)
+__all__ += [
+    "adaptive_max_pool1d_with_indices", "adaptive_max_pool2d_with_indices", "adaptive_max_pool3d_with_indices", "conv_tbc",
+    "fractional_max_pool2d_with_indices", "fractional_max_pool3d_with_indices",
+]  # fmt: skip
+
+# Those that take an axis, or that PyTorch calls with other names.
+_names.spell(globals(), ["cosine_similarity", "glu", "gumbel_softmax", "log_softmax", "normalize", "one_hot", "softmax", "softmin"])
+_names.spell(globals(), ["alpha_dropout", "dropout", "feature_alpha_dropout"])
