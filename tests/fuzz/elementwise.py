@@ -47,7 +47,7 @@ def common(arrays, tensors):
 DIVISIONS = ("floor_divide", "remainder")
 
 
-def row_reference(row, out_dtype):
+def row_reference(row):
     name = row["name"]
 
     def reference(arrays, results):
@@ -96,14 +96,14 @@ def draw_row(row):
         if row["arity"] == 1:
             k = p.pick(kinds)
             g = f if not p.smooth or name in ("neg", "square", "sin", "cos", "tanh") else lambda t: f(between(t, *bounds[0]))
-            return f"{name}(v{k})", [k], g, None if p.smooth else row_reference(row, None)
+            return f"{name}(v{k})", [k], g, None if p.smooth else row_reference(row)
         first = p.pick(kinds) if name != "where" else None
         if name == "where":
             b = p.pick(kinds)
             c = p.partner(b, dtypes=kinds)
             shape = np.broadcast_shapes(p.shape(b), p.shape(c))
             a = p.fresh(shape, ("bool",), array=np.asarray(p.rng.random(shape) < 0.5))
-            return f"where(v{a}, v{b}, v{c})", [a, b, c], f, None if p.smooth else row_reference(row, None)
+            return f"where(v{a}, v{b}, v{c})", [a, b, c], f, None if p.smooth else row_reference(row)
         if p.smooth:
             second = p.partner(first, dtypes=kinds)
             if name in ("add", "sub", "mul"):
@@ -113,7 +113,7 @@ def draw_row(row):
         if not usable(row, p.dtype(first), p.dtype(second)):
             return None
         g = f if name != "strong_mul" else strong(f)
-        return f"{name}(v{first}, v{second})", [first, second], g, row_reference(row, None)
+        return f"{name}(v{first}, v{second})", [first, second], g, row_reference(row)
 
     return draw
 
@@ -243,10 +243,6 @@ F = pd.nn.functional
 def f64(f):
     """SciPy's functions take at most float64."""
     return lambda *a: f(*[np.asarray(x, np.float64) for x in a])
-
-
-def signed_zero_free(f):
-    return f
 
 
 composed("logaddexp", pd.logaddexp, np.logaddexp, -9, 9, 800, arity=2)  # near 0 the operands' size counts
