@@ -645,7 +645,7 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
             )
         import numpy as np
 
-        index = np.repeat(np.arange(input.shape[dim]), repeats.cpu().numpy())
+        index = np.repeat(np.arange(input.shape[dim]), repeats.long().cpu().numpy())
         return input.index_select(dim, tensor(index, device=input.device))
     shape = list(input.shape)
     spread = input.unsqueeze(dim + 1).expand(*shape[: dim + 1], int(repeats), *shape[dim + 1 :])

@@ -4,6 +4,7 @@ import math
 
 from . import _C
 from ._C import Tensor, _where, atan2, exp, exp2, get_default_dtype, log, log1p, maximum, minimum, result_type
+from ._dtypes import DTYPES
 from .ops import _as, _typed, broadcast_tensors
 
 __all__ = []
@@ -25,6 +26,13 @@ def _both(x, y):
     if not kind.is_floating_point:
         kind = get_default_dtype()
     return broadcast_tensors(*_typed(kind, x, y))
+
+
+def _signed(x):
+    """Unsigned integers in a type that has their negatives, so that a difference does not wrap."""
+    if x.dtype.category != "integer" or x.dtype.is_signed:
+        return x
+    return x.to(DTYPES["float64" if x.dtype.itemsize == 8 else "int64"])
 
 
 def _truth(x):
@@ -154,7 +162,7 @@ __all__ += ["arcsinh", "arccosh", "arctanh"]
 
 def _top_and_gap(input, other):
     """The larger one, and how far the smaller is below it: 0 between infinities of one sign."""
-    top, low = maximum(input, other), minimum(input, other)
+    top, low = _signed(maximum(input, other)), _signed(minimum(input, other))
     return top, _where(top == low, 0.0, low - top)
 
 

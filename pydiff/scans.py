@@ -10,7 +10,7 @@ from collections import namedtuple
 from . import _C
 from ._C import _iota, _where, cat, logsumexp, stack, tensor, zeros
 from .ops import _axis
-from .pointwise import _floating
+from .pointwise import _floating, _signed
 
 __all__ = []
 
@@ -116,7 +116,7 @@ def _widths(op, y, x, dx, dim):
         along = dim
     else:
         along = dim - y.ndim
-    size = x.shape[along]
+    size, x = x.shape[along], _signed(x)
     return x.narrow(along, 1, size - 1) - x.narrow(along, 0, size - 1) if size else x
 
 

@@ -6,7 +6,7 @@ from collections import namedtuple
 from ._C import Tensor, _iota, _where, cat, full, tensor, zeros
 from ._dtypes import DTYPES
 from .ops import _axis, linspace, movedim
-from .pointwise import _floating
+from .pointwise import _floating, _signed
 from .reductions import norm
 from .scans import cummax
 
@@ -344,7 +344,7 @@ def dist(input, other, p=2):
     >>> pd.dist(pd.tensor([3., 0.]), pd.tensor([0., 4.])).item()
     5.0
     """
-    return norm(input - other, p)
+    return norm(_signed(input) - (_signed(other) if isinstance(other, Tensor) else other), p)
 
 
 @_public
@@ -364,7 +364,7 @@ def cdist(x1, x2, p=2.0, compute_mode=None):
         raise ValueError(f"[cdist] rows of one size are needed; got {x1.shape} and {x2.shape}; try unsqueeze(0)")
     if p < 0:
         raise ValueError(f"[cdist] p is 0 or more; got {p}; try 2")
-    difference = x1.unsqueeze(-2) - x2.unsqueeze(-3)
+    difference = _signed(x1).unsqueeze(-2) - _signed(x2).unsqueeze(-3)
     return norm(difference, p, -1) if difference.shape[-1] else difference.sum(-1)
 
 
@@ -383,6 +383,7 @@ def pdist(input, p=2.0):
     if p < 0:
         raise ValueError(f"[pdist] p is 0 or more; got {p}; try 2")
     rows, columns = triu_indices(input.shape[0], input.shape[0], 1, device=input.device).unbind(0)
+    input = _signed(input)
     difference = input.index_select(0, rows) - input.index_select(0, columns)
     return norm(difference, p, -1) if difference.shape[-1] else difference.sum(-1)
 

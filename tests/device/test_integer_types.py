@@ -11,6 +11,7 @@ import pytest
 from oracle import array, function_of, rows, same_bits, specials, twin, types_of
 
 import pydiff as pd
+from pydiff.tree import tree_leaves
 
 SIGNED = ["int8", "int16", "int32", "int64"]
 UNSIGNED = ["uint8", "uint16", "uint32", "uint64"]
@@ -331,3 +332,71 @@ def test_vmap_of_integers(dtype, rng):
     a, b = whole(rng, dtype, (4, 5)), whole(rng, dtype, (4, 5))
     got = pd.vmap(lambda x, y: ((x * y) >> 1).amax(0))(pd.tensor(a), pd.tensor(b))
     same_bits(got, ((a * b) >> np.array(1, dtype)).max(1))
+
+
+# ---- every public function
+
+
+BASE = np.array([[1, 5, 2], [3, 4, 6], [2, 2, 1]])
+FORMS = {
+    "x": lambda f, x: f(x),
+    "v": lambda f, x: f(x[0]),
+    "x, x": lambda f, x: f(x, x),
+    "v, v": lambda f, x: f(x[0], x[1]),
+    "x, 1": lambda f, x: f(x, 1),
+    "x, 0, 1": lambda f, x: f(x, 0, 1),
+    "x, x, x": lambda f, x: f(x, x, x),
+    "x, 0, index": lambda f, x: f(x, 0, pd.tensor([0, 2])),
+    "x, 0, index, part": lambda f, x: f(x, 0, pd.tensor([0, 2]), x[:2]),
+    "[x, x]": lambda f, x: f([x, x]),
+    "x, mask": lambda f, x: f(x, x > 2),
+    "x, mask, 1": lambda f, x: f(x, x > 2, 1),
+    "mask, x, x": lambda f, x: f(x > 2, x, x),
+    "x, axes": lambda f, x: f(x, (0, 1)),
+}
+NOT_COMPARED = {
+    "draws": "uniform normal bernoulli multinomial dropout alpha_dropout feature_alpha_dropout feature_dropout",
+    "mean nothing": "empty_like",
+    "NumPy's neighbours of small integers are those of float16": "nextafter",
+    "a negative number beside an unsigned tensor wraps, as in PyTorch": "hardshrink",
+    "losses of floats; their differences of unsigned integers wrap": "pairwise_distance",
+    "settings": "set_num_threads set_default_device set_default_dtype set_rng_state manual_seed seed",
+}
+OMITTED = {name for names in NOT_COMPARED.values() for name in names.split()}
+
+
+def public_functions():
+    for name in sorted(dir(pd)):
+        f = getattr(pd, name)
+        if not name.startswith("_") and "rand" not in name and name not in OMITTED and callable(f) and not isinstance(f, type):
+            yield name, f
+
+
+def results(f, call, dtype):
+    out = call(f, pd.tensor(BASE.astype(dtype)))
+    return [array(v) for v in tree_leaves(out) if isinstance(v, pd.Tensor)]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_function_that_takes_int64_takes_all_integers(form, nightly, device):
+    """With the same values, where none leaves the smallest type's range."""
+    if device != "cpu":
+        pytest.skip("compositions of what the tests above run on the device")
+    found = 0
+    for name, f in public_functions():
+        try:
+            expected = results(f, FORMS[form], "int64")
+        except Exception:
+            continue  # it takes something else
+        found += 1
+        for dtype in INTEGERS if nightly else ("int8", "uint64"):
+            for a, b in zip(results(f, FORMS[form], dtype), expected, strict=True):
+                what = f"{name}({form}) of {dtype}"
+                whole_numbers = a.dtype.kind in "iu" and b.dtype.kind in "iu"
+                promoted = dtype == "uint64" and a.dtype == np.float64  # with an int64 operand
+                assert a.shape == b.shape and (whole_numbers or promoted or a.dtype == b.dtype), what
+                if promoted:
+                    np.testing.assert_allclose(a, b, rtol=1e-6, err_msg=what)
+                else:
+                    np.testing.assert_array_equal(a, b.astype(a.dtype), err_msg=what)
+    assert found >= 5, found

@@ -105,7 +105,7 @@ def texts(nightly):
     for dtype in ("float32", "float64", "float16", "bfloat16"):
         for tensors in patterns(dtype):
             found += kernels(*tensors)
-    for dtype in ("int8", "uint8", "int16", "uint16", "uint32"):
+    for dtype in ("int8", "uint8", "int16", "uint16", "uint32", "uint64"):
         x = pd.zeros(64, 96, dtype=dtype)
         found += kernels((x * x + 3).float(), x.T[1:] + x.T[:-1], x.amax(0), x.sum(1))
     return list(dict.fromkeys(found))
