@@ -54,8 +54,8 @@ from .statistics import *
 from .bits import *
 from .special import digamma, erfinv, i0, igamma, igammac, lgamma, mvlgamma, polygamma, sinc
 from .random import (
-    Generator, bernoulli, get_rng_state, initial_seed, manual_seed, multinomial, normal, rand, rand_like, randint,
-    randint_like, randn, randn_like, randperm, seed, set_rng_state, uniform,
+    Generator, bernoulli, binomial, default_generator, get_rng_state, initial_seed, manual_seed, multinomial, normal, poisson,
+    rand, rand_like, randint, randint_like, randn, randn_like, randperm, seed, set_rng_state, uniform,
 )  # fmt: skip
 from .signal.windows import bartlett_window, blackman_window, hamming_window, hann_window, kaiser_window
 from .tensor import set_printoptions
@@ -156,7 +156,7 @@ __all__ = [
     "set_num_threads", "set_printoptions", "set_rng_state", "tree", "use_deterministic_algorithms", "value_and_grad", "vjp",
     "vmap",
     "argsort", "kthvalue", "median", "msort", "searchsorted", "sort", "topk", "unique", "unique_consecutive",
-    "bernoulli", "multinomial", "normal", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like",
+    "bernoulli", "binomial", "default_generator", "multinomial", "normal", "poisson", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like",
     "randperm", "seed", "uniform",
     "bartlett_window", "blackman_window", "hamming_window", "hann_window", "kaiser_window", "signal",
     "e", "inf", "nan", "newaxis", "pi", "cuda", "linalg", "nn", "optim", "testing",

@@ -287,8 +287,8 @@ PARAMETERS_OF = {
     "searchsorted.values": "_Operand",
     "select.index": "_int",
     "set_grad_enabled.mode": "_bool",
-    "set_rng_state.state": "tuple[_int, _int]",
-    "set_state.state": "tuple[_int, _int]",
+    "set_rng_state.new_state": "Tensor",
+    "set_state.state": "Tensor",
     "stack.tensors": "Sequence[Tensor]",
     "take_along_dim.dim": "_int",
     "tensordot.dims": "_int | Sequence[Sequence[_int]]",
@@ -331,8 +331,6 @@ RETURNS = {
     "frexp": "_Pair",
     "geqrf": "_Pair",
     "get_num_threads": "_int",
-    "get_rng_state": "tuple[_int, _int]",
-    "get_state": "tuple[_int, _int]",
     "grad": "Callable[..., Any]",
     "gradient": "_Tensors",
     "hessian": "Callable[..., Any]",
@@ -363,7 +361,9 @@ RETURNS = {
     "seed": "_int",
     "set_num_threads": "None",
     "set_printoptions": "None",
-    "set_rng_state": "Any",
+    "set_rng_state": "None",
+    "clone_state": "Generator",
+    "next_draw": "tuple[_int, _int]",
     "set_state": "Generator",
     "slogdet": "_Pair",
     "sort": "_ValuesIndices",
@@ -654,7 +654,7 @@ def class_lines(cls):
         elif key == "__hash__":
             body.append("def __hash__(self) -> _int: ...")
         elif inspect.isdatadescriptor(value):
-            body += _attribute(key, False, name)
+            body += ["@property\ndef device(self) -> Any: ..."] if (name, key) == ("Generator", "device") else _attribute(key, False, name)
         elif inspect.isfunction(value):
             result = "None" if key == "__init__" else RETURNS.get(key, "Tensor")
             shown = _printed(name if key == "__init__" else key, _parameters(value), "self")
@@ -688,8 +688,8 @@ def module_stub():
             continue
         if inspect.isclass(value) and name not in WRITTEN_FUNCTIONS:
             classes += ["", *class_lines(value)]
-        elif isinstance(value, pydiff.dtype):
-            values.append(f"{name}: dtype")
+        elif isinstance(value, (pydiff.dtype, pydiff.Generator)):
+            values.append(f"{name}: {type(value).__name__}")
         elif callable(value):
             functions += function_lines(name, value, arities)
         elif isinstance(value, pydiff.memory_format):

@@ -59,6 +59,65 @@ def cholesky_inverse(L, upper=False):
     return matmul(half.mT, half)
 
 
+def svd_lowrank(A, q=6, niter=2, M=None):
+    """(U, S, V) with A - M near U diag(S) Vᵀ, of rank q: by a random basis of what A maps to, improved `niter` times.
+
+    Halko, Martinsson & Tropp, "Finding structure with randomness" (2009), algorithms 4.4 and 5.1.
+
+    Arguments:
+        A: `(…, m, n)`.
+        q: the rank, somewhat more than is wanted; at most m and n.
+        M: what is subtracted, of a shape that broadcasts to A's.
+
+    >>> import pydiff as pd
+    >>> a = pd.arange(6.0).reshape(3, 2)
+    >>> U, S, V = pd.svd_lowrank(a, 2)
+    >>> bool(((U * S) @ V.mT - a).abs().max() < 1e-4)
+    True
+    """
+    A = linalg._matrix("svd_lowrank", A)
+    m, n = A.shape[-2:]
+    if not 0 <= q <= min(m, n) or niter < 0:
+        raise ValueError(f"[svd_lowrank] q is at most the smaller size; got q={q}, niter={niter} for {A.shape}; try q={min(m, n)}")
+    if M is not None:
+        A = A - M
+    if m < n:
+        V, S, U = _low_rank(A.mT, q, niter)
+    else:
+        U, S, V = _low_rank(A, q, niter)
+    return SvdResult(U, S, V)
+
+
+def _low_rank(A, q, niter):
+    from .random import randn
+
+    basis = linalg.qr(matmul(A, randn(A.shape[-1], q, dtype=A.dtype, device=A.device))).Q
+    for _ in range(niter):
+        basis = linalg.qr(matmul(A.mT, basis)).Q
+        basis = linalg.qr(matmul(A, basis)).Q
+    U, S, Vh = linalg.svd(matmul(basis.mT, A), full_matrices=False)
+    return matmul(basis, U), S, Vh.mT
+
+
+def pca_lowrank(A, q=None, center=True, niter=2):
+    """(U, S, V) of `svd_lowrank` of A's rows less their mean (with `center`): V's columns are the principal directions.
+
+    Arguments:
+        A: `(…, m, n)`, m samples of n features.
+        q: the rank, by default 6, or the smaller size where that is less.
+
+    >>> import pydiff as pd
+    >>> pd.pca_lowrank(pd.tensor([[1., 1.], [2., 2.], [3., 3.]]), 1).V.abs().square().sum().round().item()
+    1.0
+    """
+    A = linalg._matrix("pca_lowrank", A)
+    m, n = A.shape[-2:]
+    q = min(6, m, n) if q is None else q
+    if not 0 <= q <= min(m, n):
+        raise ValueError(f"[pca_lowrank] q is at most the smaller size; got q={q} for {A.shape}; try q={min(m, n)}")
+    return svd_lowrank(A - A.mean(-2, keepdim=True) if center else A, q, niter)
+
+
 def geqrf(input):
     """(a, tau) of Q R: R above a's diagonal, below it the vectors of Householder matrices I - tau v vᵀ; not differentiable.
 
@@ -186,51 +245,3 @@ def triangular_solve(b, A, upper=True, transpose=False, unitriangular=False):
     part, upper = (part.mT, not upper) if transpose else (part, upper)
     solution = linalg.solve_triangular(part, b, upper=upper, unitriangular=unitriangular)
     return TriangularSolveResult(solution, A)
-
-
-def svd_lowrank(A, q=6, niter=2, M=None):
-    """The q largest singular values of A - M with their vectors, nearly: (U, S, V) with A - M ≈ U diag(S) V.T.
-
-    Arguments:
-        A: `(…, m, n)`.
-        q: how many, a little more than the rank; at most min(m, n).
-        niter: power iterations, for values that fall slowly.
-        M: what is taken off A first, of its shape or one that broadcasts to it.
-
-    Draws a random space (Halko, Martinsson, Tropp, arXiv:0909.4061), so no two calls give the same digits.
-
-    >>> import pydiff as pd
-    >>> U, S, V = pd.svd_lowrank(pd.diag(pd.tensor([3.0, 2.0, 0.0])), q=2)
-    >>> S.round().tolist()
-    [3.0, 2.0]
-    """
-    from .random import randn  # which needs the methods that are made of this module
-
-    A = _float(A)
-    if A.ndim < 2 or not 0 < q <= min(A.shape[-2:]):
-        raise ValueError(f"[svd_lowrank] q is from 1 to the smaller size; got q = {q} for {tuple(A.shape)}; try a smaller q")
-    A = A if M is None else A - M
-    turned = A.shape[-2] < A.shape[-1]
-    B = A.mT if turned else A
-    Q = linalg.qr(matmul(B, randn(B.shape[-1], q, dtype=B.dtype, device=B.device)))[0]
-    for _ in range(niter):
-        Q = linalg.qr(matmul(B, linalg.qr(matmul(B.mT, Q))[0]))[0]
-    U, S, Vh = linalg.svd(matmul(Q.mT, B), full_matrices=False)
-    U, V = matmul(Q, U), Vh.mT
-    return SvdResult(V, S, U) if turned else SvdResult(U, S, V)
-
-
-def pca_lowrank(A, q=None, center=True, niter=2):
-    """The q principal components of rows: `svd_lowrank` of A less the mean of its rows (unless `center` is false).
-
-    Arguments:
-        A: `(…, rows, features)`.
-        q: how many, by default 6 or the smaller size.
-
-    >>> import pydiff as pd
-    >>> U, S, V = pd.pca_lowrank(pd.tensor([[1.0, 0.0], [-1.0, 0.0]]), q=1)
-    >>> V.abs().round().tolist()
-    [[1.0], [0.0]]
-    """
-    q = min(6, *A.shape[-2:]) if q is None else q
-    return svd_lowrank(A, q, niter, _float(A).mean(-2, keepdim=True) if center else None)

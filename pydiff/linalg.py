@@ -19,7 +19,7 @@ from .scans import cumprod
 
 __all__ = [
     "cholesky", "cholesky_ex", "cond", "cross", "det", "diagonal", "eigh", "eigvalsh", "householder_product", "inv", "inv_ex",
-    "lstsq", "lu", "lu_factor", "lu_factor_ex", "lu_solve", "matmul", "matrix_exp", "matrix_norm", "matrix_power",
+    "ldl_factor", "ldl_factor_ex", "ldl_solve", "lstsq", "lu", "lu_factor", "lu_factor_ex", "lu_solve", "matmul", "matrix_exp", "matrix_norm", "matrix_power",
     "matrix_rank", "multi_dot", "norm", "pinv", "qr", "slogdet", "solve", "solve_ex", "solve_triangular", "svd", "svdvals",
     "tensorinv", "tensorsolve", "vander", "vecdot", "vector_norm",
 ]  # fmt: skip
@@ -30,6 +30,8 @@ QrResult = namedtuple("qr", ["Q", "R"], module="pydiff")
 LuResult = namedtuple("lu", ["P", "L", "U"], module="pydiff")
 LuFactorResult = namedtuple("lu_factor", ["LU", "pivots"], module="pydiff")
 LuFactorExResult = namedtuple("lu_factor_ex", ["LU", "pivots", "info"], module="pydiff")
+LdlFactorResult = namedtuple("ldl_factor", ["LD", "pivots"], module="pydiff")
+LdlFactorExResult = namedtuple("ldl_factor_ex", ["LD", "pivots", "info"], module="pydiff")
 LstsqResult = namedtuple("lstsq", ["solution", "residuals", "rank", "singular_values"], module="pydiff")
 CholeskyExResult = namedtuple("cholesky_ex", ["L", "info"], module="pydiff")
 InvExResult = namedtuple("inv_ex", ["inverse", "info"], module="pydiff")
@@ -451,6 +453,57 @@ def _unpacked(factors):
     k = min(m, n)
     low = tril(factors[..., :k], -1) + eye(m, k, dtype=factors.dtype, device=factors.device)
     return low, triu(factors[..., :k, :])
+
+
+def ldl_factor(A, *, hermitian=False):
+    """(LD, pivots) of a symmetric matrix: A = L D Lᵀ with exchanged rows, L below the diagonal and D on it and beside it.
+
+    The lower triangle is read. Positive pivots count rows from 1; two equal negative ones are a block of two of D. SciPy
+    (LAPACK's sytrf) computes it, in host memory; not differentiable. `hermitian` changes nothing of real numbers.
+
+    >>> import pydiff as pd
+    >>> pd.linalg.ldl_factor(pd.tensor([[4., 2.], [2., 3.]])).LD.tolist()
+    [[4.0, 0.0], [0.5, 2.0]]
+    """
+    factors, pivots, _ = ldl_factor_ex(A, hermitian=hermitian, check_errors=True)
+    return LdlFactorResult(factors, pivots)
+
+
+def ldl_factor_ex(A, *, hermitian=False, check_errors=False):
+    """`ldl_factor` and `info`: 0, or where D has its first zero on the diagonal, counted from 1.
+
+    >>> import pydiff as pd
+    >>> pd.linalg.ldl_factor_ex(pd.eye(2)).info.item()
+    0
+    """
+    A = _matrix("ldl_factor", A)
+    _square("ldl_factor", A)
+    factors, pivots, info = _rows._ldl_factor(A)
+    if check_errors and info.any().item():
+        raise RuntimeError(f"[ldl_factor] D has a zero on its diagonal; got {A.shape}; try ldl_factor_ex")
+    return LdlFactorExResult(factors, pivots, info)
+
+
+def ldl_solve(LD, pivots, B, *, hermitian=False):
+    """x with A x = B, of A's `ldl_factor`. Differentiable by B.
+
+    Arguments:
+        LD, pivots: `(…, n, n)` and `(…, n)`.
+        B: `(…, n, k)`; the first axes broadcast.
+
+    >>> import pydiff as pd
+    >>> factors = pd.linalg.ldl_factor(pd.tensor([[2., 0.], [0., 4.]]))
+    >>> pd.linalg.ldl_solve(*factors, pd.tensor([[2.], [4.]])).tolist()
+    [[1.0], [1.0]]
+    """
+    LD, B = _matrix("ldl_solve", LD), _matrix("ldl_solve", B)
+    _square("ldl_solve", LD)
+    if LD.requires_grad or _C.tangent_levels(LD):
+        raise _C.NotDifferentiableError("[ldl_solve] differentiable by B alone; got LD that requires a gradient; try solve(A, B)")
+    if B.shape[-2] != LD.shape[-1]:
+        raise ValueError(f"[ldl_solve] sizes differ; got {LD.shape} and {B.shape}; try a right side of {LD.shape[-1]} rows")
+    batch = ops.broadcast_shapes(LD.shape[:-2], B.shape[:-2])
+    return _rows._ldl_solve(LD, pivots, B.expand((*batch, *B.shape[-2:])))
 
 
 def lu(A, *, pivot=True):

@@ -54,8 +54,17 @@ def title(entry):
     return f"{entry.name} ({entry.variant_test_name})" if entry.variant_test_name else entry.name
 
 
-#: Functions whose samples come in another order than the function's own arguments.
+def in_place(name):
+    return lambda x, *args, **options: getattr(x, name)(*args, **options)
+
+
+#: Functions whose samples come in another order than the function's own arguments, or for a call around it; by an entry's
+#: name or title.
 REORDERED = {
+    **{name: in_place(name + "_") for name in ("cauchy", "exponential", "geometric", "log_normal", "uniform")},
+    "normal (in_place)": in_place("normal_"),
+    "svd_lowrank": lambda a, b, **options: pd.svd_lowrank(a @ b.mT, **options),
+    "pca_lowrank": lambda a, b, **options: pd.pca_lowrank(a @ b.mT, **options),
     "einsum": lambda operands, equation: pd.einsum(equation, *operands),
     "nn.functional.embedding": lambda weight, index, **options: pd.nn.functional.embedding(index, weight, **options),
     "nn.functional.embedding_bag": lambda weight, index, **options: pd.nn.functional.embedding_bag(index, weight, **options),
@@ -183,7 +192,7 @@ def tried(entry, sample, dtype, function):
 
 def outcome(entry):
     """What all samples of an entry give."""
-    function = counterpart(entry.name)
+    function = REORDERED.get(title(entry)) or counterpart(entry.name)
     if function is None:
         return Outcome(entry, ABSENT, "", 0)
     count = 0
@@ -228,7 +237,7 @@ REASONS = [
     ),
     (r"sparse\.|to_sparse", "sparse tensors come later"),
     (r"jiterator_.*", "`pydiff.elementwise` and `pydiff.custom_op` do this"),
-    (r"(.*\.)?_.*|.*_backward|torch\.ops\..*|native_.*|hash_tensor", "internal to PyTorch"),
+    (r"(.*\.)?_.*|.*_backward|torch\.ops\..*|native_.*|hash_tensor|slice$", "internal to PyTorch"),
     (
         r".*_copy|unsafe_.*|empty_permuted|(new_)?empty_strided|as_strided.*|resize.*",
         "says how memory is laid out or shared; here no value depends on it",
@@ -239,6 +248,7 @@ REASONS = [
 
 TIES = "indices of equal elements, whose order PyTorch leaves open; here the first comes first"
 SIGNS = "signs, or turns in a space of equal values, which the decomposition leaves open"
+BASIS = "a basis drawn by chance: a matrix of that rank agrees but for signs, others nearly"
 STAYS = "of elements put in one place only the one that stays has a gradient; PyTorch gives it to all"
 TRIANGLE = "only the triangle that is read has a gradient"
 RANDOM_WHY = "random: with dropout, or regions drawn by chance"
@@ -254,8 +264,7 @@ MEANT = {
     "cholesky_inverse": TRIANGLE, "cholesky_solve": TRIANGLE,
     "fill": "the result does not depend on the input, so it is not on the tape",
     "zero_": "a leaf that requires a gradient is not changed in place",
-    "linalg.lstsq (grad_oriented)": OTHER_CALL, "linalg.pinv (singular)": OTHER_CALL, "normal (in_place)": OTHER_CALL,
-    "uniform": OTHER_CALL,
+    "linalg.lstsq (grad_oriented)": OTHER_CALL, "linalg.pinv (singular)": OTHER_CALL,
     "linalg.pinv (hermitian)": "the sample is not symmetric; on symmetric input the gradients agree",
     "nn.functional.ctc_loss": "PyTorch's gradient is that of log_softmax's input; behind log_softmax both agree",
     "nn.functional.fractional_max_pool2d": RANDOM_WHY, "nn.functional.fractional_max_pool3d": RANDOM_WHY,
@@ -264,7 +273,7 @@ MEANT = {
     "special.airy_ai": SCIPY, "special.bessel_j0": SCIPY, "special.bessel_j1": SCIPY, "special.bessel_y0": SCIPY,
     "special.bessel_y1": SCIPY,
     "special.entr": "where x <= 0 the gradient is 0; PyTorch's is infinite at 0 and NaN below",
-    "linalg.eigh": SIGNS, "linalg.svd": SIGNS, "svd": SIGNS,
+    "linalg.eigh": SIGNS, "linalg.svd": SIGNS, "svd": SIGNS, "svd_lowrank": BASIS, "pca_lowrank": BASIS,
     "matrix_exp": "float32 elements that are small beside the matrix's norm",
     "nn.functional.triplet_margin_with_distance_loss": "the samples call functions of PyTorch",
     "nn.functional.batch_norm (without_cudnn)": "no samples on a CPU",

@@ -468,7 +468,7 @@ void run(Work& w) {
   }
   if (error.late) keep_lines(error.late, w.order);  // whatever else went wrong: until then nobody reads its findings
   if (error.raised) g_exec.raise(error.raised, "[" + error.text + "] raised by its cpu function" + where(w, error.origin));
-  if (!error.text.empty()) throw Error(ErrorKind::Index, error.text + where(w, error.origin));
+  if (!error.text.empty()) throw Error(error.kind, error.text + where(w, error.origin));
   if (const uint64_t suspect = suspect_of(w.leaves, error.late))
     for (size_t k = 0; k < n; ++k)
       if (results[k]) results[k]->suspect = suspect;

@@ -19,6 +19,7 @@ namespace {
 struct Site {
   OpId op;
   Spec operand;
+  Ints attrs;
   int origin, cell;
   void* code = nullptr;
   int32_t offset = -1;
@@ -36,6 +37,7 @@ struct Run {
 struct Failure {
   std::string text;
   uint64_t run;  // that failed itself
+  ErrorKind kind;
 };
 
 struct Table {
@@ -82,14 +84,16 @@ std::vector<std::pair<uint64_t, Run>> take_done(Table& t, bool wait) {
   return done;
 }
 
-std::string error_of(const Run& r) {
+std::string error_of(const Run& r, ErrorKind* kind) {
   for (const Site& s : r.sites) {
     NativeArgs a{};
     a.op = s.op;
     a.nin = 1;
     a.specs = &s.operand;
+    a.attrs = &s.attrs;
     std::string text = cuda_native_error(a, r.cells + s.cell * kErrorCells);
     if (text.empty()) continue;
+    *kind = cuda_native_error_kind(s.op);
     if (s.code && g_location.describe) text += "; recorded at " + g_location.describe(s.code, s.offset);
     return text;
   }
@@ -122,8 +126,9 @@ void look(bool wait) {
   auto done = take_done(t, wait);
   if (done.empty()) return;
   std::vector<std::string> texts;
+  std::vector<ErrorKind> kinds(done.size(), ErrorKind::Index);
   for (auto& e : done) {
-    texts.push_back(error_of(e.second));
+    texts.push_back(error_of(e.second, &kinds[texts.size()]));
     for (Site& s : e.second.sites)
       if (s.code && g_location.drop) g_location.drop(s.code);
   }
@@ -136,7 +141,7 @@ void look(bool wait) {
       --g_open;
       continue;
     }
-    t.failed[done[k].first] = {texts[k], done[k].first};
+    t.failed[done[k].first] = {texts[k], done[k].first, kinds[k]};
     t.untold.push_back(done[k].first);
   }
   settle_joined(t);
@@ -144,8 +149,9 @@ void look(bool wait) {
 
 [[noreturn]] void tell(Table& t, const Failure& f) {
   const std::string text = f.text;
+  const ErrorKind kind = f.kind;
   t.untold.erase(std::remove(t.untold.begin(), t.untold.end(), f.run), t.untold.end());
-  throw Error(ErrorKind::Index, text);
+  throw Error(kind, text);
 }
 
 }  // namespace
@@ -160,7 +166,7 @@ uint64_t watch_errors(const Plan& plan, const int64_t* cells) {
   r.bytes = static_cast<size_t>(plan.errors) * kErrorCells * sizeof(int64_t);
   for (const Step& s : plan.steps)
     if (s.native && s.native->error >= 0)
-      r.sites.push_back({s.native->op, s.native->specs[0], s.native->origin, s.native->error});
+      r.sites.push_back({s.native->op, s.native->specs[0], s.native->attrs, s.native->origin, s.native->error});
   {
     std::lock_guard<std::mutex> hold(t.mutex);
     auto& room = t.free_cells[r.bytes];

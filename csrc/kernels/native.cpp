@@ -17,10 +17,16 @@ NativeFn native_for(OpId op) {
     case op::gather: return cpu::gather;
     case op::scatter: return cpu::scatter;
     case op::cumsum: return cpu::cumsum;
+    case op::sample_log_gamma: return cpu::sample_log_gamma;
+    case op::sample_poisson: return cpu::sample_poisson;
+    case op::sample_binomial: return cpu::sample_binomial;
+    case op::sample_integer: return cpu::sample_integer;
+    case op::log_gamma_slope: return cpu::log_gamma_slope;
+    case op::check_range: return cpu::check_range;
     default: return nullptr;
   }
 }
 
-bool may_donate(OpId op) { return op == op::index_put || op == op::scatter || op == op::slice_update; }
+bool may_donate(OpId op) { return op == op::index_put || op == op::scatter || op == op::slice_update || op == op::check_range; }
 
 }  // namespace pd

@@ -5,6 +5,7 @@
 #pragma once
 #include <exception>
 
+#include "base/error.h"
 #include "graph/op_traits.h"
 
 namespace pd {
@@ -22,6 +23,7 @@ struct NativeArgs {
 // What only the run can know went wrong; empty text: nothing. Reported at the next synchronisation.
 struct NativeError {
   int origin = -1;   // the step's node, by its place in the evaluation; set by the executor
+  ErrorKind kind = ErrorKind::Index;
   std::string text;  // "[gather] index out of range; got 7 for an axis of size 5; try …"
   std::exception_ptr raised;  // what a function of the host raised; `text` then is its operation's name
   uint64_t late = 0;  // the number of a run whose errors are known later (exec/late_errors.h)

@@ -11,6 +11,8 @@
 //   index          n                      index_put(x, values, i0…)  n, accumulate
 //   gather         axis                   scatter(x, idx, src)  axis, accumulate
 //   cumsum         axis, reverse
+//   sample_*       elements of one draw: further ones are copies of it for other parameters (a batch)
+//   check_range    the bits of low and high (doubles), 1 where low is excluded + 2 where high is, a text in words of 8 bytes
 //   foreach        operands a segment, segments, shared operands
 #pragma once
 #include "graph/op_traits.h"
@@ -30,6 +32,7 @@ OpTraits contraction_row();
 OpTraits index_row(OpId id);
 OpTraits scan_row();
 OpTraits topk_row();
+OpTraits sampling_row(OpId id);
 OpTraits control_row(OpId id);
 OpTraits custom_row();
 

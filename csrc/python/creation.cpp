@@ -1,4 +1,7 @@
 // Making tensors, and moving them between dtypes and devices.
+#include <algorithm>
+#include <cstring>
+
 #include "device/device.h"
 #include "python/args.h"
 #include "python/convert.h"
@@ -133,6 +136,41 @@ PyObject* draw_body(PyObject** a) {
   return wrap(cast(apply(id, in, 3, attrs({static_cast<int64_t>(compute_type(d))})), d));
 }
 
+// A sample of one of ops/sampling.cpp: (name, parameters of one shape, stream, key)
+PyObject* sample_body(PyObject** a) {
+  const char* name = PyUnicode_AsUTF8(a[0]);
+  if (!name) throw PythonError();
+  std::vector<Var> in = tensors_arg(name, a[1]);
+  if (in.empty()) fail(name, "no parameters", "", "a tensor of them", ErrorKind::Type);
+  const DeviceId dev = in[0].device();
+  const int64_t elements = numel(in[0].shape());
+  in.push_back(typed_number(DType::I64, 0, int_arg(name, a[2], "stream"), dev));
+  in.push_back(typed_number(DType::I64, 0, int_arg(name, a[3], "key"), dev));
+  return wrap(apply(find_op(name), in.data(), static_cast<int>(in.size()), attrs({elements})));
+}
+
+// (input, low, high, 1 where low is excluded + 2 where high is, the error's text with {} for what was got)
+PyObject* check_range_body(PyObject** a) {
+  const Var x = tensor_arg("check_range", a[0]);
+  const double bounds[2] = {float_arg("check_range", a[1], "low"), float_arg("check_range", a[2], "high")};
+  const char* text = PyUnicode_AsUTF8(a[4]);
+  if (!text) throw PythonError();
+  Ints words;
+  for (int k = 0; k < 2; ++k) {
+    int64_t bits;
+    std::memcpy(&bits, &bounds[k], sizeof bits);
+    words.push_back(bits);
+  }
+  words.push_back(int_arg("check_range", a[3], "flags"));
+  for (size_t n = std::strlen(text), k = 0; k < n; k += 8) {
+    int64_t word = 0;
+    std::memcpy(&word, text + k, std::min<size_t>(8, n - k));
+    words.push_back(word);
+  }
+  const Var in[1] = {cast(x, compute_type(x.dtype()))};
+  return wrap(cast(apply(op::check_range, in, 1, attrs(words)), x.dtype()));
+}
+
 // ---- to
 
 PyObject* to(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject* kwnames) {
@@ -226,6 +264,12 @@ PD_DEF(kIota, "_iota", iota_body, 1, -1, "_iota(shape, device=None)\n--\n\nEach 
 PD_DEF(kDraw, "_draw", draw_body, 5, -1,
        "_draw(name, shape, stream, key, dtype, device=None)\n--\n\nNumbers of the random row `name`.", "name", "shape",
        "stream", "key", "dtype", "device")
+PD_DEF(kSample, "_sample", sample_body, 4, -1,
+       "_sample(name, parameters, stream, key)\n--\n\nSamples of the op `name`, one for each of its parameters.", "name",
+       "parameters", "stream", "key")
+PD_DEF(kCheckRange, "_check_range", check_range_body, 5, -1,
+       "_check_range(input, low, high, flags, text)\n--\n\nThe input, if its elements lie in a range; otherwise an error.",
+       "input", "low", "high", "flags", "text")
 
 }  // namespace
 
@@ -240,6 +284,8 @@ void add_creation_methods(Methods& type, Methods& module) {
   function<kFullLike>(module);
   function<kIota>(module);
   function<kDraw>(module);
+  function<kSample>(module);
+  function<kCheckRange>(module);
   type.push_back(entry("to", to,
                        "to(*args, dtype=None, device=None, copy=False, non_blocking=False, memory_format=None)\n--\n\nThe value in another dtype, on "
                        "another device, or both, or like another tensor; self where nothing changes.\n\nA copy to a GPU never "

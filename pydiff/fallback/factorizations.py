@@ -296,3 +296,55 @@ def _pinv(xp, a, tolerance):
     keep = s > tolerance[..., None]
     s = xp.where(keep, 1 / xp.where(keep, s, 1), 0).astype(a.dtype)
     return xp.matmul(xp.swapaxes(vh, -1, -2) * s[..., None, :], xp.swapaxes(u, -1, -2))
+
+
+# A = L D Lᵀ of a symmetric A, D of blocks of 1 or 2 a side (Bunch & Kaufman 1977): LAPACK's sytrf and sytrs, which NumPy has
+# not and CuPy has not; SciPy computes them in host memory.
+
+
+def _lapack(name, a):
+    from scipy.linalg.lapack import get_lapack_funcs
+
+    return get_lapack_funcs(name, (a,))
+
+
+def _host(xp, a):
+    return np.asarray(a) if xp is np else xp.asnumpy(a)
+
+
+@fallback("ldl_factor")
+def _ldl_factor(xp, a):
+    """L and D in the lower triangle, the exchanges of rows (negative twice: a block of two), and LAPACK's info."""
+    *batch, n, _ = a.shape
+    flat = _host(xp, a).reshape(int(np.prod(batch)), n, n)
+    factors, pivots, info = flat.copy(), np.zeros((len(flat), n), np.int32), np.zeros(len(flat), np.int32)
+    for k, one in enumerate(flat):
+        if n:
+            factors[k], pivots[k], info[k] = _lapack("sytrf", one)(one, lower=1)
+    return (
+        xp.asarray(np.tril(factors).reshape(a.shape)), xp.asarray(pivots.reshape((*batch, n))), xp.asarray(info.reshape(batch)),
+    )  # fmt: skip
+
+
+def _ldl_solve_vjp(operands, results, cotangents):
+    factors, pivots, _ = operands
+    return None, None, _ldl_solve(factors, pivots, cotangents[0])
+
+
+def _ldl_solve_jvp(operands, results, tangents):
+    factors, pivots, _ = operands
+    return _ldl_solve(factors, pivots, tangents[2])
+
+
+@fallback("ldl_solve", vjp=_ldl_solve_vjp, jvp=_ldl_solve_jvp)
+def _ldl_solve(xp, factors, pivots, b):
+    """x with A x = b, of A's factors."""
+    *batch, n, columns = b.shape
+    ld, b, p = (_host(xp, v) for v in (factors, b, pivots))
+    count = int(np.prod(batch))
+    ld, p = np.broadcast_to(ld, (*batch, n, n)).reshape(count, n, n), np.broadcast_to(p, (*batch, n)).reshape(count, n)
+    x = b.reshape(count, n, columns).copy()
+    for k in range(count):
+        if n and columns:
+            x[k] = _lapack("sytrs", ld[k])(ld[k], p[k], x[k], lower=1)[0]
+    return xp.asarray(x.reshape(b.shape))

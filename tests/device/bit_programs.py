@@ -235,6 +235,20 @@ def draws(rng, everything):
         yield f"randn in a chain {n}", (pd.randn(n) * 2 + pd.rand(n)).exp().sum()
         yield f"dropout {n}", pd.where(pd.rand(n) > 0.5, pd.ones(n) * 2, 0)
     yield "randint", pd.randint(0, 97, (1000,))
+    yield "randint of a wide range", pd.randint(-(1 << 62), 1 << 62, (1000,))
+    for dtype in (pd.float32, pd.float64):
+        c = pd.tensor(np.geomspace(0.01, 2000, 500), dtype=dtype).requires_grad_()
+        yield from with_gradients(f"gamma {dtype}", lambda c: pd.random.gamma(c, 2.0) * 3, c)
+        yield from with_gradients(f"beta {dtype}", lambda c: pd.random.beta(c, 2.0), c)
+        yield from with_gradients(f"dirichlet {dtype}", lambda c: pd.random.dirichlet(c.reshape(100, 5)), c)
+        yield from with_gradients(f"exponential {dtype}", lambda c: pd.random.exponential(c).log1p(), c)
+        yield from with_gradients(f"laplace and cauchy {dtype}", lambda c: pd.random.laplace(c) + pd.random.cauchy(c).atan(), c)
+        c = c.detach()
+        yield f"poisson {dtype}", pd.poisson(c)
+        yield f"binomial {dtype}", pd.binomial((c * 10).floor(), 1 / (1 + c))
+        yield f"geometric {dtype}", pd.random.geometric(1 / (1 + c)) + 1
+    yield "gamma of many", pd.random.gamma(0.7, size=70_001).sum()
+    yield "multinomial", pd.multinomial(pd.rand(30, 20), 50, True)
 
 
 def contractions(rng, everything):

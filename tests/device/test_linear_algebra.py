@@ -51,6 +51,10 @@ ERRORS = {
     "geqrf": lambda a: pd.geqrf(a[0]),
     "ormqr": lambda a: pd.ormqr(a, a[0], a[:2]),
     "cholesky_inverse": lambda a: pd.cholesky_inverse(a[:2]),
+    "ldl_factor": lambda a: linalg.ldl_factor(a * 0),
+    "ldl_solve": lambda a: linalg.ldl_solve(a, pd.tensor([1, 2, 3]), a[:2]),
+    "svd_lowrank": lambda a: pd.svd_lowrank(a, 4),
+    "pca_lowrank": lambda a: pd.pca_lowrank(a, -1),
 }
 
 
@@ -117,6 +121,40 @@ def test_factors_multiply_to_the_matrix(rng):
         u, s, vh = linalg.svd(pd.tensor(x), full_matrices=False)
         for product in (p @ low @ up, q @ r, (u * s.unsqueeze(-2)) @ vh):
             np.testing.assert_allclose(product.numpy(), x, atol=1e-12)
+
+
+def test_symmetric_indefinite_systems(rng):
+    pytest.importorskip("scipy")
+    a = rng.standard_normal((3, 5, 5))
+    a = a + a.swapaxes(1, 2)
+    a[0, range(5), range(5)] = 0  # blocks of two
+    factors, pivots = linalg.ldl_factor(pd.tensor(a))
+    assert pivots.dtype == pd.int32 and (pivots.numpy()[0] < 0).any()
+    b = rng.standard_normal((5, 2))
+    x = linalg.ldl_solve(factors, pivots, pd.tensor(b))
+    np.testing.assert_allclose(a @ x.numpy(), np.broadcast_to(b, (3, 5, 2)), atol=1e-11)
+    check_grads(lambda v: linalg.ldl_solve(factors, pivots, v), order=2)(pd.tensor(b))
+    with pytest.raises(pd.NotDifferentiableError, match=r"\[ldl_factor\] not differentiable"):
+        linalg.ldl_factor(pd.tensor(a, requires_grad=True)).LD.sum().backward()
+    with pytest.raises(pd.NotDifferentiableError, match=r"\[ldl_solve\] differentiable by B alone; got .*; try"):
+        linalg.ldl_solve(factors.requires_grad_(), pivots, pd.tensor(b))
+    assert linalg.ldl_factor_ex(pd.zeros(2, 2)).info.item() == 1
+    assert linalg.ldl_factor(pd.zeros(2, 0, 0)).pivots.shape == (2, 0)
+
+
+def test_of_low_rank(rng):
+    for m, n in ((30, 8), (8, 30)):
+        a = rng.standard_normal((2, m, 3)) @ rng.standard_normal((2, 3, n))
+        u, s, v = pd.svd_lowrank(pd.tensor(a), q=5)
+        assert u.shape == (2, m, 5) and v.shape == (2, n, 5)
+        np.testing.assert_allclose(((u * s.unsqueeze(-2)) @ v.mT).numpy(), a, atol=1e-12)
+        np.testing.assert_allclose(s.numpy()[:, :3], np.linalg.svd(a)[1][:, :3], rtol=1e-12)
+        mean = a.mean(1, keepdims=True)
+        u, s, v = pd.svd_lowrank(pd.tensor(a), q=3, M=pd.tensor(mean))
+        np.testing.assert_allclose(((u * s.unsqueeze(-2)) @ v.mT).numpy(), a - mean, atol=1e-12)
+        np.testing.assert_allclose(pd.pca_lowrank(pd.tensor(a), q=3).S.numpy(), s.numpy(), rtol=1e-12)
+    full = rng.standard_normal((40, 40)) * 0.5 ** np.arange(40)
+    assert abs(pd.svd_lowrank(pd.tensor(full), q=8, niter=4)[1][0].item() / np.linalg.norm(full, 2) - 1) < 1e-6
 
 
 def test_no_elements():

@@ -29,7 +29,7 @@ ERRORS = {
     "general_cosine": lambda: windows.general_cosine(4, a=[]),
     "log_normal_": lambda: pd.zeros(2).log_normal_(0, -1),
     "cauchy_": lambda: pd.zeros(2).cauchy_(0, 0),
-    "geometric_": lambda: pd.zeros(2).geometric_(1.0),
+    "geometric_": lambda: pd.zeros(2).geometric_(1.5),
     "vander": lambda: pd.vander(pd.ones(2, 2)),
     "histogramdd": lambda: pd.histogramdd(pd.ones(2, 2), [1]),
 }

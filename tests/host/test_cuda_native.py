@@ -17,10 +17,10 @@ SOURCES = [
     HERE / "cuda_native_driver.cpp",
     *DEVICE,
     CSRC / "kernels/native.cpp",
-    *(CSRC / f"kernels/cpu/{name}.cpp" for name in "index arg_reduce scan join topk".split()),
+    *(CSRC / f"kernels/cpu/{name}.cpp" for name in "index arg_reduce scan join topk sampling".split()),
     *(
         CSRC / f"kernels/cuda/{name}.cpp"
-        for name in "native_cuda launch arg_reduce scan join index sort matmul topk tiled_gemm small_gemm".split()
+        for name in "native_cuda launch arg_reduce scan join index sort matmul topk tiled_gemm small_gemm sampling".split()
     ),
 ]
 RUNS = {order: {"PYDIFF_CUDA_HOST_ORDER": order} for order in ("forward", "reverse", "shuffle")}
@@ -455,6 +455,51 @@ def cumsum_of_special_values(rig, dtype):
 def cumsum_that_no_kernel_has(rig):
     for dtype in ("bool", "float16"):
         assert "no running sum for this dtype" in rig.compare("cumsum", [np.ones(3, dtype)], (3,), dtype, [0, 0])
+
+
+# ---- samplers
+
+
+def words(low, high, flags, text):
+    bits = np.array([low, high]).view(np.int64).tolist()
+    return [*bits, flags, *np.frombuffer(text.encode().ljust(-(-len(text) // 8) * 8, b"\0"), np.int64).tolist()]
+
+
+@check()
+def samplers(rig):
+    n = 700
+    number = lambda: np.array(int(rig.rng.integers(1 << 62)))  # noqa: E731
+    shapes = np.geomspace(1e-3, 1e6, n)
+    for once in (n, 100):
+        for op, parameters in (
+            ("sample_log_gamma", [shapes]),
+            ("sample_poisson", [shapes]),
+            ("sample_binomial", [np.floor(shapes), rig.rng.random(n)]),
+        ):
+            rig.compare(op, [*parameters, number(), number()], (n,), np.float64, [once])
+        rig.compare("sample_integer", [(2 ** rig.rng.uniform(0, 62, n)).astype(np.int64), number(), number()], (n,), np.int64, [once])
+    y = np.log(rig.rng.gamma(shapes) + 1e-300)
+    rig.compare("log_gamma_slope", [shapes, y], (n,), np.float64, [])
+    # what no sampler takes ends too
+    bad = np.array([np.nan, -1.0, np.inf, -np.inf])
+    for op in ("sample_log_gamma", "sample_poisson"):
+        rig.compare(op, [bad, number(), number()], (4,), np.float64, [4])
+    rig.compare("sample_binomial", [bad, bad, number(), number()], (4,), np.float64, [4])
+    rig.compare("log_gamma_slope", [bad, bad], (4,), np.float64, [])
+
+
+@check()
+def ranges(rig):
+    for dtype in (np.float32, np.float64):
+        x = rig.rng.random(3000).astype(dtype)
+        assert rig.compare("check_range", [x], x.shape, dtype, words(0.0, 1.0, 0, "[f] x; got {}; try y")) == ""
+        x[[700, 2000]] = -1, np.nan
+        assert rig.compare("check_range", [x], x.shape, dtype, words(0.0, 1.0, 0, "[f] x; got {}; try y")) == "[f] x; got -1; try y"
+        for flags, value in ((1, 0.0), (2, 1.0), (3, 1.0)):
+            assert "got" in rig.compare("check_range", [np.full(2, value, dtype)], (2,), dtype, words(0.0, 1.0, flags, "got {}"))
+            other = np.full(2, 1.0 - value, dtype)
+            if flags < 3:
+                assert rig.compare("check_range", [other], (2,), dtype, words(0.0, 1.0, flags, "got {}")) == ""
 
 
 # ---- 64-bit indices, on tensors that do not need them

@@ -21,6 +21,7 @@ SOURCES = [
     CSRC / "kernels/cpu/scan.cpp",
     CSRC / "kernels/cpu/join.cpp",
     CSRC / "kernels/cpu/topk.cpp",
+    CSRC / "kernels/cpu/sampling.cpp",
     CSRC / "device/cpu/pool.cpp",
 ]
 FLAGS = ["-std=c++17", "-O2", "-fPIC", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-pthread"]

@@ -26,6 +26,12 @@ void index_put(const NativeArgs& a, NativeError& error);     // [n, accumulate];
 void gather(const NativeArgs& a, NativeError& error);        // [axis]; x, idx
 void scatter(const NativeArgs& a, NativeError& error);       // [axis, accumulate]; x, idx, src
 void cumsum(const NativeArgs& a, NativeError& error);        // [axis, reverse]
+void sample_log_gamma(const NativeArgs& a, NativeError& error);  // [elements]; shape, stream, key: log of the sample
+void sample_poisson(const NativeArgs& a, NativeError& error);    // [elements]; rate, stream, key
+void sample_binomial(const NativeArgs& a, NativeError& error);   // [elements]; count, probability, stream, key
+void sample_integer(const NativeArgs& a, NativeError& error);    // [elements]; range, stream, key
+void log_gamma_slope(const NativeArgs& a, NativeError& error);   // shape, log of the sample
+void check_range(const NativeArgs& a, NativeError& error);       // as kernels/check_range.h says; x
 
 constexpr int64_t kParallelElements = 65536;
 

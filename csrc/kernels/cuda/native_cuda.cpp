@@ -1,5 +1,6 @@
 #include "kernels/cuda/native_cuda.h"
 
+#include "kernels/check_range.h"
 #include "kernels/cuda/launch.h"
 #include "ops/op_ids.h"
 
@@ -17,6 +18,12 @@ CudaNativeFn cuda_native_for(OpId op) {
     case op::gather: return cuda::gather;
     case op::scatter: return cuda::scatter;
     case op::cumsum: return cuda::cumsum;
+    case op::sample_log_gamma: return cuda::sample_log_gamma;
+    case op::sample_poisson: return cuda::sample_poisson;
+    case op::sample_binomial: return cuda::sample_binomial;
+    case op::sample_integer: return cuda::sample_integer;
+    case op::log_gamma_slope: return cuda::log_gamma_slope;
+    case op::check_range: return cuda::check_range;
     default: return nullptr;
   }
 }
@@ -36,6 +43,7 @@ static const char* native_name(OpId op) {
 }
 
 std::string cuda_native_error(const NativeArgs& a, const int64_t* cells) {
+  if (a.op == op::check_range) return cells[0] ? range_error(*a.attrs, cells[1]) : "";
   std::string head = std::string("[") + native_name(a.op) + "] ", dtype = name_of(a.specs[0].dtype);
   switch (static_cast<cuda::ErrorCode>(cells[0])) {
     case cuda::ErrorCode::None: return "";
@@ -54,6 +62,8 @@ std::string cuda_native_error(const NativeArgs& a, const int64_t* cells) {
          (cells[2] ? "an index from -" + n + " to " + std::to_string(cells[2] - 1) : "an axis that is not empty");
 }
 
+ErrorKind cuda_native_error_kind(OpId op) { return op == op::check_range ? ErrorKind::Value : ErrorKind::Index; }
+
 bool& cuda_deterministic() {
   static bool on = true;
   return on;
@@ -66,6 +76,7 @@ std::vector<CudaNativeText> cuda_native_texts() {
   cuda::add_join_texts(out);
   cuda::add_index_texts(out);
   cuda::add_scan_texts(out);
+  cuda::add_sampling_texts(out);
   cuda::add_matmul_texts(out);
   cuda::add_tiled_gemm_texts(out);
   cuda::add_small_gemm_texts(out);

@@ -32,6 +32,7 @@ using CudaNativeFn = void (*)(const NativeArgs& a, const CudaNativeContext& c);
 CudaNativeFn cuda_native_for(OpId op);  // null: the op has none
 // NativeError's text for the cells, read back; empty: no error.
 std::string cuda_native_error(const NativeArgs& a, const int64_t* cells);
+ErrorKind cuda_native_error_kind(OpId op);
 
 // False lets floating-point numbers that meet in one element be added in any order, by atomics: faster, and no two runs
 // need agree. Integers and bool do not depend on it, nor do writes: the last one stays.

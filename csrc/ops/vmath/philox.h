@@ -49,6 +49,29 @@ template <class F, class I> PD_INLINE F uniform(I index, I stream, I key) {
   }
 }
 
+// (0, 1), all odd multiples of 2^-53 equally likely.
+template <class I> PD_INLINE rebind<I, double> open52(I index, I stream, I key) {
+  using D = rebind<I, double>;
+  Philox4<I> p = philox(index, stream, key);
+  I top = shl(p.w[0], 20) | shr(p.w[1], 12);
+  return (word_to_double(top & I(int64_t{0xfffffffffffff})) + D(0.5)) * D(0x1p-52);
+}
+
+// (0, 1), all odd multiples of 2^-24 (float) or 2^-53 (double) equally likely.
+template <class F, class I> PD_INLINE F open_uniform(I index, I stream, I key) {
+  if constexpr (is_f32<F>) {
+    Philox4<I> p = philox(index, stream, key);
+    return (cast<float>(cast<int32_t>(shr(p.w[0], 9))) + F(0.5f)) * F(0x1p-23f);
+  } else {
+    return open52(index, stream, key);
+  }
+}
+
+// -log u: above 0, and up to 36.7 in float too.
+template <class F, class I> PD_INLINE F exponential(I index, I stream, I key) {
+  return cast<typename F::scalar>(-log(open52(index, stream, key)));
+}
+
 // sqrt(-2 log u1) cos(2 pi u2) (Box & Muller 1958). u1 lies in the middle of its cell of 2^-32 (float) or
 // 2^-64 (double), rounded: in (0, 1], and fine near 0, so that the tail ends at 6.7 (float) or 9.5 sigma.
 template <class F, class I> PD_INLINE F normal(I index, I stream, I key) {
