@@ -5,12 +5,15 @@ The side that a `where` does not take passes no gradient, so an overflow there h
 
 import pydiff
 
+from .._rounding import rounded_once
+
 
 def into(input, result, inplace):
     """`result`, or `input` with its values taken over from it."""
     return input.copy_(result) if inplace else result
 
 
+@rounded_once
 def elu(input, alpha=1.0, inplace=False):
     """x where x > 0, else `alpha * (exp(x) - 1)` (Clevert et al., arXiv:1511.07289).
 
@@ -21,6 +24,7 @@ def elu(input, alpha=1.0, inplace=False):
     return into(input, pydiff.where(input > 0, input, alpha * input.expm1()), inplace)
 
 
+@rounded_once
 def celu(input, alpha=1.0, inplace=False):
     """x where x > 0, else `alpha * (exp(x / alpha) - 1)` (Barron, arXiv:1704.07483).
 
@@ -40,6 +44,7 @@ _SELU_ALPHA = 1.6732632423543772848170429916717
 _SELU_SCALE = 1.0507009873554804934193349852946
 
 
+@rounded_once
 def selu(input, inplace=False):
     """`scale * elu(x, alpha)` with the two constants of Klambauer et al., arXiv:1706.02515.
 
@@ -50,6 +55,7 @@ def selu(input, inplace=False):
     return into(input, _SELU_SCALE * elu(input, _SELU_ALPHA), inplace)
 
 
+@rounded_once
 def glu(input, dim=-1):
     """`a * sigmoid(b)` of the halves a and b of an axis (Dauphin et al., arXiv:1612.08083).
 
@@ -75,6 +81,7 @@ def hardshrink(input, lambd=0.5):
     return pydiff.where((input >= -lambd) & (input <= lambd), 0, input)
 
 
+@rounded_once
 def softshrink(input, lambd=0.5):
     """x without `lambd` of its size, 0 where |x| <= lambd. Raises ValueError for lambd < 0.
 
@@ -88,6 +95,7 @@ def softshrink(input, lambd=0.5):
     return pydiff.where((input >= -lambd) & (input <= lambd), 0, shrunk)
 
 
+@rounded_once
 def hardsigmoid(input, inplace=False):
     """x/6 + 1/2 held in [0, 1] (Howard et al., arXiv:1905.02244).
 
@@ -99,6 +107,7 @@ def hardsigmoid(input, inplace=False):
     return into(input, result, inplace)
 
 
+@rounded_once
 def hardswish(input, inplace=False):
     """x * hardsigmoid(x) (Howard et al., arXiv:1905.02244).
 
@@ -139,6 +148,7 @@ def relu6(input, inplace=False):
     return hardtanh(input, 0.0, 6.0, inplace)
 
 
+@rounded_once
 def logsigmoid(input):
     """log(sigmoid(x)), which does not overflow and does not lose digits.
 
@@ -150,6 +160,7 @@ def logsigmoid(input):
     return pydiff.where(input < 0, input - input.exp().log1p(), -(-input).exp().log1p())
 
 
+@rounded_once
 def mish(input, inplace=False):
     """x * tanh(softplus(x)) (Misra, arXiv:1908.08681).
 
@@ -210,6 +221,7 @@ def softmin(input, dim, dtype=None):
     return (-input).softmax(dim, dtype)
 
 
+@rounded_once
 def softsign(input):
     """x / (1 + |x|).
 
@@ -220,6 +232,7 @@ def softsign(input):
     return input / (1 + input.abs())
 
 
+@rounded_once
 def tanhshrink(input):
     """x - tanh(x).
 

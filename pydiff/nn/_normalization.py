@@ -4,9 +4,11 @@ import math
 
 import pydiff
 
+from .._rounding import narrow, rounded_once
 from ._windows import by_channels, by_places
 
 
+@rounded_once
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
     """(x - mean) / sqrt(var + eps) over the last axes, then `* weight + bias`.
 
@@ -39,6 +41,11 @@ def rms_norm(input, normalized_shape, weight=None, eps=None):
     dims = _last_axes("rms_norm", input, normalized_shape)
     if eps is None:
         eps = _EPSILON[input.dtype.name]
+    return _root_mean_square(input, dims, eps, weight)
+
+
+@rounded_once
+def _root_mean_square(input, dims, eps, weight):
     result = input * ((input * input).mean(dims, keepdim=True) + eps).rsqrt()
     return result if weight is None else result * weight
 
@@ -134,6 +141,9 @@ def batch_norm(
     name = "batch_norm"
     if input.ndim == 1 and not input.numel():
         return input.clone()  # as in PyTorch
+    if narrow(input):
+        wide = batch_norm(input.float(), running_mean, running_var, weight, bias, training, momentum, eps)
+        return wide.to(input.dtype)
     _check_channels(
         name, input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
     )
@@ -183,6 +193,9 @@ def instance_norm(
     _check_channels(
         name, input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
     )
+    if narrow(input):
+        wide = instance_norm(input.float(), running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
+        return wide.to(input.dtype)
     x, first = by_places(input)
     dims = tuple(range(first, x.ndim - 2 + first))
     result, mean, variance = _statistics(name, x, dims, eps, "more than one place")
@@ -192,6 +205,7 @@ def instance_norm(
     return _scaled(result, weight, bias, first)
 
 
+@rounded_once
 def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
     """(x - mean) / sqrt(var + eps) over each of `num_groups` groups of channels of each sample.
 
@@ -222,6 +236,7 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
     return _scaled(result.reshape(x.shape), weight, bias, first)
 
 
+@rounded_once
 def local_response_norm(input, size, alpha=1e-4, beta=0.75, k=1.0):
     """x / (k + alpha * mean of x² over `size` neighbouring channels)^beta.
 

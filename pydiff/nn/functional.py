@@ -9,6 +9,7 @@ import math
 import pydiff
 from pydiff import _names, pdist
 
+from .._rounding import rounded_once
 from ._activations import (
     celu, celu_, elu, elu_, glu, gumbel_softmax, hardshrink, hardsigmoid, hardswish, hardtanh, hardtanh_, into,
     logsigmoid, mish, normalize, prelu, relu6, rrelu, rrelu_, selu, selu_, softmin, softshrink, softsign, tanhshrink,
@@ -129,6 +130,7 @@ def relu(input, inplace=False):
     return into(input, input.relu(), inplace)
 
 
+@rounded_once
 def leaky_relu(input, negative_slope=0.01, inplace=False):
     """x where x > 0, else `negative_slope * x`.
 
@@ -149,6 +151,7 @@ def silu(input, inplace=False):
     return into(input, input * input.sigmoid(), inplace)
 
 
+@rounded_once
 def gelu(input, approximate="none"):
     """x * Φ(x), Φ the standard normal distribution function.
 
@@ -170,6 +173,7 @@ def gelu(input, approximate="none"):
     raise ValueError(f"[gelu] unknown approximation; got {approximate!r}; try 'none' or 'tanh'")
 
 
+@rounded_once
 def softplus(input, beta=1.0, threshold=20.0):
     """log(1 + exp(beta x)) / beta, and x itself where beta x > threshold.
 

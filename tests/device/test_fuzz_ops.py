@@ -36,6 +36,14 @@ def test_random_programs(part, seed):
         fuzz_ops.check(seed, number)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_a_hundred_thousand_random_programs(seed):
+    """`python tests/fuzz_ops.py --cases 100000`"""
+    counts, faults = fuzz_ops.run(100_000, seed, os.cpu_count() or 1, quiet=True)
+    assert counts["cases"] == 100_000 and not faults, "\n\n".join(faults[:5])
+
+
 @pytest.mark.smoke
 def test_a_few_random_programs(seed):
     for number in range(PROGRAMS, PROGRAMS + 60):
