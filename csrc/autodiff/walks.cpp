@@ -2,6 +2,7 @@
 #include <unordered_map>
 
 #include "autodiff/autodiff.h"
+#include "graph/custom.h"
 #include "ops/api.h"
 
 namespace pd {
@@ -61,7 +62,8 @@ Image image_of(Value* v, const Env& env, int64_t size) {
   }
   AttrsRef a = v->attrs ? AttrsRef(v->attrs) : AttrsRef();
   std::unique_ptr<Extra> extra = subs_of(v);
-  if (!r.batched) {
+  const bool by_rule = extra && extra->custom && extra->custom->code->by_rule;
+  if (!r.batched && !by_rule) {
     r.outs = v->multi() ? apply_multi(v->op, in.data(), v->nin, a, extra.release())
                         : std::vector<Var>{apply(v->op, in.data(), v->nin, a, extra.release())};
     return r;

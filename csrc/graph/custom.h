@@ -26,6 +26,8 @@ struct CustomCode {
   void (*function)(void* const* args) = nullptr;  // on the CPU, where it is compiled
   Custom* live = nullptr;        // of the nodes that there are; under the GIL
 
+  bool by_rule = false;          // on values the batch rule computes it, with a batch or without: it is never run itself
+
   // Computed by a function of the host: this takes the GIL, and cannot be part of a captured graph of launches.
   bool by_host() const { return device.kind == DeviceKind::Cpu && !function; }
 };

@@ -173,6 +173,12 @@ void bind_custom(py::module_& m) {
         py::arg("fill"), py::arg("function"));
   m.def("custom_kernel", add_kernel, py::arg("code"), py::arg("source"), py::arg("function"), py::arg("grid"),
         py::arg("block"), py::arg("shared"));
+  // An operation that its host computes when it has values: `batch(size, batched, operands)` is called for those.
+  m.def("custom_by_rule", [](const std::string& name, const py::object& device, const py::sequence& ins, const py::sequence& outs) {
+    CodeHandle h = make_code(name, device, ins, outs, py::list(), py::list(), 0);
+    h.code->by_rule = true;
+    return h;
+  });
   m.def("custom_apply", apply_code);
 }
 

@@ -16,17 +16,18 @@ from .._C import (
 )
 from ..ops import as_tensor
 from ._arrays import arrays_for
+from ._batching import recorded
 
 _ROWS = {}
 
 
 class Row:
-    """One row: name, function of arrays, derivative rules, doc line, example operands for tests."""
+    """One row: name, function of arrays, derivative rules, batch rule, doc line, example operands for tests."""
 
-    __slots__ = ("name", "forward", "vjp", "jvp", "doc", "example")
+    __slots__ = ("name", "forward", "vjp", "jvp", "batch", "doc", "example")
 
-    def __init__(self, name, forward, vjp, jvp, example):
-        self.name, self.forward, self.vjp, self.jvp, self.example = name, forward, vjp, jvp, example
+    def __init__(self, name, forward, vjp, jvp, batch, example):
+        self.name, self.forward, self.vjp, self.jvp, self.batch, self.example = name, forward, vjp, jvp, batch, example
         self.doc = (forward.__doc__ or "").partition("\n")[0]
 
 
@@ -35,7 +36,7 @@ def rows():
     return dict(_ROWS)
 
 
-def fallback(name, *, vjp=None, jvp=None, example=None):
+def fallback(name, *, vjp=None, jvp=None, batch=None, example=None):
     """Make a function of arrays an operation on tensors.
 
     Arguments:
@@ -44,11 +45,15 @@ def fallback(name, *, vjp=None, jvp=None, example=None):
             Composed of public operations, it is differentiable itself.
         jvp: `jvp(operands, results, tangents, **options)`, a tangent for each result; missing
             tangents are zeros.
+        batch: what `vmap` does with the row. None: a loop over the batch. `LEADING`: the row takes any axes in front and has
+            one operand. `ELEMENTWISE`: operands broadcast. `BY_VALUES`: the results' shapes depend on values, so it is an error.
+            Otherwise a function `batch(call, operands, **options)` of operands that all have the batch axis in front.
         example: operands on which the row's derivative can be tested.
 
     The decorated function takes `xp` and arrays and returns an array or a tuple of them. `xp` is NumPy, or
     CuPy where the operands lie on a GPU; the arrays share the operands' memory, so they must not be
-    written to. Without rules the operation is not differentiable: asking is an error that names it.
+    written to. Inside `vmap`, where there are no values yet, it is called once with others of the same shapes, for the
+    shapes of its results; so these must not depend on values (or `batch=BY_VALUES`). Without rules the operation is not differentiable: asking is an error that names it.
 
     >>> import pydiff as pd
     >>> @pd.fallback.fallback("sum_of_digits")
@@ -59,17 +64,17 @@ def fallback(name, *, vjp=None, jvp=None, example=None):
     """
 
     def register(forward):
-        row = _ROWS[name] = Row(name, forward, vjp, jvp, example)
+        row = _ROWS[name] = Row(name, forward, vjp, jvp, batch, example)
 
         @functools.wraps(forward)
         def operation(*operands, **options):
             floats = [o.dtype for o in operands if isinstance(o, Tensor) and o.dtype.is_floating_point]
             if not any(t.itemsize == 2 for t in floats):
-                return _call(row, operands, options)
+                return call(row, operands, options)
             # Neither NumPy nor CuPy computes all of this in 16 bits: float32, and the results rounded once.
             wide = [o.float() if isinstance(o, Tensor) and o.dtype.itemsize == 2 and o.dtype.is_floating_point else o
                     for o in operands]  # fmt: skip
-            results, dtype = _call(row, wide, options), functools.reduce(promote_types, floats)
+            results, dtype = call(row, wide, options), functools.reduce(promote_types, floats)
             back = [r.to(dtype) if r.dtype.is_floating_point else r
                     for r in (results if isinstance(results, tuple) else (results,))]  # fmt: skip
             return tuple(back) if isinstance(results, tuple) else back[0]
@@ -80,9 +85,12 @@ def fallback(name, *, vjp=None, jvp=None, example=None):
     return register
 
 
-def _call(row, operands, options):
+def call(row, operands, options):
+    """The row's results: computed at once, or recorded where an operand has no value yet."""
     device = next((o.device for o in operands if isinstance(o, Tensor)), None)
     operands = [o if isinstance(o, Tensor) else as_tensor(o, device=device) for o in operands]
+    if any(o.is_abstract for o in operands):
+        return recorded(row, operands, options)
     levels = sorted({level for o in operands for level in tangent_levels(o)})
     plain = [_stripped(o, levels) for o in operands]
     results = _compute(row, plain, options)
@@ -97,6 +105,14 @@ def _call(row, operands, options):
 
 
 def _compute(row, operands, options):
+    arrays = arrays_for(common_device(row, operands), row.name)
+    with arrays.running():
+        results = row.forward(arrays.xp, *[arrays.array(o) for o in operands], **options)
+        return [arrays.tensor(r) for r in (results if isinstance(results, tuple) else (results,))]
+
+
+def common_device(row, operands):
+    """The device that all operands lie on; None where there are none."""
     device = operands[0].device if operands else None
     for operand in operands:
         if operand.device != device:
@@ -104,16 +120,7 @@ def _compute(row, operands, options):
                 f"[{row.name}] operands on different devices; got {device} and {operand.device}; "
                 f"try .to({str(device)!r})"
             )
-    arrays = arrays_for(device, row.name)
-    for operand in operands:
-        if operand.is_abstract:
-            raise RuntimeError(
-                f"[{row.name}] {arrays.name} computes it, and inside vmap or jit there is no value yet; got "
-                f"{operand.dtype.name} {operand.shape}; try calling it outside, or a loop in place of vmap"
-            )
-    with arrays.running():
-        results = row.forward(arrays.xp, *[arrays.array(o) for o in operands], **options)
-        return [arrays.tensor(r) for r in (results if isinstance(results, tuple) else (results,))]
+    return device
 
 
 def _attach(row, operands, results, options):

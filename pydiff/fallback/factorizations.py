@@ -11,6 +11,7 @@ import numpy as np
 from .._C import _where, cat, matmul
 from ..movement import diag_embed
 from ..ops import diagonal, eye, tril, triu
+from ._batching import LEADING, together
 from ._rows import fallback
 from .linear_algebra import _solve
 
@@ -52,7 +53,7 @@ def _eigh_jvp(operands, results, tangents, lower):
     return _diagonal(moved), matmul(v, _gaps(w) * moved)
 
 
-@fallback("eigh", vjp=_eigh_vjp, jvp=_eigh_jvp)
+@fallback("eigh", batch=LEADING, vjp=_eigh_vjp, jvp=_eigh_jvp)
 def _eigh(xp, a, lower):
     """Eigenvalues in ascending order, and eigenvectors as columns, of a symmetric matrix."""
     if not a.size:
@@ -71,7 +72,7 @@ def _eigvalsh_jvp(operands, results, tangents, lower):
     return (matmul(v.mT, tangents[0]) * v.mT).sum(-1)
 
 
-@fallback("eigvalsh", vjp=_eigvalsh_vjp, jvp=_eigvalsh_jvp)
+@fallback("eigvalsh", batch=LEADING, vjp=_eigvalsh_vjp, jvp=_eigvalsh_jvp)
 def _eigvalsh(xp, a, lower):
     """Eigenvalues of a symmetric matrix, in ascending order."""
     return xp.linalg.eigvalsh(a, UPLO="L" if lower else "U") if a.size else xp.zeros(a.shape[:-1], a.dtype)
@@ -109,13 +110,13 @@ def _svd_jvp(operands, results, tangents):
     return du, _diagonal(moved), dv.mT
 
 
-@fallback("svd", vjp=_svd_vjp, jvp=_svd_jvp, example=lambda: (([[2.0, 0.5], [-0.5, 1.0], [0.3, 0.1]],), {}))
+@fallback("svd", batch=LEADING, vjp=_svd_vjp, jvp=_svd_jvp, example=lambda: (([[2.0, 0.5], [-0.5, 1.0], [0.3, 0.1]],), {}))
 def _svd(xp, a):
     """U, the singular values, largest first, and Vᵀ, of the smaller size."""
     return _factors(xp, a, False)
 
 
-@fallback("svd_full")
+@fallback("svd_full", batch=LEADING)
 def _svd_full(xp, a):
     """U, the singular values, largest first, and Vᵀ, U and V square."""
     return _factors(xp, a, True)
@@ -142,7 +143,7 @@ def _svdvals_jvp(operands, results, tangents):
     return (matmul(u.mT, tangents[0]) * vh).sum(-1)
 
 
-@fallback("svdvals", vjp=_svdvals_vjp, jvp=_svdvals_jvp, example=lambda: (([[2.0, 0.5], [-0.5, 1.0], [0.3, 0.1]],), {}))
+@fallback("svdvals", batch=LEADING, vjp=_svdvals_vjp, jvp=_svdvals_jvp, example=lambda: (([[2.0, 0.5], [-0.5, 1.0], [0.3, 0.1]],), {}))
 def _svdvals(xp, a):
     """Singular values, largest first."""
     if not a.size:
@@ -186,21 +187,21 @@ def _qr_jvp(operands, results, tangents):
     return dq, cat([matmul(c - turn, r[..., :m]), matmul(dq.mT, y) + matmul(q.mT, da[..., m:])], -1)
 
 
-@fallback("qr", vjp=_qr_vjp, jvp=_qr_jvp, example=lambda: (([[2.0, 0.5], [-0.5, 1.0], [0.3, 0.1]],), {}))
+@fallback("qr", batch=LEADING, vjp=_qr_vjp, jvp=_qr_jvp, example=lambda: (([[2.0, 0.5], [-0.5, 1.0], [0.3, 0.1]],), {}))
 def _qr(xp, a):
     """Q and R with A = Q R, of the smaller size."""
     q, r = xp.linalg.qr(a)
     return q, r
 
 
-@fallback("qr_complete")
+@fallback("qr_complete", batch=LEADING)
 def _qr_complete(xp, a):
     """Q and R with A = Q R, Q square."""
     q, r = xp.linalg.qr(a, mode="complete")
     return q, r
 
 
-@fallback("geqrf")
+@fallback("geqrf", batch=LEADING)
 def _geqrf(xp, a):
     """R above the diagonal and Householder vectors below it, and the factors of these."""
     h, tau = xp.linalg.qr(a, mode="raw")
@@ -224,13 +225,13 @@ def _lu_plain_jvp(operands, results, tangents):
     return matmul(low, tril(moved, -1)) + matmul(triu(moved), up)
 
 
-@fallback("lu_plain", vjp=_lu_plain_vjp, jvp=_lu_plain_jvp, example=lambda: (([[2.0, 0.5], [-0.5, 1.0]],), {}))
+@fallback("lu_plain", batch=LEADING, vjp=_lu_plain_vjp, jvp=_lu_plain_jvp, example=lambda: (([[2.0, 0.5], [-0.5, 1.0]],), {}))
 def _lu_plain(xp, a):
     """L (below the diagonal, which is 1) and U of a square matrix, without exchanging rows."""
     return _eliminated(xp, a, False)[0]
 
 
-@fallback("lu_pivots")
+@fallback("lu_pivots", batch=LEADING)
 def _lu_pivots(xp, a, pivot):
     """L and U in one matrix, and with which row, counted from 1, each was exchanged."""
     factors, pivots = _eliminated(xp, a, pivot)
@@ -256,7 +257,7 @@ def _eliminated(xp, a, pivot):
     return flat.reshape(a.shape), pivots.reshape((*batch, k))
 
 
-@fallback("permutation")
+@fallback("permutation", batch=LEADING)
 def _permutation(xp, pivots, rows):
     """Which row comes where after exchanges that are counted from 1."""
     flat = pivots.reshape(int(np.prod(pivots.shape[:-1])), pivots.shape[-1])
@@ -289,7 +290,7 @@ def _pinv_jvp(operands, results, tangents):
     return -matmul(matmul(p, da), p) + second - matmul(matmul(second, a), p) + third - matmul(p, matmul(a, third))
 
 
-@fallback("pinv", vjp=_pinv_vjp, jvp=_pinv_jvp, example=lambda: (([[2.0, 0.5], [-0.5, 1.0], [0.3, 0.1]], 1e-9), {}))
+@fallback("pinv", batch=together, vjp=_pinv_vjp, jvp=_pinv_jvp, example=lambda: (([[2.0, 0.5], [-0.5, 1.0], [0.3, 0.1]], 1e-9), {}))
 def _pinv(xp, a, tolerance):
     """The pseudoinverse; singular values up to the tolerance count as 0."""
     u, s, vh = _factors(xp, a, False)
@@ -312,7 +313,7 @@ def _host(xp, a):
     return np.asarray(a) if xp is np else xp.asnumpy(a)
 
 
-@fallback("ldl_factor")
+@fallback("ldl_factor", batch=LEADING)
 def _ldl_factor(xp, a):
     """L and D in the lower triangle, the exchanges of rows (negative twice: a block of two), and LAPACK's info."""
     *batch, n, _ = a.shape
@@ -326,6 +327,11 @@ def _ldl_factor(xp, a):
     )  # fmt: skip
 
 
+def _ldl_solve_batch(call, operands):
+    factors, pivots, b = operands
+    return call(*operands) if factors.ndim == b.ndim == pivots.ndim + 1 else None
+
+
 def _ldl_solve_vjp(operands, results, cotangents):
     factors, pivots, _ = operands
     return None, None, _ldl_solve(factors, pivots, cotangents[0])
@@ -336,11 +342,26 @@ def _ldl_solve_jvp(operands, results, tangents):
     return _ldl_solve(factors, pivots, tangents[2])
 
 
-@fallback("ldl_solve", vjp=_ldl_solve_vjp, jvp=_ldl_solve_jvp)
+def _are_pivots(p):
+    k = 0
+    while k < len(p):
+        if not 1 <= abs(p[k]) <= len(p) or (p[k] < 0 and p[k + 1 : k + 2] != [p[k]]):
+            return False
+        k += 1 if p[k] > 0 else 2
+    return True
+
+
+@fallback("ldl_solve", batch=_ldl_solve_batch, vjp=_ldl_solve_vjp, jvp=_ldl_solve_jvp)
 def _ldl_solve(xp, factors, pivots, b):
     """x with A x = b, of A's factors."""
     *batch, n, columns = b.shape
     ld, b, p = (_host(xp, v) for v in (factors, b, pivots))
+    for one in p.reshape(-1, n):
+        if not _are_pivots(one.tolist()):  # LAPACK would write outside its operands
+            raise ValueError(
+                f"[ldl_solve] pivots name rows from 1 to {n}, negative ones two and two alike; got {one[:8].tolist()}; "
+                f"try those of ldl_factor"
+            )
     count = int(np.prod(batch))
     ld, p = np.broadcast_to(ld, (*batch, n, n)).reshape(count, n, n), np.broadcast_to(p, (*batch, n)).reshape(count, n)
     x = b.reshape(count, n, columns).copy()

@@ -2,18 +2,19 @@
 
 import numpy as np
 
+from ._batching import ELEMENTWISE
 from ._rows import fallback
 
 __all__ = []
 
 
-@fallback("gcd")
+@fallback("gcd", batch=ELEMENTWISE)
 def gcd(xp, a, b):
     """Greatest common divisor."""
     return xp.gcd(a, b)
 
 
-@fallback("lcm")
+@fallback("lcm", batch=ELEMENTWISE)
 def lcm(xp, a, b):
     """Least common multiple."""
     return xp.lcm(a, b)
@@ -21,6 +22,7 @@ def lcm(xp, a, b):
 
 @fallback(
     "nextafter",
+    batch=ELEMENTWISE,
     vjp=lambda operands, results, cotangents: (cotangents[0], None),
     jvp=lambda operands, results, tangents: tangents[0],
 )

@@ -7,6 +7,7 @@ reverse mode algorithmic differentiation", 2008).
 import numpy as np
 
 from .._C import matmul
+from ._batching import LEADING
 from ._rows import fallback
 
 __all__ = ["cholesky", "det", "inv", "slogdet", "solve"]
@@ -44,8 +45,13 @@ def _solve_jvp(operands, results, tangents, vector):
     return _solve(a, db - moved, vector=vector)
 
 
+def _solve_batch(call, operands, vector):
+    a, b = operands
+    return call(a, b, vector=vector) if a.ndim - 2 == b.ndim - (1 if vector else 2) else None
+
+
 @fallback(
-    "solve", vjp=_solve_vjp, jvp=_solve_jvp,
+    "solve", batch=_solve_batch, vjp=_solve_vjp, jvp=_solve_jvp,
     example=lambda: (([[4.0, 1.0], [0.5, 3.0]], [1.0, 2.0]), {"vector": True}),
 )  # fmt: skip
 def _solve(xp, a, b, vector):
@@ -109,7 +115,7 @@ def _inv_jvp(operands, results, tangents):
     return -matmul(matmul(b, tangents[0]), b)
 
 
-@fallback("inv", vjp=_inv_vjp, jvp=_inv_jvp, example=lambda: (([[4.0, 1.0], [0.5, 3.0]],), {}))
+@fallback("inv", batch=LEADING, vjp=_inv_vjp, jvp=_inv_jvp, example=lambda: (([[4.0, 1.0], [0.5, 3.0]],), {}))
 def _inv(xp, a):
     """The inverse."""
     try:
@@ -143,7 +149,7 @@ def _slogdet_jvp(operands, results, tangents):
     return None, product.sum((-2, -1))
 
 
-@fallback("slogdet", vjp=_slogdet_vjp, jvp=_slogdet_jvp)
+@fallback("slogdet", batch=LEADING, vjp=_slogdet_vjp, jvp=_slogdet_jvp)
 def _slogdet(xp, a):
     """Sign and logarithm of the absolute determinant."""
     sign, log = xp.linalg.slogdet(a)
@@ -196,7 +202,7 @@ def _cholesky_jvp(operands, results, tangents):
     return matmul(low, _half_lower(matmul(matmul(inverse, tangents[0]), inverse.mT)))
 
 
-@fallback("cholesky", vjp=_cholesky_vjp, jvp=_cholesky_jvp)
+@fallback("cholesky", batch=LEADING, vjp=_cholesky_vjp, jvp=_cholesky_jvp)
 def _cholesky(xp, a):
     """The lower triangular L with A = L Lᵀ."""
     try:

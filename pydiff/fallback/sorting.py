@@ -10,6 +10,7 @@ import numpy as np
 from .._C import Tensor, _where, cat, full_like, result_type, tensor, topk_indices, zeros, zeros_like
 from .._dtypes import DTYPES
 from ..ops import _axis, movedim
+from ._batching import BY_VALUES, along
 from ._rows import fallback
 
 __all__ = [
@@ -22,7 +23,7 @@ MedianResult = namedtuple("median", ["values", "indices"], module="pydiff")
 KthResult = namedtuple("kthvalue", ["values", "indices"], module="pydiff")
 
 
-@fallback("argsort")
+@fallback("argsort", batch=along)
 def _argsort(xp, x, dim, descending):
     """Positions that sort an axis; equal elements keep their order."""
     if not x.ndim or not x.size:
@@ -34,7 +35,7 @@ def _argsort(xp, x, dim, descending):
     return xp.flip(last - xp.argsort(xp.flip(x, dim), axis=dim, kind="stable"), dim)
 
 
-@fallback("unique")
+@fallback("unique", batch=BY_VALUES)
 def _unique(xp, x, axis):
     """Distinct elements in ascending order, where each element went, how often each comes."""
     if axis is not None and xp is not np:
@@ -66,7 +67,7 @@ def _searchsorted(xp, edges, values, right):
     return xp.searchsorted(edges, values, side="right" if right else "left")
 
 
-@fallback("cummax_indices")
+@fallback("cummax_indices", batch=along)
 def _cummax_indices(xp, x, dim):
     """Position of the largest element so far, along an axis."""
     if not x.ndim:

@@ -9,6 +9,7 @@ import importlib
 import numpy as np
 
 from .._C import _where
+from ._batching import ELEMENTWISE
 from ._rows import fallback
 
 __all__ = []
@@ -51,7 +52,7 @@ def _special(name, *derivatives, library=None, pick=None, doc):
         return sum(terms[1:], start=terms[0])
 
     has = any(d is not None for d in derivatives)
-    return fallback(name, vjp=vjp if has else None, jvp=jvp if has else None)(forward)
+    return fallback(name, batch=ELEMENTWISE, vjp=vjp if has else None, jvp=jvp if has else None)(forward)
 
 
 def _met(g, slope):
@@ -109,6 +110,7 @@ zeta = _special("zeta", None, lambda x, q, y: -x * zeta(x + 1, q), doc="Hurwitz 
 
 @fallback(
     "polygamma",
+    batch=ELEMENTWISE,
     vjp=lambda operands, results, cotangents, n: (_met(cotangents[0], polygamma(n + 1, operands[0])),),
     jvp=lambda operands, results, tangents, n: _met(tangents[0], polygamma(n + 1, operands[0])),
 )
@@ -149,7 +151,7 @@ def polynomial_of(name, x, n):
     return p
 
 
-@fallback("orthogonal_polynomial")
+@fallback("orthogonal_polynomial", batch=ELEMENTWISE)
 def polynomials_of(xp, x, n, name):
     """The polynomials of a number n for each element; 0 where n is negative."""
     first, step = _POLYNOMIALS[name]

@@ -126,7 +126,7 @@ def test_every_differentiable_fallback_row_has_an_example_that_checks():
         operands, options = row.example()
         from pydiff.fallback import _rows
 
-        f = lambda *t: _rows._call(row, t, options)  # noqa: B023, E731
+        f = lambda *t: _rows.call(row, t, options)  # noqa: B023, E731
         check_derivatives(f, *[np.asarray(o, np.float64) for o in operands], order=2)
         assert row.doc.endswith("."), name
 
@@ -140,8 +140,8 @@ def test_what_has_no_derivative_says_so():
 
 
 def test_fallbacks_on_placeholders_say_what_to_do():
-    with pytest.raises(RuntimeError, match=r"\[argsort\].*loop"):
-        pd.vmap(lambda x: pd.argsort(x))(pd.ones(2, 3))
+    with pytest.raises(RuntimeError, match=r"\[unique\] the shape of its result depends on values.*loop"):
+        pd.vmap(lambda x: pd.unique(x))(pd.ones(2, 3))
 
 
 def test_a_fallback_is_one_function():

@@ -138,6 +138,9 @@ def test_symmetric_indefinite_systems(rng):
         linalg.ldl_factor(pd.tensor(a, requires_grad=True)).LD.sum().backward()
     with pytest.raises(pd.NotDifferentiableError, match=r"\[ldl_solve\] differentiable by B alone; got .*; try"):
         linalg.ldl_solve(factors.requires_grad_(), pivots, pd.tensor(b))
+    for wrong in ([0, 1], [1, 3], [-1, -2], [1, -1]):
+        with pytest.raises(ValueError, match=r"\[ldl_solve\] pivots name rows from 1 to 2, .*; got .*; try"):
+            linalg.ldl_solve(pd.eye(2), pd.tensor(wrong), pd.ones(2, 1))
     assert linalg.ldl_factor_ex(pd.zeros(2, 2)).info.item() == 1
     assert linalg.ldl_factor(pd.zeros(2, 0, 0)).pivots.shape == (2, 0)
 
