@@ -13,18 +13,33 @@ import glob
 import os
 
 from . import _C
+from . import random as _random
 from ._streams import (
     Event, ExternalStream, Stream, current_device, current_stream, default_stream, device, set_device, set_stream, stream,
 )  # fmt: skip
 from ._streams import index_of as _index
-from .random import manual_seed
+from .random import initial_seed, manual_seed, seed
 
 __all__ = [
     "Event", "ExternalStream", "Stream", "allow_tf32", "current_device", "current_stream", "default_stream", "device",
-    "device_count", "empty_cache", "get_device_capability", "get_device_name", "get_device_properties",
-    "is_available", "manual_seed", "max_memory_allocated", "memory_allocated", "memory_reserved", "report",
-    "reset_peak_memory_stats", "set_device", "set_stream", "share_memory_with_cupy", "stream", "synchronize", "use_host",
+    "device_count", "empty_cache", "get_device_capability", "get_device_name", "get_device_properties", "get_rng_state",
+    "initial_seed", "is_available", "manual_seed", "manual_seed_all", "max_memory_allocated", "memory_allocated",
+    "memory_reserved", "report", "reset_peak_memory_stats", "seed", "seed_all", "set_device", "set_rng_state", "set_stream",
+    "share_memory_with_cupy", "stream", "synchronize", "use_host",
 ]  # fmt: skip
+
+
+manual_seed_all, seed_all = manual_seed, seed  # one stream of random numbers serves all devices
+
+
+def get_rng_state(device="cuda"):
+    """The state of the default stream of random numbers, which is the same on every device."""
+    return _random.get_rng_state()
+
+
+def set_rng_state(new_state, device="cuda"):
+    """Go on where `get_rng_state` was called, on every device."""
+    _random.set_rng_state(new_state)
 
 
 def device_count():

@@ -356,7 +356,7 @@ def _ldl_solve(xp, factors, pivots, b):
     """x with A x = b, of A's factors."""
     *batch, n, columns = b.shape
     ld, b, p = (_host(xp, v) for v in (factors, b, pivots))
-    for one in p.reshape(-1, n):
+    for one in p.reshape(int(np.prod(p.shape[:-1])), n):
         if not _are_pivots(one.tolist()):  # LAPACK would write outside its operands
             raise ValueError(
                 f"[ldl_solve] pivots name rows from 1 to {n}, negative ones two and two alike; got {one[:8].tolist()}; "

@@ -450,6 +450,11 @@ def test_the_default_stream():
     b = pd.randn(3).tolist()
     pd.set_rng_state(state)
     assert [pd.randn(3).tolist(), pd.randn(3).tolist()] == [a, b]
+    pd.cuda.set_rng_state(pd.cuda.get_rng_state(), "cuda:0")
+    assert pd.cuda.get_rng_state().tolist() == pd.get_rng_state().tolist()
+    pd.cuda.manual_seed_all(3)
+    assert pd.randn(3).tolist() == a and pd.cuda.initial_seed() == 3
+    pd.set_rng_state(state), pd.randn(3), pd.randn(3)
     with random.fork_rng(enabled=False):
         c = pd.randn(3).tolist()
     assert pd.randn(3).tolist() != c
