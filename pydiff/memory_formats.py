@@ -46,6 +46,8 @@ def _named(name):
 places_last, channels_last_of = _C.places_last, _C.channels_last_of
 
 
-def in_format(tensor, memory_format):
-    """The tensor in a memory format, itself where that is None or the format keeps it."""
-    return tensor if memory_format is None else tensor.to(memory_format=memory_format)
+def laid_out_like(tensor, other):
+    """The tensor channels-last where another one of its shape is."""
+    if tensor.shape != other.shape or places_last(other) is None:
+        return tensor
+    return tensor.to(memory_format=channels_last if tensor.ndim == 4 else channels_last_3d)

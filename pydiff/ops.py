@@ -327,7 +327,7 @@ def _triangle(input, diagonal, lower):
 
 @_public
 def diagonal(input, offset=0, dim1=0, dim2=1):
-    """The diagonal of two axes, as the last axis of the result.
+    """The diagonal of two axes, as the last axis of the result; a view.
 
     >>> import pydiff as pd
     >>> pd.diagonal(pd.tensor([[1, 2], [3, 4]])).tolist()
@@ -336,13 +336,7 @@ def diagonal(input, offset=0, dim1=0, dim2=1):
     a, b = _axis("diagonal", dim1, input.ndim), _axis("diagonal", dim2, input.ndim)
     if a == b:
         raise ValueError(f"[diagonal] the two axes are one; got {dim1} and {dim2}; try different axes")
-    rest = [k for k in range(input.ndim) if k not in (a, b)]
-    front = input.permute(a, b, *rest)
-    rows, columns = front.shape[:2]
-    count = max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
-    index = arange(count, device=input.device)
-    found = front[index + max(-offset, 0), index + max(offset, 0)]
-    return movedim(found, 0, -1)
+    return _C._diagonal(input, offset, a, b) if a < b else _C._diagonal(input, -offset, b, a)
 
 
 _diagonal_of = diagonal

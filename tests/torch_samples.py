@@ -91,6 +91,8 @@ def converted(x):
         return pd.tensor(x.detach().numpy(), dtype=converted(x.dtype))
     if isinstance(x, torch.dtype):
         return getattr(pd, str(x).removeprefix("torch."))
+    if isinstance(x, torch.memory_format):
+        return getattr(pd, str(x).removeprefix("torch."))
     if isinstance(x, torch.device):
         return pd.get_default_device()
     if isinstance(x, dict):

@@ -88,6 +88,12 @@ bool lies_in(TensorObject* t, Format f) {
 Var to_last(const Var& x) { return permuted(x, last_order(x.shape().size())); }
 Var from_last(const Var& x) { return permuted(x, first_order(x.shape().size())); }
 
+Ints order_last(const Ints& by_axis) {
+  Ints out;
+  for (int64_t k : last_order(by_axis.size())) out.push_back(by_axis[static_cast<int>(k)]);
+  return out;
+}
+
 PyObject* wrap_last(const Var& places_last) {
   PyObject* o = wrap(from_last(places_last));
   TensorObject* t = as_tensor_object(o);

@@ -193,6 +193,33 @@ PyObject* select_body(PyObject** a) {
   return make_view(s.t, std::move(steps), v);
 }
 
+// The diagonal of two axes as the last one: every (columns + 1)-th element of both together, from the one it begins with.
+PyObject* diagonal_body(PyObject** a) {
+  Subject s("diagonal", a[0]);
+  int64_t offset = int_arg("diagonal", a[1], "offset");
+  int n = s.ndim(), i = static_cast<int>(int_arg("diagonal", a[2], "dim1")), j = static_cast<int>(int_arg("diagonal", a[3], "dim2"));
+  Ints order;
+  for (int k = 0; k < n; ++k)
+    if (k != i && k != j) order.push_back(k);
+  order.push_back(i);
+  order.push_back(j);
+  Steps steps;
+  steps.push_back(Step{StepKind::Permute, order, {}, {}});
+  Shape sh = apply_step(s.var(), steps[0]).shape();
+  int64_t rows = sh[n - 2], columns = sh[n - 1];
+  int64_t count = std::max<int64_t>(0, std::min(rows + std::min<int64_t>(offset, 0), columns - std::max<int64_t>(offset, 0)));
+  Shape flat = sh;
+  flat.pop_back();
+  flat.back() = rows * columns;
+  steps.push_back(Step{StepKind::Reshape, flat, {}, {}});
+  int64_t from = count ? (offset < 0 ? -offset * columns : offset) : 0;
+  Step slice = part(flat, n - 2, from, count ? from + (count - 1) * (columns + 1) + 1 : 0);
+  slice.c[n - 2] = columns + 1;
+  steps.push_back(std::move(slice));
+  Var v = apply_steps(s.var(), steps);
+  return make_view(s.t, std::move(steps), v);
+}
+
 PyObject* pieces(const Subject& s, int axis, const Ints& sizes) {
   py::tuple out(static_cast<size_t>(sizes.size()));
   int64_t at = 0;
@@ -266,12 +293,37 @@ PyObject* joined(const char* op, PyObject** a) {
   for (Var& v : in) v = cast(v, d);
   return wrap(F(in.data(), static_cast<int>(in.size()), given(a[1]) ? int_arg(op, a[1], "dim") : 0));
 }
-PyObject* cat_body(PyObject** a) { return joined<concatenate>("cat", a); }
+
+// Are they all channels-last, and of one number of axes?
+bool all_last(PyObject* list) {
+  if (!PyTuple_Check(list) && !PyList_Check(list)) return false;
+  int n = 0;
+  for (Py_ssize_t k = 0; k < PySequence_Fast_GET_SIZE(list); ++k) {
+    PyObject* o = PySequence_Fast_GET_ITEM(list, k);
+    if (!is_tensor(o) || !is_channels_last(as_tensor_object(o))) return false;
+    int axes = value_of(o).shape().size();
+    if (k && axes != n) return false;
+    n = axes;
+  }
+  return n > 0;
+}
+PyObject* cat_body(PyObject** a) {
+  if (!all_last(a[0])) return joined<concatenate>("cat", a);
+  std::vector<Var> in = tensors_arg("cat", a[0]);
+  DType d = result_type(in.data(), static_cast<int>(in.size()));
+  int n = in[0].shape().size(), axis = normalize_axis("cat", given(a[1]) ? int_arg("cat", a[1], "dim") : 0, n);
+  for (Var& v : in) v = to_last(cast(v, d));
+  return wrap_last(concatenate(in.data(), static_cast<int>(in.size()), axis == 0 ? 0 : axis == 1 ? n - 1 : axis - 1));
+}
 PyObject* stack_body(PyObject** a) { return joined<stack>("stack", a); }
 
 PyObject* pad_body(PyObject** a) {
-  return wrap(pad(tensor_arg("pad", a[0]), ints_arg("pad", a[1], "padding"), ints_arg("pad", a[2], "padding"),
-                  given(a[3]) ? float_arg("pad", a[3], "value") : 0.0));
+  Var x = tensor_arg("pad", a[0]);
+  Ints low = ints_arg("pad", a[1], "padding"), high = ints_arg("pad", a[2], "padding");
+  double value = given(a[3]) ? float_arg("pad", a[3], "value") : 0.0;
+  if (is_tensor(a[0]) && is_channels_last(as_tensor_object(a[0])))
+    return wrap_last(pad(to_last(x), order_last(low), order_last(high), value));
+  return wrap(pad(x, low, high, value));
 }
 
 // ---- memory
@@ -385,6 +437,8 @@ PD_DEF(kStride, "stride", stride_body, 1, -1,
 PD_DEF(kClone, "clone", clone_body, 1, -1,
        "clone(input, memory_format=None)\n--\n\nA tensor of the same value that shares memory with none; taped.\n\n" PD_EXAMPLE(
            "pd.tensor([1]).clone().tolist()", "[1]"), "input", "memory_format")
+PD_DEF(kDiagonal, "_diagonal", diagonal_body, 4, -1, "_diagonal(input, offset, dim1, dim2)\n--\n\nOf pydiff.diagonal.", "input", "offset", "dim1",
+       "dim2")
 PD_DEF(kMatmul, "matmul", matmul_body, 2, -1,
        "matmul(input, other)\n--\n\nMatrix product over the last two axes, the others broadcast; vectors stand for a row or a "
        "column.\n\n" PD_EXAMPLE("tuple(pd.matmul(pd.zeros(5, 2, 3), pd.zeros(3, 4)).shape)", "(5, 2, 4)"), "input", "other")
@@ -413,6 +467,7 @@ void add_movement_methods(Methods& type, Methods& module) {
   function<kCat>(module);
   function<kStack>(module);
   function<kPad>(module);
+  function<kDiagonal>(module);
   method<kContiguous>(type);
   method<kIsContiguous>(type);
   method<kStride>(type);

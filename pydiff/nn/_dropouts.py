@@ -1,6 +1,7 @@
 """Dropout of elements and of whole channels, as functions."""
 
 import pydiff
+from pydiff.memory_formats import laid_out_like
 
 from ._activations import into
 
@@ -30,7 +31,7 @@ def _zeroed(name, input, shape, p, training, inplace):
         return input
     if p == 1:
         return into(input, input * 0, inplace)
-    keep = pydiff.rand(shape, device=input.device) >= p
+    keep = laid_out_like(pydiff.rand(shape, device=input.device) >= p, input)
     return into(input, pydiff.where(keep, input * (1 / (1 - p)), 0), inplace)
 
 

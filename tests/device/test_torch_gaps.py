@@ -65,6 +65,24 @@ def diagonals(m):
     )  # fmt: skip
 
 
+def diagonals_are_views(m):
+    a, b, c = base(m, (3, 4)), base(m, (2, 3, 4)), base(m, (4, 2)).t()
+    a.diagonal(1).mul_(10)
+    a.diagonal(0, 1, 0)[1:] = -1.0
+    b.diagonal(-1, 1, 2).fill_(7)
+    b.diagonal(0, 2, 0).add_(m.arange(6.0, dtype=m.float64).reshape(3, 2))
+    c.diagonal().zero_()
+    return a, b, c, a.diagonal(), a.diagonal(9), b.diagonal(1, 1, 2)
+
+
+def gradient_past_a_diagonal(m):
+    x = base(m, (3, 3)).requires_grad_()
+    y = x * 2
+    y.diagonal(1).fill_(0)
+    (y * y).sum().backward()
+    return (x.grad,)
+
+
 def real_numbers(m):
     a = m.tensor([1.0, -2.0, float("nan"), 0.0, -0.0], dtype=m.float64)
     return m.angle(a), m.angle(a.float()), m.isreal(a), m.real(a), m.conj(a), m.resolve_neg(a), m.angle(m.tensor([-1, 1]))
@@ -95,7 +113,8 @@ def repeated(m):
 
 
 PROGRAMS = [
-    transposed, axes_of_a_view, squeezed, of_a_result, functions_in_place, diagonals, real_numbers, bits_of_another_type, products,
+    transposed, axes_of_a_view, squeezed, of_a_result, functions_in_place, diagonals, diagonals_are_views,
+    gradient_past_a_diagonal, real_numbers, bits_of_another_type, products,
     put, made_like, repeated,
 ]  # fmt: skip
 

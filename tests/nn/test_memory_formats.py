@@ -60,6 +60,13 @@ SHAPES = {
     "where": lambda m, x: m.where(last(m, x) > 0, last(m, x), 0.0),
     "clamp": lambda m, x: last(m, x).clamp(0, 1),
     "leaky_relu": lambda m, x: of(m, F).leaky_relu(last(m, x)),
+    "gelu": lambda m, x: m.round(of(m, F).gelu(last(m, x)), decimals=6),
+    "hardtanh": lambda m, x: of(m, F).hardtanh(last(m, x)),
+    "dropout": lambda m, x: m.zeros_like(of(m, F).dropout(last(m, x), 0.5)),
+    "cat": lambda m, x: m.cat([last(m, x), last(m, x)[:, 1:]], 1),
+    "cat of rows": lambda m, x: m.cat([last(m, x), last(m, x)], -1),
+    "cat of two formats": lambda m, x: m.cat([x, last(m, x)]),
+    "pad": lambda m, x: of(m, F).pad(last(m, x), (1, 2, 0, 1)),
     "in place": lambda m, x: last(m, x).add_(1).mul_(x),
     "in place by operator": lambda m, x: last(m, x).__iadd__(x),
     "permuted": lambda m, x: x.permute(0, 3, 1, 2) * 2,
@@ -95,6 +102,7 @@ LAYERS = {
     "max_pool3d": ("max_pool3d", (2, 3, 4, 5, 4), [], {"kernel_size": 2}),
     "avg_pool2d": ("avg_pool2d", (2, 4, 6, 5), [], {"kernel_size": 3, "padding": 1, "count_include_pad": False}),
     "avg_pool3d": ("avg_pool3d", (2, 3, 4, 5, 4), [], {"kernel_size": 2, "ceil_mode": True}),
+    "lp_pool2d": ("lp_pool2d", (2, 4, 6, 5), [], {"norm_type": 2, "kernel_size": 2}),
     "adaptive_avg_pool2d": ("adaptive_avg_pool2d", (2, 4, 6, 5), [], {"output_size": (4, 2)}),
     "adaptive_max_pool2d": ("adaptive_max_pool2d", (2, 4, 6, 5), [], {"output_size": 3}),
     "nearest": ("interpolate", (2, 4, 6, 5), [], {"scale_factor": 2}),
@@ -176,8 +184,7 @@ def small_net(m, x, weights):
     return f.adaptive_avg_pool2d(f.conv2d(y, weights[2]), 1).flatten(1)
 
 
-def test_a_network_computes_in_order_of_channels_last():
-    """No permutation of a whole image is computed between the layers: as many bytes are copied as without the format."""
+def test_a_network_agrees():
     shapes = [(8, 4, 3, 3), (8,), (5, 8, 3, 3)]
     results = {}
     for m in (pd, torch):
@@ -195,16 +202,24 @@ def test_a_network_computes_in_order_of_channels_last():
 
 
 def kernels(f):
-    f()  # plans are made
-    before = pd._C.exec_stats()["launches"]
+    """How many kernels a call of f takes once its plans are made."""
     f()
-    return pd._C.exec_stats()["launches"] - before
+    before = pd._C.exec_stats()["kernels"]
+    f()
+    return pd._C.exec_stats()["kernels"] - before
+
+
+def test_no_image_is_permuted_between_layers():
+    """As many kernels as without the format, but for one that turns each of the two weights."""
+    weights = [image(pd, s, seed=k) for k, s in enumerate([(8, 4, 3, 3), (8,), (5, 8, 3, 3)])]
+    x = image(pd, (2, 4, 8, 8))
+    formatted = last(pd, x)
+    plain = kernels(lambda: small_net(pd, x, weights).sum().item())
+    assert 0 < kernels(lambda: small_net(pd, formatted, weights).sum().item()) <= plain + 2
 
 
 def test_a_format_met_by_its_inverse_is_no_kernel():
     x = last(pd, image(pd) + 0)
-    base = pd._C.places_last(last(pd, pd.sin(x)))
-    assert base.shape == (2, 6, 5, 4)
     y = pd._C.places_last(pd.exp(pd.sin(x)))
     order = pd._C.places_last(x)
     np.testing.assert_array_equal(y.cpu().numpy(), pd.exp(pd.sin(order)).cpu().numpy())
@@ -219,6 +234,15 @@ def test_hooks_and_retained_gradients_see_the_tensor_as_it_is():
     (pd.sin(y) * 2).sum().backward()
     assert tuple(y.grad.shape) == (2, 4, 6, 5) and seen == [(2, 4, 6, 5)]
     np.testing.assert_allclose(y.grad.cpu().numpy(), x.grad.cpu().numpy())
+
+
+def test_dropout_draws_the_same_places():
+    x, found = image(pd), []
+    for formatted in (x, last(pd, x)):
+        pd.manual_seed(3)
+        found.append(of(pd, F).dropout(formatted, 0.4))
+    assert found[1].is_contiguous(memory_format=pd.channels_last)
+    np.testing.assert_array_equal(found[0].cpu().numpy(), found[1].cpu().numpy())
 
 
 def test_views_of_it_write_through():
