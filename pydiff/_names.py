@@ -14,7 +14,7 @@ _SPELLINGS = [
     ("other", "B"), ("b", "B"), ("input2", "L"), ("input2", "tau"), ("input3", "other"), ("input", "values"), ("tensor", "other"),
     ("sections", "indices_or_sections"), ("indices", "indices_or_sections"), ("tensor_indices_or_sections", "indices_or_sections"),
     ("element", "elements"), ("test_element", "test_elements"), ("train", "training"), ("new_state", "state"), ("source", "src"),
-    ("repeats", "sizes"), ("input", "tensor"), ("callable", "function"), ("obj", "data"),
+    ("axis2", "dim2"), ("input", "tensor"), ("callable", "function"), ("obj", "data"),
 ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from .ops import eye, tril, triu
 
 __all__ = [
     "cholesky", "cholesky_inverse", "cholesky_solve", "det", "geqrf", "inverse", "logdet", "lu", "lu_solve", "lu_unpack",
-    "matrix_exp", "matrix_power", "ormqr", "pca_lowrank", "pinverse", "qr", "slogdet", "svd", "svd_lowrank",
+    "matrix_exp", "matrix_power", "orgqr", "ormqr", "pca_lowrank", "pinverse", "qr", "slogdet", "svd", "svd_lowrank",
     "triangular_solve",
 ]  # fmt: skip
 
@@ -21,6 +21,7 @@ SvdResult = namedtuple("svd", ["U", "S", "V"], module="pydiff")
 
 det, inverse, slogdet = linalg.det, linalg.inv, linalg.slogdet
 matrix_exp, matrix_power = linalg.matrix_exp, linalg.matrix_power
+orgqr = linalg.householder_product
 
 
 def cholesky(input, upper=False):

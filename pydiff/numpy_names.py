@@ -28,11 +28,22 @@ def _alias(name, function):
 # ---- ufuncs
 
 for _name, _function in {
-    "array_split": movement.tensor_split, "around": pointwise.round, "bitwise_invert": _C.bitwise_not,
+    "array_split": movement.tensor_split, "bitwise_invert": _C.bitwise_not,
     "broadcast_arrays": ops.broadcast_tensors, "degrees": pointwise.rad2deg, "mod": _C.remainder, "permute_dims": _C.permute,
     "radians": pointwise.deg2rad, "rint": _C.round, "take_along_axis": ops.take_along_dim, "unstack": _C.unbind,
 }.items():  # fmt: skip
     _alias(_name, _function)
+
+
+@_public
+def around(input, decimals=0):
+    """Rounded to `decimals` digits behind the point, halves to even.
+
+    >>> import pydiff as pd
+    >>> pd.around(pd.tensor([1.25, 0.5]), 1).tolist()
+    [1.2000000476837158, 0.5]
+    """
+    return pointwise.round(_as(input), decimals=decimals)
 
 
 @_public

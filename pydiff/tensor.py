@@ -333,7 +333,7 @@ for _name in ("zeros", "ones", "empty"):
     setattr(Tensor, f"new_{_name}", _new(_name))
 
 _METHODS = {
-    decompositions: "cholesky cholesky_inverse cholesky_solve det geqrf inverse logdet lu lu_solve matrix_exp matrix_power ormqr pinverse qr "
+    decompositions: "cholesky cholesky_inverse cholesky_solve det geqrf inverse logdet lu lu_solve matrix_exp matrix_power orgqr ormqr pinverse qr "
     "slogdet svd triangular_solve",
     facts: "angle conj conj_physical is_complex is_conj is_neg is_nonzero is_same_size is_signed isreal real resolve_conj "
     "resolve_neg",

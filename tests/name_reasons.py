@@ -39,7 +39,7 @@ DIFFERS = {
     "torch.Tensor.view": "of a dtype it is a copy, computed at once, without a derivative",
     "torch.as_strided": "gathers a new tensor, no view: no storage lies behind a tensor",
     "torch.Tensor.as_strided": "gathers a new tensor, no view: no storage lies behind a tensor",
-    "torch.vmap": "does not take `randomness` (random numbers are drawn for the whole batch) nor `chunk_size`",
+    "torch.vmap": "does not take `randomness` (random numbers are the same for all examples, PyTorch's 'same') nor `chunk_size`",
     "torch.Tensor.to_dense": "all tensors are dense: itself",
     "torch.Tensor.shape": "a plain tuple",
     "torch.Tensor.size": "a plain tuple",
@@ -79,7 +79,14 @@ NUMPY_DIFFERS = {
     "zeros": "in the default dtype", "ones": "in the default dtype", "eye": "in the default dtype", "linspace": "`steps` has no default, as in PyTorch", "logspace": "`steps` has no default, as in PyTorch",
     "full": "in the value's dtype, of floats the default one", "vander": "falling powers, as in both", "searchsorted": "PyTorch's arguments: `right`",
     "argsort": "stable", "array": "`dtype` and `device` only", "result_type": "of tensors and numbers, by PyTorch's rules", "promote_types": "by PyTorch's rules",
-    "can_cast": "by PyTorch's rules", "interp": "without `left`, `right` and `period`",
+    "can_cast": "by PyTorch's rules", "cumsum": "the axis must be named, as in PyTorch; `cumulative_sum` flattens without one",
+    "cumprod": "the axis must be named, as in PyTorch; `cumulative_prod` flattens without one", "mean": "not of integers, as in PyTorch",
+    "meshgrid": "`indexing` is 'ij' where it is not given, as in PyTorch", "nonzero": "one tensor (count, axes), as in PyTorch; `as_tuple=True` is NumPy's",
+    "outer": "of two vectors, as in PyTorch", "put": "a new tensor, as in PyTorch; `put_` writes", "round": "`decimals` by name, as in PyTorch; `around` is NumPy's",
+    "trace": "of a matrix's main diagonal, as in PyTorch", "tril_indices": "PyTorch's arguments: (row, col, offset)", "triu_indices": "PyTorch's arguments: (row, col, offset)",
+    "frombuffer": "`dtype` by name and always, as in PyTorch", "permute_dims": "the axes must be named", "concatenate": "the axis is never None", "concat": "the axis is never None",
+    "histogramdd": "PyTorch's arguments and dtypes",
+"interp": "without `left`, `right` and `period`",
 }  # fmt: skip
 
 _COMPLEX = "complex numbers and Fourier transforms are not here yet; real numbers have all that needs neither"
@@ -112,8 +119,10 @@ ABSENT = [
     (f"{_T}, {_M}", r"jagged|to_padded_tensor|is_nested", _NESTED),
     (_T, r"u?int[1-7]|bits.*|bit|float4.*|legacy_contiguous_format", _UNITS),
     (f"{_T}, {_F}", r"float8.*|(scaled_)?grouped_mm|scaled_(grouped_)?mm", _EIGHT),
-    (f"{_T}, {_M}", r"(untyped_)?storage(_type|_offset)?|is_storage|set_|data_ptr|const_data_ptr|is_pinned|pin_memory|is_shared|share_memory_|"
+    (f"{_T}, {_M}", r"(untyped_)?storage(_type|_offset)?|is_storage|set_|data_ptr|const_data_ptr|"
      r"is_set_to|from_file|empty_(permuted|strided)|new_empty_strided|as_strided_|record_stream|dim_order", _STORAGE),
+    (_M, r"is_pinned|pin_memory", "copies to a GPU go through pinned memory of pydiff's own and never wait for it"),
+    (_M, r"is_shared|share_memory_", "memory between processes: `from_numpy` of an array in `multiprocessing.shared_memory`"),
     (f"{_T}, {_M}", r"resize(_as)?_?", _SHAPE),
     (f"{_T}, {_M}", r".*_copy|slice_inverse", _COPY),
     (f"{_T}, {_M}", r"unsafe_(chunk|split|split_with_sizes)", "PyTorch's word for views that it does not track; `chunk` and `split` are safe"),
@@ -130,7 +139,7 @@ ABSENT = [
      r"margin_ranking_loss|poisson_nll_loss|triplet_margin_loss|affine_grid_generator|grid_sampler|(feature_)?(alpha_)?dropout_|feature_dropout|"
      r"convolution|norm_except_dim|frobenius_norm|nuclear_norm", _BEHIND),
     (f"{_T}, {_F}", r"native_.*", _LIBRARY),
-    (f"{_T}, {_M}", r"symeig|solve|lstsq|matrix_rank|range|set_default_tensor_type|volatile|reinforce|orgqr", _REMOVED),
+    (f"{_T}, {_M}", r"symeig|solve|lstsq|matrix_rank|range|set_default_tensor_type|volatile|reinforce", _REMOVED),
     (_T, r"(get|set)_num_interop_threads", _ONE_SET),
     (_T, r"(get|set)_float32_matmul_precision", "products of float32 are computed in float32"),
     (_T, r"set_flush_denormal", "denormal numbers are always kept"),
@@ -183,6 +192,7 @@ constants, and the few classes that users of tensors meet), `torch.Tensor`, `tor
 
 `out=` is taken nowhere: a result is a value that is computed later, and `x.copy_(f(…))` or `f_` writes it into a tensor. Nor are
 `layout=` and `pin_memory=`: tensors are dense, and copies to a GPU never wait. NumPy's `axis`, `keepdims` and `ddof` are taken for
-`dim`, `keepdim` and `correction` everywhere.
+`dim`, `keepdim` and `correction` everywhere. Of NumPy's functions **same** means the meaning on tensors, tested against NumPy
+(`tests/device/test_numpy_names.py`, `test_op_table.py`); dtypes follow PyTorch's promotion, and `where=`, `order=` and `like=` are not taken.
 
 """

@@ -58,6 +58,7 @@ PyObject* tensor_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
       v = from_data("Tensor", data, is_numpy(data) ? nullptr : &dtype, default_device());
     }
     PyObject* out = wrap_as(type, std::move(v));
+    if (data && is_tensor(data)) lay_out_like(as_tensor_object(out), as_tensor_object(data));
     if (want) {
       try {
         set_requires_grad(as_tensor_object(out), true);

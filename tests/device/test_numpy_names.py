@@ -15,7 +15,7 @@ EDGES = np.array([-27.0, 8.0, 0.0, 1e-300, np.inf, -np.inf, np.nan, 2.0, -1.5])
 WHOLE = np.array([3, 1, 2, 3])
 
 CASES = [
-    ("absolute", (A,), {}), ("around", (A,), {}), ("cbrt", (EDGES,), {}), ("cbrt", (EDGES.astype(np.float32),), {}),
+    ("absolute", (A,), {}), ("around", (A,), {}), ("around", (A, 2), {}), ("diagonal", (A,), {"offset": 1, "axis1": 1, "axis2": 0}), ("cbrt", (EDGES,), {}), ("cbrt", (EDGES.astype(np.float32),), {}),
     ("degrees", (A,), {}), ("divmod", (np.array([-7, 7]), 3), {}), ("divmod", (A, 0.3), {}), ("fabs", (EDGES,), {}), ("mod", (A, 0.7), {}),
     ("modf", (EDGES,), {}), ("radians", (A,), {}), ("rint", (A * 10,), {}), ("vecdot", (A, B), {}), ("matvec", (A, B), {}),
     ("spacing", (np.array([1.0, -1.0, 0.0, np.inf, np.nan, np.finfo(np.float64).max, 3.0]),), {}),

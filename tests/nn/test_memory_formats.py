@@ -279,6 +279,7 @@ def test_modules_and_parameters():
         def forward(self, x):
             return of(pd, F).conv2d(x, self.weight, self.bias)
 
+    assert pd.nn.Parameter(last(pd, image(pd))).stride() == torch.nn.Parameter(last(torch, image(torch))).stride()
     net = Net()
     plain = net(image(pd)).detach().cpu().numpy()
     held = net.weight
