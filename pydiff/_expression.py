@@ -18,7 +18,7 @@ import unicodedata
 
 import numpy as np
 
-from . import _C, functions, ops, pointwise
+from . import _C, functions, ops, pointwise, special
 from ._C import Tensor, tensor
 from ._dtypes import DTYPES
 
@@ -39,12 +39,13 @@ def _functions():
         name = row["name"]
         if row["family"] == "elementwise" and name in functions.CORE:
             found[name] = getattr(functions, name), ("input", "other")[: row["arity"]], ()
+        elif name in functions.OF_SPECIAL:
+            found[name] = getattr(special, name), ("input",), ()
     for name in ("clamp", "clip"):
         found[name] = getattr(functions, name), ("input", "min", "max"), (None, None)
     found["where"] = ops.where, ("condition", "input", "other"), ()
     for name in (
-        "acosh addcdiv addcmul asinh atanh copysign deg2rad fmax fmin fmod frac hypot lerp logaddexp logical_and "
-        "logical_not logical_or logical_xor logit nan_to_num rad2deg signbit"
+        "addcdiv addcmul copysign deg2rad fmax fmin fmod frac lerp logical_and logical_not logical_or logical_xor logit nan_to_num rad2deg signbit"
     ).split():
         function = getattr(pointwise, name)
         parameters = inspect.signature(function).parameters.values()
@@ -53,12 +54,10 @@ def _functions():
     for name in ("clamp_min", "clamp_max"):
         function = getattr(ops, name)
         found[name] = function, tuple(inspect.signature(function).parameters), ()
-    aliases = {**functions.ALIASES, "asinh": ("arcsinh",), "acosh": ("arccosh",), "atanh": ("arctanh",)}
-    for name, others in aliases.items():
+    for name, others in functions.ALIASES.items():
         if name in found:
             found.update(dict.fromkeys(others, found[name]))
     # Of nn.functional, which is not imported before it is needed.
-    found["silu"] = _activation("silu"), ("input",), ()
     found["leaky_relu"] = _activation("leaky_relu"), ("input", "negative_slope"), (0.01,)
     found["softplus"] = _activation("softplus"), ("input", "beta", "threshold"), (1.0, 20.0)
     return found

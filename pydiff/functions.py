@@ -6,10 +6,11 @@ A module of its own, since many of the names (`max`, `all`, `abs` …) are also 
 from . import _C
 
 _INTERNAL = {"strong_mul", "half_gt"}  # for derivative rules
+OF_SPECIAL = set("digamma erfcx erfinv i0 i0e i1 i1e lgamma log_ndtr ndtr ndtri sinc".split())  # pydiff.special has them
 CORE = [
     row["name"]
     for row in _C.op_table()
-    if row["family"] == "elementwise" and hasattr(_C, row["name"]) and row["name"] not in _INTERNAL
+    if row["family"] == "elementwise" and hasattr(_C, row["name"]) and row["name"] not in _INTERNAL | OF_SPECIAL
 ]
 CORE += (
     "all amax amin any argmax argmin broadcast_to cat chunk clamp clip clone cumsum empty flatten flip from_numpy full "
@@ -24,9 +25,12 @@ for _name in CORE:
 ALIASES = {
     "abs": ("absolute",),
     "acos": ("arccos",),
+    "acosh": ("arccosh",),
     "asin": ("arcsin",),
+    "asinh": ("arcsinh",),
     "atan": ("arctan",),
     "atan2": ("arctan2",),
+    "atanh": ("arctanh",),
     "bitwise_left_shift": ("left_shift",),
     "bitwise_not": ("invert",),
     "bitwise_right_shift": ("right_shift",),

@@ -3,7 +3,7 @@
 import math
 
 from . import _C
-from ._C import Tensor, _where, atan2, exp, exp2, get_default_dtype, log, log1p, maximum, minimum, result_type
+from ._C import Tensor, _where, atan2, get_default_dtype, log, log1p, maximum, minimum, result_type
 from ._dtypes import DTYPES
 from .ops import _as, _typed, broadcast_tensors
 
@@ -113,84 +113,6 @@ def frac(input):
 
 
 @_public
-def asinh(input):
-    """Inverse hyperbolic sine.
-
-    >>> import pydiff as pd
-    >>> pd.asinh(pd.tensor([0.])).tolist()
-    [0.0]
-    """
-    # log(x + sqrt(x² + 1)) with the cancellation near 0 taken out (Abramowitz and Stegun 4.6.20).
-    x = _floating(input)
-    a = x.abs()
-    small = a < 1e10
-    b = _where(small, a, 1.0)
-    y = log1p(b + b * b / (1 + (b * b + 1).sqrt()))
-    y = _where(small, y, log(_where(small, 1.0, a)) + math.log(2))
-    return _where(x < 0, -y, y)
-
-
-@_public
-def acosh(input):
-    """Inverse hyperbolic cosine, for x >= 1.
-
-    >>> import pydiff as pd
-    >>> pd.acosh(pd.tensor([1.])).tolist()
-    [0.0]
-    """
-    x = _floating(input)
-    large = x > 1e10
-    t = _where(large, 1.0, x) - 1
-    return _where(large, log(_where(large, x, 1.0)) + math.log(2), log1p(t + (t * (t + 2)).sqrt()))
-
-
-@_public
-def atanh(input):
-    """Inverse hyperbolic tangent, for |x| < 1.
-
-    >>> import pydiff as pd
-    >>> pd.atanh(pd.tensor([0.])).tolist()
-    [0.0]
-    """
-    x = _floating(input)
-    return 0.5 * log1p(2 * x / (1 - x))
-
-
-arcsinh, arccosh, arctanh = asinh, acosh, atanh
-__all__ += ["arcsinh", "arccosh", "arctanh"]
-
-
-def _top_and_gap(input, other):
-    """The larger one, and how far the smaller is below it: 0 between infinities of one sign."""
-    top, low = _signed(maximum(input, other)), _signed(minimum(input, other))
-    return top, _where(top == low, 0.0, low - top)
-
-
-@_public
-def logaddexp(input, other):
-    """log(exp(a) + exp(b)) without overflow.
-
-    >>> import pydiff as pd
-    >>> pd.logaddexp(pd.tensor(1000.), pd.tensor(0.)).item()
-    1000.0
-    """
-    top, gap = _top_and_gap(input, other)
-    return top + log1p(exp(gap))
-
-
-@_public
-def logaddexp2(input, other):
-    """log2(2^a + 2^b) without overflow.
-
-    >>> import pydiff as pd
-    >>> pd.logaddexp2(pd.tensor(1000.), pd.tensor(1000.)).item()
-    1001.0
-    """
-    top, gap = _top_and_gap(input, other)
-    return top + log1p(exp2(gap)) / math.log(2)
-
-
-@_public
 def xlogy(input, other):
     """x log(y), and 0 where x is 0, unless y is NaN.
 
@@ -205,21 +127,8 @@ def _times_log(x, y, logarithm, edge=0.0):
     x, y = _both(x, y)
     zero = (x == 0) & ~y.isnan()
     # Where x is 0 its derivative is log(y) still.
-    return _where(zero, x * _where(zero, logarithm(_where(y > edge, y, 1.0)), 0.0), x * logarithm(y))
-
-
-@_public
-def hypot(input, other):
-    """sqrt(a² + b²) without overflow.
-
-    >>> import pydiff as pd
-    >>> pd.hypot(pd.tensor(3.), pd.tensor(4.)).item()
-    5.0
-    """
-    a, b = (x.abs() for x in _both(input, other))
-    top, low = maximum(a, b), minimum(a, b)
-    ratio = low / _where(top == 0, 1.0, top)
-    return top * (1 + ratio * ratio).sqrt()
+    at_zero = _C.strong_mul(x, _where(zero, logarithm(_where(y > edge, y, 1.0)), 0.0))
+    return _where(zero, at_zero, x * logarithm(y))
 
 
 @_public

@@ -1,6 +1,7 @@
 """Special functions, under the names of `torch.special` and, where they have one, of SciPy.
 
-What is not composed of the core's functions is computed by SciPy, on a GPU by CuPy, which are asked for when such a
+The common ones are the core's own or composed of its functions. The rarer ones (`polygamma`, `igamma`, `zeta`, the Bessel
+functions but `i0 i1 i0e i1e`, `airy_ai`) are computed by SciPy, on a GPU by CuPy, which are asked for when such a
 function is called; these are computed when recorded, and so are an error inside `vmap`. Derivatives are functions of
 this module again, so they go to any order, but for those by an order or a shape parameter. Integers become floats of the default
 dtype.
@@ -8,6 +9,7 @@ dtype.
 
 import math
 
+from . import _C
 from ._C import (
     Tensor, _where, erf, erfc, exp2, expm1, get_default_dtype, log1p, log_softmax, logsumexp, result_type, softmax,
 )  # fmt: skip
@@ -136,7 +138,7 @@ def erfinv(input):
     >>> pd.erfinv(pd.tensor([0.0, 1.0])).tolist()
     [0.0, inf]
     """
-    return _rows.erfinv(_floating(input))
+    return _C.erfinv(_floating(input))
 
 
 @_public
@@ -147,7 +149,7 @@ def erfcx(input):
     >>> pd.special.erfcx(pd.tensor(0.0)).item()
     1.0
     """
-    return _rows.erfcx(_floating(input))
+    return _C.erfcx(_floating(input))
 
 
 @_public
@@ -158,7 +160,7 @@ def ndtr(input):
     >>> pd.special.ndtr(pd.tensor(0.0)).item()
     0.5
     """
-    return 0.5 * erfc(_floating(input) * -math.sqrt(0.5))
+    return _C.ndtr(_floating(input))
 
 
 @_public
@@ -169,7 +171,7 @@ def ndtri(input):
     >>> pd.special.ndtri(pd.tensor(0.5)).item()
     0.0
     """
-    return _rows.ndtri(_floating(input))
+    return _C.ndtri(_floating(input))
 
 
 @_public
@@ -180,7 +182,7 @@ def log_ndtr(input):
     >>> pd.special.log_ndtr(pd.tensor(-100.0)).isfinite().item()
     True
     """
-    return _rows.log_ndtr(_floating(input))
+    return _C.log_ndtr(_floating(input))
 
 
 # ---- entropies and logarithms
@@ -221,18 +223,21 @@ def sinc(input):
     >>> pd.sinc(pd.tensor([0.0, 0.5])).tolist()[0]
     1.0
     """
-    return _sin_over(_floating(input) * math.pi)
+    x = _floating(input)
+    return _sin_over(x * math.pi, lambda small: _C.sinc(_where(small, 1.0, x)))
 
 
-def _sin_over(x):
+def _sin_over(x, away=None):
     # Near 0 Taylor's polynomial, whose derivatives are right to any order.
     small = x.abs() < 0.5
     y = x * x
     series = 0.0
     for k in range(9, 0, -1):
         series = (1.0 - series) * y / (2 * k * (2 * k + 1))
-    away = _where(small, 1.0, x)
-    return _where(small, 1.0 - series, away.sin() / away)
+    if away is None:
+        large = _where(small, 1.0, x)
+        return _where(small, 1.0 - series, large.sin() / large)
+    return _where(small, 1.0 - series, away(small))
 
 
 @_public
@@ -265,10 +270,10 @@ def _one(name, row, doc, example):
 
 
 _FIRST, _SECOND = "Bessel function of the first kind, of order", "Bessel function of the second kind, of order"
-_one("i0", _rows.i0, f"Modified {_FIRST} 0.", 1.266)
-_one("i0e", _rows.i0e, "exp(-|x|) i0(x).", 0.466)
-_one("i1", _rows.i1, f"Modified {_FIRST} 1.", 0.565)
-_one("i1e", _rows.i1e, "exp(-|x|) i1(x).", 0.208)
+_one("i0", _C.i0, f"Modified {_FIRST} 0.", 1.266)
+_one("i0e", _C.i0e, "exp(-|x|) i0(x).", 0.466)
+_one("i1", _C.i1, f"Modified {_FIRST} 1.", 0.565)
+_one("i1e", _C.i1e, "exp(-|x|) i1(x).", 0.208)
 _one("bessel_j0", _rows.bessel_j0, f"{_FIRST} 0.", 0.765)
 _one("bessel_j1", _rows.bessel_j1, f"{_FIRST} 1.", 0.44)
 _one("bessel_y0", _rows.bessel_y0, f"{_SECOND} 0.", 0.088)

@@ -342,9 +342,9 @@ _METHODS = {
     "select_scatter slice_scatter split_with_sizes sum_to_size swapdims tensor_split unfold vsplit",
     ops: "clamp_min clamp_max diag diagonal index_add masked_select movedim moveaxis ravel repeat repeat_interleave roll "
     "take take_along_dim tile trace tril triu unflatten",
-    pointwise: "acosh addcdiv addcmul allclose arccosh arcsinh arctanh asinh atanh copysign "
-    "deg2rad equal float_power fmax fmin fmod frac heaviside hypot isclose isneginf isposinf lerp "
-    "logaddexp logaddexp2 logical_and logical_not logical_or logical_xor logit nan_to_num positive "
+    pointwise: "addcdiv addcmul allclose copysign "
+    "deg2rad equal float_power fmax fmin fmod frac heaviside isclose isneginf isposinf lerp "
+    "logical_and logical_not logical_or logical_xor logit nan_to_num positive "
     "rad2deg round signbit xlogy",
     bits: "frexp gcd lcm ldexp nextafter",
     special: "digamma erfinv i0 igamma igammac lgamma mvlgamma polygamma sinc",

@@ -14,6 +14,7 @@ from .._C import (
     with_tangent,
     zeros_like,
 )
+from ..autograd import set_grad_enabled
 from ..ops import as_tensor
 from ._arrays import arrays_for
 from ._batching import recorded
@@ -24,10 +25,11 @@ _ROWS = {}
 class Row:
     """One row: name, function of arrays, derivative rules, batch rule, doc line, example operands for tests."""
 
-    __slots__ = ("name", "forward", "vjp", "jvp", "batch", "doc", "example")
+    __slots__ = ("name", "forward", "vjp", "jvp", "batch", "doc", "example", "core")
 
-    def __init__(self, name, forward, vjp, jvp, batch, example):
+    def __init__(self, name, forward, vjp, jvp, batch, example, core):
         self.name, self.forward, self.vjp, self.jvp, self.batch, self.example = name, forward, vjp, jvp, batch, example
+        self.core = core
         self.doc = (forward.__doc__ or "").partition("\n")[0]
 
 
@@ -36,7 +38,7 @@ def rows():
     return dict(_ROWS)
 
 
-def fallback(name, *, vjp=None, jvp=None, batch=None, example=None):
+def fallback(name, *, vjp=None, jvp=None, batch=None, example=None, core=False):
     """Make a function of arrays an operation on tensors.
 
     Arguments:
@@ -49,6 +51,8 @@ def fallback(name, *, vjp=None, jvp=None, batch=None, example=None):
             one operand. `ELEMENTWISE`: operands broadcast. `BY_VALUES`: the results' shapes depend on values, so it is an error.
             Otherwise a function `batch(call, operands, **options)` of operands that all have the batch axis in front.
         example: operands on which the row's derivative can be tested.
+        core: whether the function takes tensors and records operations of the core. Only its derivative is a
+            row's then; it is lazy and works inside `vmap`.
 
     The decorated function takes `xp` and arrays and returns an array or a tuple of them. `xp` is NumPy, or
     CuPy where the operands lie on a GPU; the arrays share the operands' memory, so they must not be
@@ -64,12 +68,14 @@ def fallback(name, *, vjp=None, jvp=None, batch=None, example=None):
     """
 
     def register(forward):
-        row = _ROWS[name] = Row(name, forward, vjp, jvp, batch, example)
+        row = Row(name, forward, vjp, jvp, batch, example, core)
+        if not core:
+            _ROWS[name] = row
 
         @functools.wraps(forward)
         def operation(*operands, **options):
             floats = [o.dtype for o in operands if isinstance(o, Tensor) and o.dtype.is_floating_point]
-            if not any(t.itemsize == 2 for t in floats):
+            if core or not any(t.itemsize == 2 for t in floats):
                 return call(row, operands, options)
             # Neither NumPy nor CuPy computes all of this in 16 bits: float32, and the results rounded once.
             wide = [o.float() if isinstance(o, Tensor) and o.dtype.itemsize == 2 and o.dtype.is_floating_point else o
@@ -89,7 +95,7 @@ def call(row, operands, options):
     """The row's results: computed at once, or recorded where an operand has no value yet."""
     device = next((o.device for o in operands if isinstance(o, Tensor)), None)
     operands = [o if isinstance(o, Tensor) else as_tensor(o, device=device) for o in operands]
-    if any(o.is_abstract for o in operands):
+    if not row.core and any(o.is_abstract for o in operands):
         return recorded(row, operands, options)
     levels = sorted({level for o in operands for level in tangent_levels(o)})
     plain = [_stripped(o, levels) for o in operands]
@@ -105,7 +111,11 @@ def call(row, operands, options):
 
 
 def _compute(row, operands, options):
-    arrays = arrays_for(common_device(row, operands), row.name)
+    device = common_device(row, operands)
+    if row.core:
+        with set_grad_enabled(False):
+            return [row.forward(*operands, **options)]
+    arrays = arrays_for(device, row.name)
     with arrays.running():
         results = row.forward(arrays.xp, *[arrays.array(o) for o in operands], **options)
         return [arrays.tensor(r) for r in (results if isinstance(results, tuple) else (results,))]

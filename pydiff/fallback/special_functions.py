@@ -8,6 +8,7 @@ import importlib
 
 import numpy as np
 
+from .. import _C
 from .._C import _where
 from ._batching import ELEMENTWISE
 from ._rows import fallback
@@ -66,22 +67,23 @@ def _over(y, x, at_zero):
     return _where(zero, at_zero, y / _where(zero, 1.0, x))
 
 
-_TWO_OVER_ROOT_PI = 1.1283791670955126
-_ROOT_TWO_PI = 2.5066282746310002
+def _of_core(name, slope, doc):
+    """A row of the core's own, whose derivative is a function of this module."""
 
-lgamma = _special("lgamma", lambda x, y: digamma(x), library="gammaln", doc="log |Γ(x)|.")
-digamma = _special("digamma", lambda x, y: polygamma(1, x), library="psi", doc="Γ'(x) / Γ(x).")
-erfinv = _special("erfinv", lambda x, y: (y * y).exp() / _TWO_OVER_ROOT_PI, doc="Inverse of erf.")
-erfcx = _special("erfcx", lambda x, y: 2 * x * y - _TWO_OVER_ROOT_PI, doc="exp(x²) erfc(x).")
-ndtri = _special("ndtri", lambda x, y: _ROOT_TWO_PI * (0.5 * y * y).exp(), doc="Inverse of ndtr.")
-log_ndtr = _special(
-    "log_ndtr", lambda x, y: 0.79788456080286536 / erfcx(x * -0.70710678118654752), doc="log of ndtr."
-)  # fmt: skip
+    def forward(x):
+        return getattr(_C, name)(x)
 
-i0 = _special("i0", lambda x, y: i1(x), doc="Modified Bessel function of the first kind, of order 0.")
-i1 = _special("i1", lambda x, y: i0(x) - _over(y, x, 0.5), doc="Modified Bessel function of the first kind, of order 1.")
-i0e = _special("i0e", lambda x, y: i1e(x) - x.sign() * y, doc="exp(-|x|) i0(x).")
-i1e = _special("i1e", lambda x, y: i0e(x) - x.sign() * y - _over(y, x, 0.5), doc="exp(-|x|) i1(x).")
+    forward.__doc__ = doc
+    return fallback(
+        name,
+        vjp=lambda operands, results, cotangents: (_met(cotangents[0], slope(operands[0])),),
+        jvp=lambda operands, results, tangents: _met(tangents[0], slope(operands[0])),
+        core=True,
+    )(forward)
+
+
+lgamma = _of_core("lgamma", lambda x: digamma(x), "log |Γ(x)|.")
+digamma = _of_core("digamma", lambda x: polygamma(1, x), "Γ'(x) / Γ(x).")
 bessel_j0 = _special("bessel_j0", lambda x, y: -bessel_j1(x), library="j0", doc="Bessel function of the first kind, of order 0.")
 bessel_j1 = _special(
     "bessel_j1", lambda x, y: bessel_j0(x) - _over(y, x, 0.5), library="j1", doc="Bessel function of the first kind, of order 1."

@@ -168,7 +168,9 @@ def mish(input, inplace=False):
     >>> pd.nn.functional.mish(pd.tensor([0.0, 50.0])).tolist()
     [0.0, 50.0]
     """
-    return into(input, input * (-logsigmoid(-input)).tanh(), inplace)
+    # Far on the left tanh(softplus(x)) is sigmoid(x), and a denormal number that x must not multiply.
+    result = pydiff.where(input < -40, input.silu(), input * (-logsigmoid(-input)).tanh())
+    return into(input, result, inplace)
 
 
 def prelu(input, weight):

@@ -148,7 +148,7 @@ def silu(input, inplace=False):
     >>> pd.nn.functional.silu(pd.tensor(0.0)).item()
     0.0
     """
-    return into(input, input * input.sigmoid(), inplace)
+    return into(input, input.silu(), inplace)
 
 
 @rounded_once

@@ -41,52 +41,70 @@ template <class X> PD_INLINE X erf(X x) {
 
 // For x >= 0: erfc(x) = exp(-x^2) H(q) / (x+3), q = (x-3)/(x+3), where H(q) = (x+3) exp(x^2) erfc(x)
 // is nearly linear (the mapping of Shepherd & Laframboise, Math. Comp. 36, 1981). Below: 2 - erfc(-x).
-template <class X> PD_INLINE X erfc(X x) {
-  if constexpr (is_f32<X>) {
-    using D = rebind<X, double>;
-    D a = at_most(cast<double>(abs(x)), 11.0);
-    D inv = constant<D>(1) / (a + constant<D>(3));
-    D h = poly(fma(constant<D>(-6), inv, constant<D>(1)), 1.0740069078931709, -0.88339446586794423,
+
+// erfc(a) for functions of float, 0 <= a <= 11.
+template <class D> PD_INLINE D erfc_short(D a) {
+  D inv = constant<D>(1) / (a + constant<D>(3));
+  D h = poly(fma(constant<D>(-6), inv, constant<D>(1)), 1.0740069078931709, -0.88339446586794423,
                0.59022827179470261, -0.3104665735980634, 0.11952942294273146, -0.026835373992861154,
                -0.0012269647568673369, 0.0030664949676233715, -0.0004873766385676788, -0.00031028186141308028,
                9.5453604678733943e-06);
-    X r = cast<float>(exp2_short(a * a * constant<D>(-1.4426950408889634)) * (h * inv));
-    return select(lt(x, constant<X>(0)), constant<X>(2) - r, r);
+  return exp2_short(a * a * constant<D>(-1.4426950408889634)) * (h * inv);
+}
+
+// exp(x^2) erfc(x) of x = a + a_lo, 0 <= a <= 27.5.
+template <class X> PD_INLINE Pair<X> erfcx_parts(X a, X a_lo) {
+  const X one = constant<X>(1);
+  Pair<X> d = two_sum(a, constant<X>(3)), m = two_sum(a, constant<X>(-3));
+  X inv = one / d.hi;
+  // 1/(a+3) = inv (1 + rho); (a-3)/(a+3) = q + dq.
+  X rho = fma(-inv, d.lo, fma(-inv, d.hi, one));
+  X q = m.hi * inv;
+  X dq = (fma(-q, d.hi, m.hi) + fma(-q, d.lo, m.lo)) * inv;
+  // H = c0 + q (c1 + q P), the sums of the two outer steps and c0 in two parts each: near x = 0
+  // their roundings would make most of the error. slope is H' to some 5 %.
+  X p = poly(q, 0.59022835710410138, -0.310467261900567, 0.11952776128732528, -0.026827234624456162,
+             -0.0012124166281300504, 0.0030340620000935126, -0.00054830968073198345, -0.0002767778306179328,
+             0.00010756141780534622, 3.0398053661794378e-05, -1.7470332303952483e-05, -4.7487908272025002e-06,
+             2.7649930961270881e-06, 9.9786064988223382e-07, -4.0783238860351039e-07, -2.3203130917017689e-07,
+             4.6719033482234449e-08, 4.9314077013665542e-08, -2.1089970339397879e-09, -7.7252185317431833e-09,
+             -2.5043804540642009e-10, 6.2110908089017535e-10);
+  const X c1 = constant<X>(-0.88339445316988363);
+  Pair<X> u = two_sum(c1, q * p);
+  Pair<X> t = two_prod(q, u.hi);
+  Pair<X> h = two_sum(constant<X>(1.0740069070883398), t.hi);
+  X slope = fma(q, fma(q, poly(q, -0.31, 0.3), p + p), c1);
+  h.lo = h.lo + fma(dq, slope, fma(q, u.lo, t.lo) - constant<X>(8.7415475437923238e-17));
+  Pair<X> v = two_prod(h.hi, inv);
+  // The relative slope of H / (a+3), to some 10 %, for a_lo.
+  X moved = a_lo * inv * fma(constant<X>(21.5) * inv, inv, one);
+  return {v.hi, fma(v.hi, rho - moved, fma(h.lo, inv, v.lo))};
+}
+
+// The product with exp(-x^2) is formed of the leading parts; what each of them lacks is added as a relative term.
+// (hi + lo) 2^n.
+template <class X> struct Erfc { X hi, lo; Int<X> biased; };
+template <class X> PD_INLINE Erfc<X> erfc_parts(X a, X a_lo) {
+  Pair<X> f = erfcx_parts(a, a_lo);
+  Pair<X> s = two_prod(a, a);
+  s.lo = fma(a + a, a_lo, s.lo);
+  ExpArg<X> e = exp_reduce(-s.hi);
+  X below = fma(e.n, constant<X>(-ln2_lo<X>), e.above - e.r);
+  Pair<X> ex = fast_two_sum(constant<X>(1), fma(e.r * e.r, exp_tail<false>(e.r), e.r));
+  Pair<X> v = two_prod(ex.hi, f.hi);
+  X lacks = (below - s.lo) + ex.lo;
+  return {v.hi, fma(v.hi, lacks, fma(ex.hi, f.lo, v.lo)), e.biased};
+}
+
+template <class X> PD_INLINE X erfc(X x) {
+  X r;
+  if constexpr (is_f32<X>) {
+    r = cast<float>(erfc_short(at_most(cast<double>(abs(x)), 11.0)));
   } else {
-    const X one = constant<X>(1);
-    X a = at_most(abs(x), 27.5);
-    Pair<X> d = two_sum(a, constant<X>(3)), m = two_sum(a, constant<X>(-3));
-    X inv = one / d.hi;
-    // 1/(a+3) = inv (1 + rho); (a-3)/(a+3) = q + dq.
-    X rho = fma(-inv, d.lo, fma(-inv, d.hi, one));
-    X q = m.hi * inv;
-    X dq = (fma(-q, d.hi, m.hi) + fma(-q, d.lo, m.lo)) * inv;
-    // H = c0 + q (c1 + q P), the sums of the two outer steps and c0 in two parts each: near x = 0
-    // their roundings would make most of the error. slope is H' to some 5 %.
-    X p = poly(q, 0.59022835710410138, -0.310467261900567, 0.11952776128732528, -0.026827234624456162,
-               -0.0012124166281300504, 0.0030340620000935126, -0.00054830968073198345, -0.0002767778306179328,
-               0.00010756141780534622, 3.0398053661794378e-05, -1.7470332303952483e-05, -4.7487908272025002e-06,
-               2.7649930961270881e-06, 9.9786064988223382e-07, -4.0783238860351039e-07, -2.3203130917017689e-07,
-               4.6719033482234449e-08, 4.9314077013665542e-08, -2.1089970339397879e-09, -7.7252185317431833e-09,
-               -2.5043804540642009e-10, 6.2110908089017535e-10);
-    const X c1 = constant<X>(-0.88339445316988363);
-    Pair<X> u = two_sum(c1, q * p);
-    Pair<X> t = two_prod(q, u.hi);
-    Pair<X> h = two_sum(constant<X>(1.0740069070883398), t.hi);
-    X slope = fma(q, fma(q, poly(q, -0.31, 0.3), p + p), c1);
-    h.lo = h.lo + fma(dq, slope, fma(q, u.lo, t.lo) - constant<X>(8.7415475437923238e-17));
-    // The product is formed of the leading parts; what each of them lacks is added as a relative term.
-    Pair<X> s = two_prod(a, a);
-    ExpArg<X> e = exp_reduce(-s.hi);
-    X below = fma(e.n, constant<X>(-ln2_lo<X>), e.above - e.r);
-    Pair<X> ex = fast_two_sum(one, fma(e.r * e.r, exp_tail<false>(e.r), e.r));
-    Pair<X> hi = two_prod(h.hi, inv);
-    Pair<X> v = two_prod(ex.hi, hi.hi);
-    X lacks = (below - s.lo) + (rho + ex.lo);
-    X low = fma(v.hi, lacks, fma(ex.hi, fma(h.lo, inv, hi.lo), v.lo));
-    X r = scale_biased(v.hi + low, e.biased);
-    return select(lt(x, constant<X>(0)), constant<X>(2) - r, r);
+    Erfc<X> e = erfc_parts(at_most(abs(x), 27.5), constant<X>(0));
+    r = scale_biased(e.hi + e.lo, e.biased);
   }
+  return select(lt(x, constant<X>(0)), constant<X>(2) - r, r);
 }
 
 }  // namespace pd::vm

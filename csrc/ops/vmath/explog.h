@@ -49,8 +49,10 @@ template <bool fine, class X> PD_INLINE X exp_tail(X r) {
   }
 }
 
+// 1 + r (1 + r tail): the rounding of the inner sum is met by r before it reaches the result.
 template <class X> PD_INLINE X exp_reduced(X r) {
-  return constant<X>(1) + fma(r * r, exp_tail<false>(r), r);
+  const X one = constant<X>(1);
+  return fma(r, fma(r, exp_tail<false>(r), one), one);
 }
 
 template <class X> PD_INLINE X exp(X x) {
@@ -65,20 +67,22 @@ template <class X> PD_INLINE X exp_normal(X x) {
   return exp_reduced(a.r) * power_of_two<X>(a.biased, 0);
 }
 
-// (e^x - 1) / 2^k for k >= 1, x within [-40, 710.6] (float: [-20, 89.4]). With s = 2^(n-k):
+// (e^x - 1) / 2^k for k >= 1, x within [-40, 710.6] (float: [-20, 89.4]), as a sum of two. With s = 2^(n-k):
 // s r + (s - 2^-k) is summed exactly, so the only roundings of note are those of the last sum.
-template <int k, class X> PD_INLINE X expm1_scaled(X x) {
+template <int k, class X> PD_INLINE Pair<X> expm1_pair(X x) {
   ExpArg<X> a = exp_reduce(x);
   X s = power_of_two<X>(a.biased, k);
   X below = fma(a.n, constant<X>(-ln2_lo<X>), a.above - a.r);
   X tail = fma(a.r * a.r, exp_tail<true>(a.r), below);
-  Pair<X> u = fast_two_sum(s - constant<X>(1.0 / (1 << k)), s * a.r);
-  return u.hi + fma(s, tail, u.lo);
+  Pair<X> v = fast_two_sum(s, constant<X>(-1.0 / (1 << k)));
+  Pair<X> u = fast_two_sum(v.hi, s * a.r);
+  return {u.hi, fma(s, tail, u.lo + v.lo)};
 }
 
 template <class X> PD_INLINE X expm1(X x) {
   X c = at_most(at_least(x, is_f32<X> ? -20.0 : -40.0), is_f32<X> ? 89.0 : 710.0);
-  X h = expm1_scaled<1>(c);
+  Pair<X> p = expm1_pair<1>(c);
+  X h = p.hi + p.lo;
   // Halving would lose a denormal's last bit, and the sum loses -0.
   return select(lt(abs(x), constant<X>(1e-30)), x, h + h);
 }
@@ -160,12 +164,16 @@ template <class X> PD_INLINE X log(X x) {
   return log_special(x, log_sum(a, log1p_tail(a.f)));
 }
 
-template <class X> PD_INLINE X log2(X x) {
-  LogArg<X> a = log_split(x);
+// (k ln2 + log(1+f)) / ln2, given log(1+f) - f
+template <class X> PD_INLINE X log2_sum(LogArg<X> a, X tail) {
   const X hi = constant<X>(is_f32<X> ? 1.44269502 : 1.4426950408889634);
   const X lo = constant<X>(is_f32<X> ? 1.92596303e-08 : 2.0355273740931033e-17);
-  X low = fma(a.f, lo, log1p_tail(a.f) * hi);
-  return log_special(x, a.k + fma(a.f, hi, low));
+  return a.k + fma(a.f, hi, fma(a.f, lo, tail * hi));
+}
+
+template <class X> PD_INLINE X log2(X x) {
+  LogArg<X> a = log_split(x);
+  return log_special(x, log2_sum(a, log1p_tail(a.f)));
 }
 
 template <class X> PD_INLINE X log10(X x) {
@@ -180,7 +188,9 @@ template <class X> PD_INLINE X log10(X x) {
 
 // 1 + x, rounded, gives k; then f = 2^-k (1+x) - 1 = x 2^-k + (2^-k - 1), rounded once, and f_lo is what
 // that rounding dropped. For k beyond the significand 2^-k may not be a normal number, and 1 + x = x.
-template <class X> PD_INLINE X log1p(X x) {
+// log(1 + x) is `arg` and `tail` as log_sum takes them, for finite x > -1; u = 1 + x.
+template <class X> struct Log1p { LogArg<X> arg; X tail, u; };
+template <class X> PD_INLINE Log1p<X> log1p_parts(X x) {
   constexpr int64_t one = is_f32<X> ? 0x3f800000 : 0x3ff0000000000000;
   X u = constant<X>(1) + x;
   LogArg<X> a = split_normal(u, constant<X>(log_bias<X>));
@@ -192,10 +202,31 @@ template <class X> PD_INLINE X log1p(X x) {
   auto huge = gt(a.k, constant<X>(mantissa_bits<X> + 2));
   a.f = select(huge, a.f, f);
   f_lo = select(huge, constant<X>(0), f_lo);
-  X r = log_special(u, log_sum(a, log1p_tail(a.f) + f_lo));
-  return select(lt(abs(x), constant<X>(1e-30)), x, r);
+  return {a, log1p_tail(a.f) + f_lo, u};
 }
 
-template <class X> PD_INLINE X rsqrt(X x) { return constant<X>(1) / sqrt(x); }
+template <class X> PD_INLINE X log1p(X x) {
+  Log1p<X> l = log1p_parts(x);
+  return select(lt(abs(x), constant<X>(1e-30)), x, log_special(l.u, log_sum(l.arg, l.tail)));
+}
+
+// log2(1 + x) for 0 <= x <= 1
+template <class X> PD_INLINE X log2_1p(X x) {
+  Log1p<X> l = log1p_parts(x);
+  return select(eq(x, x), log2_sum(l.arg, l.tail), x);
+}
+
+// y = 1/s, s = sqrt(x), and a step that makes up for what the roundings of both dropped: (1 - s y) - (x - s s) y^2/2.
+// Of denormal numbers x - s s would be none: they are scaled.
+template <class X> PD_INLINE X rsqrt(X x) {
+  const X one = constant<X>(1), zero = constant<X>(0);
+  auto small = lt(x, constant<X>(is_f32<X> ? 0x1p-80 : 0x1p-900));
+  X c = x * select(small, constant<X>(is_f32<X> ? 0x1p96 : 0x1p1000), one);
+  X s = sqrt(c);
+  X y = one / s;
+  X lacks = fma(constant<X>(-0.5) * y, fma(-s, s, c) * y, fma(-s, y, one));
+  X r = fma(y, lacks, y) * select(small, constant<X>(is_f32<X> ? 0x1p48 : 0x1p500), one);
+  return select(gt(x, zero) & lt(x, infinity<X>()), r, y);
+}
 
 }  // namespace pd::vm

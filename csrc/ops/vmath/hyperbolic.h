@@ -1,26 +1,55 @@
-// tanh, sigmoid, sinh, cosh.
+// tanh, sigmoid, silu, sinh, cosh, and the inverses asinh, acosh, atanh.
 #pragma once
 #include "ops/vmath/explog.h"
 
 namespace pd::vm {
 
-// (e^{2|x|} - 1) / (e^{2|x|} + 1), halves of both.
+// h / (h + 1) with h = (e^{2|x|} - 1) / 2. What the roundings of h and of d = h + 1 dropped comes back with the factor
+// 1/d = 1 - q.
 template <class X> PD_INLINE X tanh(X x) {
+  const X one = constant<X>(1);
   X a = at_most(abs(x), is_f32<X> ? 10.0 : 22.0);
-  X h = expm1_scaled<1>(a + a);
-  return flip_sign(h / (h + constant<X>(1)), sign_bit(x));
+  Pair<X> p = expm1_pair<1>(a + a);
+  Pair<X> h = fast_two_sum(p.hi, p.lo);
+  Pair<X> d = two_sum(h.hi, one);
+  X q = h.hi / d.hi;
+  return flip_sign(fma(fma(-q, d.lo + h.lo, h.lo), one - q, q), sign_bit(x));
 }
 
-// 1 / (1 + e^-x) for x >= 0 and e^x / (1 + e^x) below: no overflow, and denormal results are kept.
+// 1 / (1 + t) for x >= 0 and t / (1 + t) below, t = e^-|x|: no overflow, and denormal results are kept. What the
+// rounding of 1 + t dropped comes back with the factor 1 / (1 + t).
 template <class X> PD_INLINE X sigmoid(X x) {
+  const X one = constant<X>(1);
   X t = exp(-abs(x));
-  return select(lt(x, constant<X>(0)), t, constant<X>(1)) / (constant<X>(1) + t);
+  Pair<X> d = fast_two_sum(one, t);
+  auto negative = lt(x, constant<X>(0));
+  X q = select(negative, t, one) / d.hi;
+  return fma(-(q * d.lo), select(negative, one - q, q), q);
 }
 
-// With h = (e^|x| - 1) / 4: sinh = 2 (h + h / (4h + 1)). The quarter keeps h finite wherever sinh is.
+// x / (1 + e^-x). Below 0 the product x e^x is formed before it is scaled to a denormal number.
+template <class X> PD_INLINE X silu(X x) {
+  const X one = constant<X>(1), zero = constant<X>(0);
+  X c = at_least(x, is_f32<X> ? -110.0 : -760.0);
+  ExpArg<X> a = exp_reduce(-abs(at_most(c, is_f32<X> ? 110.0 : 760.0)));
+  X p = exp_reduced(a.r);
+  X t = scale_biased(p, a.biased);
+  auto negative = lt(x, zero);
+  X q = select(negative, c * p, c) / (one + t);
+  return select(eq(x, -infinity<X>()), nan<X>(), select(negative, scale_biased(q, a.biased), q));
+}
+
+// With h = (e^|x| - 1) / 4: sinh = 2 (h + q), q = h / d, d = 4h + 1. The quarter keeps h finite wherever sinh is.
+// What h and d dropped comes back as in tanh; 1/d = 1 - 4q.
 template <class X> PD_INLINE X sinh(X x) {
-  X h = expm1_scaled<2>(at_most(abs(x), is_f32<X> ? 89.5 : 710.6));
-  X r = h + h / fma(constant<X>(4), h, constant<X>(1));
+  const X one = constant<X>(1), four = constant<X>(4);
+  Pair<X> p = expm1_pair<2>(at_most(abs(x), is_f32<X> ? 89.5 : 710.6));
+  Pair<X> h = fast_two_sum(p.hi, p.lo);
+  Pair<X> d = two_sum(four * h.hi, one);
+  X q = h.hi / d.hi;
+  X lacks = fma(fma(-q, fma(four, h.lo, d.lo), h.lo), fma(-four, q, one), h.lo);
+  // d may have overflowed.
+  X r = h.hi + (q + select(lt(h.hi, constant<X>(1e30)), lacks, h.lo));
   return select(lt(abs(x), constant<X>(1e-30)), x, flip_sign(r + r, sign_bit(x)));
 }
 
@@ -30,6 +59,40 @@ template <class X> PD_INLINE X cosh(X x) {
   X h = exp_reduced(a.r) * power_of_two<X>(a.biased, 2);
   X r = h + constant<X>(0.0625) / h;
   return r + r;
+}
+
+// log(1 + x), or where `twice` log(2x), x being beyond 2^60 then.
+template <class X, class B> PD_INLINE X log1p_or_twice(X x, B twice) {
+  Log1p<X> l = log1p_parts(x);
+  l.arg.k = l.arg.k + select(twice, constant<X>(1), constant<X>(0));
+  return log_special(l.u, log_sum(l.arg, l.tail));
+}
+
+// log(a + sqrt(a^2 + 1)), a = |x|, with the 1 taken out (Abramowitz and Stegun 4.6.20).
+template <class X> PD_INLINE X asinh(X x) {
+  const X one = constant<X>(1);
+  X a = abs(x);
+  auto far = gt(a, constant<X>(0x1p60));
+  X b = select(far, one, a);
+  X u = fma(b, b / (one + sqrt(fma(b, b, one))), b);
+  X r = log1p_or_twice(select(far, a, u), far);
+  return select(lt(a, constant<X>(1e-30)), x, flip_sign(r, sign_bit(x)));
+}
+
+// log(1 + u), u = t + sqrt(t^2 + 2t), t = x - 1.
+template <class X> PD_INLINE X acosh(X x) {
+  const X one = constant<X>(1);
+  auto far = gt(x, constant<X>(0x1p60));
+  X t = select(far, one, x) - one;
+  X u = t + sqrt(fma(t, t, t + t));
+  X r = log1p_or_twice(select(far, x, u), far);
+  return select(lt(x, one), nan<X>(), r);
+}
+
+// log(1 + 2a / (1 - a)) / 2, a = |x|.
+template <class X> PD_INLINE X atanh(X x) {
+  X a = abs(x);
+  return flip_sign(constant<X>(0.5) * log1p((a + a) / (constant<X>(1) - a)), sign_bit(x));
 }
 
 }  // namespace pd::vm

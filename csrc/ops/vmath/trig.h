@@ -1,8 +1,11 @@
-// sin, cos, tan and their inverses.
+// sin, cos, tan and their inverses; sinc.
 #pragma once
 #include "ops/vmath/trig_reduction.h"
 
 namespace pd::vm {
+
+template <class X> inline constexpr double half_pi_hi = is_f32<X> ? 1.57079637 : 0x1.921fb54442d18p+0;
+template <class X> inline constexpr double half_pi_lo = is_f32<X> ? -4.37113883e-08 : 0x1.1a62633145c07p-54;
 
 // On |r| <= pi/4, float: sin and cos of r.
 template <class X> PD_INLINE X sin_f32(X r) {
@@ -54,16 +57,21 @@ template <class X> PD_INLINE X sin_of_abs(X x, int quarters) {
 template <class X> PD_INLINE X sin(X x) { return flip_sign(sin_of_abs(x, 0), sign_bit(x)); }
 template <class X> PD_INLINE X cos(X x) { return sin_of_abs(x, 1); }
 
+// On |r| <= pi/4, in double to 2^-33: for functions of float.
+template <class D> struct SinCos { D s, c; };
+template <class D> PD_INLINE SinCos<D> sin_cos_short(D r) {
+  D z = r * r;
+  return {r * poly(z, 0.99999999999153311, -0.16666666606757097, 0.0083333265366693152, -0.00019838569117691708,
+                   2.7118732296285209e-06),
+          poly(z, 0.99999999988705934, -0.49999999254214772, 0.04166658590493038, -0.0013885785461539436,
+               2.4310089852251629e-05)};
+}
+
 template <class X> PD_INLINE X tan(X x) {
   if constexpr (is_f32<X>) {
     using D = rebind<X, double>;
     Quarter<D> q = quarter_turns_f32(cast<double>(abs(x)));
-    D r = q.y * constant<D>(1.5707963267948966);
-    D z = r * r;
-    D s = r * poly(z, 0.99999999999153311, -0.16666666606757097, 0.0083333265366693152, -0.00019838569117691708,
-                   2.7118732296285209e-06);
-    D c = poly(z, 0.99999999988705934, -0.49999999254214772, 0.04166658590493038, -0.0013885785461539436,
-               2.4310089852251629e-05);
+    auto [s, c] = sin_cos_short(q.y * constant<D>(1.5707963267948966));
     auto odd = bit_set<0>(q.index);
     X t = cast<float>(select(odd, -c, s) / select(odd, s, c));
     return flip_sign(t, sign_bit(x));
@@ -82,6 +90,40 @@ template <class X> PD_INLINE X tan(X x) {
     X v = select(lt(abs(x), constant<X>(1e-30)), abs(x), fma(rest, inv, t));
     return flip_sign(v, sign_bit(x));
   }
+}
+
+// sin(pi x) / (pi x), 1 at 0. 2|x| = n + y, |y| <= 1/2, without error; beyond 2^52 every x is whole, and the result +0.
+template <class D> struct HalfTurns { D y; Int<D> index; };
+template <class D> PD_INLINE HalfTurns<D> half_turns(D a) {
+  D v = a + a, n = rint(v);
+  return {v - n, round_to_int(mod4(n)).index};
+}
+template <class X> PD_INLINE X sinc(X x) {
+  const X zero = constant<X>(0), one = constant<X>(1);
+  X r;
+  if constexpr (is_f32<X>) {
+    using D = rebind<X, double>;
+    D a = at_most(cast<double>(abs(x)), 0x1p52);
+    HalfTurns<D> t = half_turns(a);
+    auto [s, c] = sin_cos_short(t.y * constant<D>(1.5707963267948966));
+    D v = by_quarter(t.index, s, c) / (a * constant<D>(3.1415926535897931));
+    r = cast<float>(v) + zero;  // no -0
+  } else {
+    X a = at_most(abs(x), 0x1p52);
+    HalfTurns<X> t = half_turns(a);
+    Pair<X> angle = two_prod(t.y, constant<X>(half_pi_hi<X>));
+    angle.lo = fma(t.y, constant<X>(half_pi_lo<X>), angle.lo);
+    Pair<X> s = sin_f64(angle.hi, angle.lo), c = cos_f64(angle.hi, angle.lo);
+    auto odd = bit_set<0>(t.index);
+    Pair<X> num = fast_two_sum(select(odd, c.hi, s.hi), select(odd, c.lo, s.lo));
+    Pair<X> den = two_prod(a, constant<X>(2 * half_pi_hi<X>));
+    den.lo = fma(a, constant<X>(2 * half_pi_lo<X>), den.lo);
+    X inv = one / den.hi, q = num.hi * inv;
+    X rest = fma(-q, den.hi, num.hi) + fma(-q, den.lo, num.lo);
+    r = flip_sign(fma(rest, inv, q), shl(t.index & integer<X>(2), 62)) + zero;
+  }
+  r = select(lt(abs(x), constant<X>(1e-30)), one, r);
+  return select(eq(abs(x), infinity<X>()), nan<X>(), r);
 }
 
 // (asin(s) - s) / s and (atan(t) - t) / t, as functions of z = s^2 <= 1/4.
@@ -103,9 +145,6 @@ template <class X> PD_INLINE X atan_tail(X z) {
                     -0.051233286202604061, 0.041904480824040358, -0.027501223886096882, 0.010164766820463692);
   }
 }
-
-template <class X> inline constexpr double half_pi_hi = is_f32<X> ? 1.57079637 : 0x1.921fb54442d18p+0;
-template <class X> inline constexpr double half_pi_lo = is_f32<X> ? -4.37113883e-08 : 0x1.1a62633145c07p-54;
 
 // |x| < 1/2: asin x = s + s tail, s = |x|. Else s = sqrt((1-|x|)/2) and asin |x| = pi/2 - 2 asin s.
 // Beyond 1 the square root makes NaN.
