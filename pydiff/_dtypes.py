@@ -72,6 +72,71 @@ class dtype:
 DTYPES = {facts[0]: dtype(*facts) for facts in dtype_facts()}
 
 
+class iinfo:
+    """The limits of an integer dtype: `bits`, `min`, `max`, `dtype` (its name). Raises TypeError for others.
+
+    >>> import pydiff as pd
+    >>> pd.iinfo(pd.int8).min, pd.iinfo(pd.uint64).max
+    (-128, 18446744073709551615)
+    """
+
+    __slots__ = ("bits", "min", "max", "dtype")
+
+    def __init__(self, dtype):
+        kind = _known("iinfo", dtype, "integer", "finfo")
+        self.dtype, self.bits = kind.name, 8 * kind.itemsize
+        self.min = -(1 << (self.bits - 1)) if kind.is_signed else 0
+        self.max = (1 << (self.bits - kind.is_signed)) - 1
+
+    def __repr__(self):
+        return f"iinfo(min={self.min}, max={self.max}, dtype={self.dtype})"
+
+
+#: Digits of the significand after the point, largest exponent, decimal digits that are sure.
+_FORMATS = {"float16": (10, 15, 3), "bfloat16": (7, 127, 2), "float32": (23, 127, 6), "float64": (52, 1023, 15)}
+
+
+class finfo:
+    """The limits of a floating-point dtype; without one those of the default dtype. Raises TypeError for others.
+
+    Attributes: `bits`, `eps` (1 + eps is the number after 1), `min` and `max`, `tiny` and `smallest_normal`, `resolution`,
+    `dtype` (its name).
+
+    >>> import pydiff as pd
+    >>> pd.finfo(pd.float32).eps == 2.0**-23, pd.finfo(pd.bfloat16).min < -3e38
+    (True, True)
+    """
+
+    __slots__ = ("bits", "eps", "min", "max", "tiny", "smallest_normal", "resolution", "dtype")
+
+    def __init__(self, dtype=None):
+        if dtype is None:
+            from ._C import get_default_dtype
+
+            dtype = get_default_dtype()
+        kind = _known("finfo", dtype, "floating", "iinfo")
+        digits, top, sure = _FORMATS[kind.name]
+        self.dtype, self.bits = kind.name, 8 * kind.itemsize
+        self.eps = 2.0**-digits
+        self.max = (2 - self.eps) * 2.0**top
+        self.min = -self.max
+        self.tiny = self.smallest_normal = 2.0 ** (1 - top)
+        self.resolution = float(f"1e-{sure}")
+
+    def __repr__(self):
+        parts = ("resolution", "min", "max", "eps", "smallest_normal", "tiny")
+        return f"finfo({', '.join(f'{name}={getattr(self, name):g}' for name in parts)}, dtype={self.dtype})"
+
+
+def _known(op, given, category, other):
+    from ._C import as_dtype
+
+    kind = as_dtype(given)
+    if kind.category != category:
+        raise TypeError(f"[{op}] a dtype of category {category} is needed; got {kind!r}; try {other}")
+    return kind
+
+
 def _dtype_of(name):
     return DTYPES[name]
 

@@ -491,6 +491,10 @@ ATTRIBUTES = {
     "data": "Tensor",
     "device": "_device",
     "dtype": "_dtype",
+    **{f"finfo.{name}": "_float" for name in "eps max min resolution smallest_normal tiny".split()},
+    **{f"{name}.bits": "_int" for name in ("finfo", "iinfo")},
+    **{f"{name}.dtype": "str" for name in ("finfo", "iinfo")},
+    **{f"iinfo.{name}": "_int" for name in ("max", "min")},
     "grad": "Tensor | None",
     "has_kernels": "_bool",
     "index": "_int | None",
@@ -617,7 +621,7 @@ def _indented(lines):
     return ["    " + line for text in lines for line in text.split("\n")]
 
 
-def _attribute(name, settable, cls=""):
+def _attribute(name, settable, cls="Tensor"):
     kind = ATTRIBUTES.get(f"{cls}.{name}") or ATTRIBUTES.get(name, "Any")
     if settable:
         return [f"{name}: {kind}"]

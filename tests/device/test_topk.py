@@ -6,7 +6,7 @@ import pytest
 import pydiff as pd
 from pydiff.testing import check_grads
 
-DTYPES = ["int32", "int64", "float32", "float64", "float16", "uint8", "int16"]
+DTYPES = ["int32", "int64", "uint64", "float32", "float64", "float16", "uint8", "int16"]
 
 
 def places(x, k, axis, largest):

@@ -170,7 +170,7 @@ def ranks(x, axis, largest):
     return x.shape[axis] - 1 - order if largest else np.argsort(x, axis, kind="stable")
 
 
-@check(*[(t, largest) for t in ("int32", "int64", "float32", "float64") for largest in (0, 1)])
+@check(*[(t, largest) for t in ("int32", "int64", "uint64", "float32", "float64") for largest in (0, 1)])
 def topk(rig, dtype, largest):
     rng = rig.rng
     shapes = [(3, 10), (40, 31), (9, 32), (9, 33), (2, 1024), (3, 700), (2, 70, 3), (5, 2, 40), (1,), (0, 4), (4, 300, 2)]
