@@ -76,12 +76,14 @@ bool in_types(const OpTraits& t, DType d) {
 // The type in which a row computes on operands of type d.
 DType row_type(const OpTraits& t, DType d) {
   if (!has_kernels(d))
-    fail(t.name, "no kernel for this type", name_of(d),
-         "the real and the imaginary part apart", ErrorKind::Type);
+    fail(t.name, "no kernel for this type", name_of(d), "the real and the imaginary part apart", ErrorKind::Type);
   if (in_types(t, d)) return d;
   if ((t.types & kFloats) && !(t.types & (kI32 | kI64)) && !is_floating(d)) return default_dtype();
   fail(t.name, "not defined for this type", name_of(d),
-       is_bool(d) ? "a cast to an integer, or a logical op" : t.types & kB ? "an integer or bool tensor" : "an integer tensor", ErrorKind::Type);
+       is_bool(d)       ? "a cast to an integer, or a logical op"
+       : (t.types & kB) ? "an integer or bool tensor"
+                        : "an integer tensor",
+       ErrorKind::Type);
 }
 
 }  // namespace
@@ -109,8 +111,8 @@ Var cast(const Var& x, DType dtype) {
     const Value& v = *x.v;
     if (x.dtype() == dtype && !is_weak(x)) return x;
     if (is_weak(x) && v.dtype == DType::U64 && is_integer(dtype) && dtype != DType::U64)
-      fail("number", "a Python integer does not fit the type", std::to_string(static_cast<uint64_t>(v.num.i)) + " for " + name_of(dtype),
-           "a uint64 tensor, or float(n)");
+      fail("number", "a Python integer does not fit the type",
+           std::to_string(static_cast<uint64_t>(v.num.i)) + " for " + name_of(dtype), "a uint64 tensor, or float(n)");
     int64_t i = is_floating(v.dtype) && !is_floating(dtype) ? whole_number(dtype, v.num.f) : v.num.i;
     if (is_bool(dtype)) i = i != 0;
     if (dtype == DType::I32) i = static_cast<int32_t>(i);
@@ -174,7 +176,8 @@ Var trunc_divide(const Var& a, const Var& b) {
   const DType d = result_type(both, 2);
   if (!is_integer(d)) return cast(unary(op::trunc, true_divide(a, b)), d);
   const Var x = cast(a, d), y = cast(b, d), zero = typed_number(d, 0, 0, x.device());
-  // Rounded down is one below where a remainder is left and the signs differ. What is divided by 0 stays.
+  // Rounded down is one below where a remainder is left and the signs differ; not where b is 0, whose quotient has all
+  // bits set.
   Var up = binary(op::bitwise_and, binary(op::ne, binary(op::remainder, x, y), zero), binary(op::ne, y, zero));
   up = binary(op::bitwise_and, up, binary(op::ne, binary(op::lt, x, zero), binary(op::lt, y, zero)));
   return binary(op::add, binary(op::floor_divide, x, y), cast(up, d));
@@ -205,7 +208,10 @@ Var whole_power(const Var& x, uint64_t n) {
 Var whole_powers(const Var& a, const Var& b, DType d) {
   const Var x = cast(a, d), e = cast(b, d);
   auto number = [&](int64_t n) { return typed_number(d, static_cast<double>(n), n, x.device()); };
-  auto has_bit = [&](int k) { return binary(op::ne, binary(op::bitwise_and, e, number(static_cast<int64_t>(uint64_t{1} << k))), number(0)); };
+  auto has_bit = [&](int k) {
+    const Var bit = number(static_cast<int64_t>(uint64_t{1} << k));
+    return binary(op::ne, binary(op::bitwise_and, e, bit), number(0));
+  };
   const bool is_signed = !is_unsigned(d);
   const int bits = static_cast<int>(8 * size_of(d)) - (is_signed ? 1 : 0);
   Var result = select_where(has_bit(0), x, number(1)), base = x;
