@@ -133,7 +133,6 @@ class _Range:
         return value
 
 
-_FINITE = _Range("finite", -math.inf, math.inf, 3, "{0}.nan_to_num()")
 _POSITIVE = _Range("above 0 and finite", 0.0, math.inf, 3, "{0}.clamp(1e-6)")
 _NOT_NEGATIVE = _Range("at least 0 and finite", 0.0, math.inf, 2, "{0}.clamp(0)")
 _PROBABILITY = _Range("from 0 to 1", 0.0, 1.0, 0, "{0}.clamp(0, 1)")
@@ -144,7 +143,7 @@ _RATE = _Range("from 0 to 1e300", 0.0, 1e300, 0, "{0}.clamp(0)")
 class _Draw:
     """The parameters of a call, checked, and what is to be drawn for them.
 
-    `ranges`: the allowed range of each parameter, by its name; `counts`: samples are whole numbers, so `dtype` may be an
+    `ranges`: the allowed range of parameters, by their names (a location may be anything); `counts`: samples are whole numbers, so `dtype` may be an
     integer's. Parameters that are tensors are left in the type of the computation.
     """
 
@@ -171,7 +170,7 @@ class _Draw:
             )
         self.values = []
         for name, value in given.items():
-            value = ranges[name].check(op, name, value)
+            value = ranges[name].check(op, name, value) if name in ranges else value
             self.values.append(value.to(self.compute) if isinstance(value, Tensor) else value)
 
     def standard(self, row, dtype=None):
@@ -235,10 +234,10 @@ def uniform(low=0.0, high=1.0, size=None, *, dtype=None, device=None, generator=
     >>> 2.0 <= pd.uniform(2.0, 3.0).item() < 3.0
     True
     """
-    if not isinstance(low, Tensor) and not isinstance(high, Tensor) and low > high:
+    if not isinstance(low, Tensor) and not isinstance(high, Tensor) and not low <= high:
         op = "uniform_" if isinstance(size, _OwnSize) else "uniform"
         raise ValueError(f"[{op}] low is at most high; got {low} and {high}; try {op}({high}, {low})")
-    d = _Draw("uniform", {"low": low, "high": high}, {"low": _FINITE, "high": _FINITE}, size, dtype, device, generator)
+    d = _Draw("uniform", {"low": low, "high": high}, {}, size, dtype, device, generator)
     low, high = d.values
     x = low + (high - low) * _uniform(d.shape, d.compute, d.device, generator)
     x = x.to(d.dtype)
@@ -256,7 +255,7 @@ def normal(mean=0.0, std=1.0, size=None, *, dtype=None, layout=None, device=None
     >>> tuple(pd.normal(pd.zeros(3), 1.0).shape)
     (3,)
     """
-    d = _Draw("normal", {"mean": mean, "std": std}, {"mean": _FINITE, "std": _NOT_NEGATIVE}, size, dtype, device, generator)
+    d = _Draw("normal", {"mean": mean, "std": std}, {"std": _NOT_NEGATIVE}, size, dtype, device, generator)
     mean, std = d.values
     return _finish((mean + std * d.standard("random_normal")).to(d.dtype), requires_grad)
 
@@ -268,7 +267,7 @@ def log_normal(mean=1.0, std=2.0, size=None, *, dtype=None, device=None, generat
     >>> bool((pd.random.log_normal(0.0, 1.0, 100) > 0).all())
     True
     """
-    ranges = {"mean": _FINITE, "std": _NOT_NEGATIVE}
+    ranges = {"std": _NOT_NEGATIVE}
     d = _Draw("log_normal", {"mean": mean, "std": std}, ranges, size, dtype, device, generator)
     mean, std = d.values
     return d.within((mean + std * d.standard("random_normal")).exp(), "tiny")
@@ -296,7 +295,7 @@ def laplace(loc=0.0, scale=1.0, size=None, *, dtype=None, device=None, generator
     >>> abs(pd.random.laplace(3.0, 0.1, 1000).mean().item() - 3.0) < 0.1
     True
     """
-    d = _Draw("laplace", {"loc": loc, "scale": scale}, {"loc": _FINITE, "scale": _POSITIVE}, size, dtype, device, generator)
+    d = _Draw("laplace", {"loc": loc, "scale": scale}, {"scale": _POSITIVE}, size, dtype, device, generator)
     loc, scale = d.values
     u = d.standard("random_open", _FLOAT64)
     tail = (2.0 * _C.minimum(u, 1.0 - u)).log()
@@ -310,7 +309,7 @@ def cauchy(median=0.0, sigma=1.0, size=None, *, dtype=None, device=None, generat
     >>> abs(pd.random.cauchy(3.0, 0.1, 1001).median().item() - 3.0) < 0.1
     True
     """
-    ranges = {"median": _FINITE, "sigma": _POSITIVE}
+    ranges = {"sigma": _POSITIVE}
     d = _Draw("cauchy", {"median": median, "sigma": sigma}, ranges, size, dtype, device, generator)
     median, sigma = d.values
     u = d.standard("random_open", _FLOAT64)
