@@ -35,6 +35,7 @@ from ._C import (
     set_default_dtype,
 )
 from ._dtypes import DTYPES, device, dtype, finfo, iinfo
+from ._public import publish as _publish
 from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .contraction import *
 from .decompositions import *
@@ -68,6 +69,9 @@ half, float, double, short, int, long, cfloat, cdouble = (
     DTYPES["float16"], DTYPES["float32"], DTYPES["float64"], DTYPES["int16"], DTYPES["int32"], DTYPES["int64"],
     DTYPES["complex64"], DTYPES["complex128"],
 )  # fmt: skip
+
+_publish(Tensor)
+_publish(globals())
 
 #: Loaded when first asked for.
 _LAZY = ("cuda", "linalg", "nn", "optim", "testing")

@@ -573,6 +573,10 @@ def _arities():
     return {row["name"]: row["arity"] for row in rows if row["arity"] in (1, 2)}
 
 
+def _is_python(function):
+    return inspect.isfunction(inspect.unwrap(function))
+
+
 def function_lines(name, function, arities):
     """The stub of a function of the module."""
     written = WRITTEN_FUNCTIONS.get(name) or WRITTEN.get(name)
@@ -581,7 +585,7 @@ def function_lines(name, function, arities):
     if name.endswith("_") and hasattr(pydiff.Tensor, name) or name == "detach":  # the method, called as a function
         of_method = method_lines(pydiff.Tensor, name, getattr(pydiff.Tensor, name), arities)
         return [line.replace("(self", "(input: Tensor", 1).replace("-> Self", "-> Tensor") for line in of_method]
-    if not inspect.isfunction(function):
+    if not _is_python(function):
         arity = arities.get(_original(name))
         if arity:
             rest = ", other: _Operand" if arity == 2 else ""
@@ -606,7 +610,7 @@ def method_lines(cls, name, function, arities):
     parameters = _parameters(getattr(cls, base, function))
     if parameters is None:
         shown = "self, *args: Any, **kwargs: Any"
-    elif parameters and (parameters[0].name in ("self", "input") or inspect.isfunction(getattr(cls, base, function))):
+    elif parameters and (parameters[0].name in ("self", "input") or _is_python(getattr(cls, base, function))):
         shown = _printed(base, parameters, "self")
     else:
         rest = _printed(base, parameters)

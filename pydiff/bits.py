@@ -2,16 +2,13 @@
 
 from ._C import Tensor, _where, exp2, log2, result_type
 from ._dtypes import DTYPES
+from ._public import listed
 from .fallback import integers as _rows
 from .ops import _typed, broadcast_tensors
 from .pointwise import _floating
 
 __all__ = []
-
-
-def _public(function):
-    __all__.append(function.__name__)
-    return function
+_public = listed(__all__)
 
 
 def _whole(op, input, other):

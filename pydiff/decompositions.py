@@ -192,6 +192,9 @@ def lu_unpack(LU_data, LU_pivots, unpack_data=True, unpack_pivots=True):
     >>> pd.lu_unpack(*pd.linalg.lu_factor(pd.tensor([[2.]]))).U.tolist()
     [[2.0]]
     """
+    linalg._matrix("lu_unpack", LU_data)
+    if LU_data.device != LU_pivots.device:
+        raise ValueError(f"[lu_unpack] operands on different devices; got {LU_data.device} and {LU_pivots.device}; try .to")
     none = zeros((0,), dtype=LU_data.dtype, device=LU_data.device)
     low, up = linalg._unpacked(LU_data) if unpack_data else (none, none)
     if not unpack_pivots:

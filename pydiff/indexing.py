@@ -3,16 +3,13 @@
 from . import _C
 from ._C import Tensor, _iota, _where, cat, full, stack, tensor, zeros
 from ._dtypes import DTYPES
+from ._public import listed
 from .ops import _axis, _broadcast_shape, movedim
 
 _int64 = DTYPES["int64"]
 
 __all__ = []
-
-
-def _public(function):
-    __all__.append(function.__name__)
-    return function
+_public = listed(__all__)
 
 
 # ---- the core's own, and what PyTorch takes beyond: 0-d tensors, empty indices, masks

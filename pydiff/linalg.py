@@ -10,10 +10,12 @@ from collections import namedtuple
 from . import _C, _names, contraction, ops
 from ._C import Tensor, _where, full, matmul, tensor, zeros
 from ._dtypes import DTYPES
+from ._public import publish
 from .contraction import einsum
 from .fallback import factorizations as _rows
 from .fallback.linear_algebra import _float, _solve, _square, cholesky, det, inv, slogdet, solve
 from .ops import _axis, diagonal as _diagonal, eye, tril, triu
+from .pointwise import _real
 from .reductions import _flat_on_tape, norm as _norm
 from .scans import cumprod
 
@@ -70,6 +72,8 @@ def matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None):
     5.0
     """
     A = _matrix("matrix_norm", A if dtype is None else A.to(dtype))
+    if not isinstance(dim, (tuple, list)):
+        raise TypeError(f"[matrix_norm] a matrix has two axes; got {dim!r}; try (-2, -1)")
     if len(dim) != 2:
         raise ValueError(f"[matrix_norm] a matrix has two axes; got {tuple(dim)}; try (-2, -1)")
     a, b = (_axis("matrix_norm", d, A.ndim) for d in dim)
@@ -257,7 +261,7 @@ def vander(x, N=None):
     >>> pd.linalg.vander(pd.tensor([2, 3]), 3).tolist()
     [[1, 2, 4], [1, 3, 9]]
     """
-    x = x if x.ndim else x.reshape(1)
+    x = _real(x if x.ndim else x.reshape(1))
     N = x.shape[-1] if N is None else N
     if N < 1:
         raise ValueError(f"[vander] one power at least; got {N}; try 1")
@@ -529,6 +533,9 @@ def lu_solve(LU, pivots, B, *, left=True, adjoint=False):
     [[1.0], [1.0]]
     """
     _square("lu_solve", LU)
+    B = _float(B)
+    if B.ndim < 2 or B.shape[-2 if left else -1] != LU.shape[-1]:
+        raise ValueError(f"[lu_solve] as many equations as unknowns; got {LU.shape} and {B.shape}; try B of shape (…, n, k)")
     if not left:
         return lu_solve(LU, pivots, B.mT, adjoint=not adjoint).mT
     low, up = _unpacked(LU)
@@ -725,3 +732,4 @@ def tensorsolve(A, B, dims=None):
 
 
 _names.spell(globals())
+publish(globals(), __all__)

@@ -4,17 +4,16 @@ import itertools
 import math
 import operator
 
+import numpy as np
+
 from . import _C
 from ._C import Tensor, _iota, _pad, _where, cat, stack, tensor, zeros
 from ._dtypes import DTYPES
-from .ops import _as, _axis, _broadcast_shape, atleast_1d, atleast_2d, diagonal, meshgrid, movedim, vstack
+from ._public import listed
+from .ops import _as, _axis, _broadcast_shape, _whole, atleast_1d, atleast_2d, diagonal, meshgrid, movedim, vstack
 
 __all__ = []
-
-
-def _public(function):
-    __all__.append(function.__name__)
-    return function
+_public = listed(__all__)
 
 
 def _many(tensors):
@@ -35,6 +34,8 @@ def rot90(input, k=1, dims=(0, 1)):
     >>> pd.rot90(pd.tensor([[1, 2], [3, 4]])).tolist()
     [[2, 4], [1, 3]]
     """
+    if not isinstance(dims, (tuple, list)):
+        raise TypeError(f"[rot90] a plane has two axes; got {dims!r}; try (0, 1)")
     if len(dims) != 2:
         raise ValueError(f"[rot90] a plane has two axes; got {tuple(dims)}; try (0, 1)")
     a, b = (_axis("rot90", d, input.ndim) for d in dims)
@@ -427,7 +428,7 @@ def _strided_places(op, input, size, stride, storage_offset):
         raise ValueError(f"[{op}] a size and a step for each axis; got {tuple(size)} and {tuple(stride)}; try as many, 0 or more")
     offset = storage_offset or 0
     last = offset + sum((n - 1) * s for n, s in zip(size, stride))
-    if all(size) and not 0 <= last < input.numel():
+    if all(size) and not 0 <= offset <= last < input.numel():
         raise IndexError(f"[{op}] elements are within the tensor; got the last at {last} of {input.numel()}; try smaller sizes")
     index = _iota((), input.device) + offset
     for k, (n, s) in enumerate(zip(size, stride)):
@@ -505,12 +506,12 @@ def constant_pad_nd(input, pad, value=0):
 
 
 def _triangle_places(row, col, offset, lower, dtype, device):
+    row, col, offset = (_whole("tril_indices", what, n) for what, n in (("row", row), ("col", col), ("offset", offset)))
     if row < 0 or col < 0:
         raise ValueError(f"[tri{'l' if lower else 'u'}_indices] sizes are 0 or more; got {row} and {col}; try 0")
-    width = [max(0, min(col, r + offset + 1)) if lower else max(0, min(col, r + offset)) for r in range(row)]
-    places = [(r, c) for r, w in enumerate(width) for c in (range(w) if lower else range(w, col))]
-    flat = [r for r, _ in places] + [c for _, c in places]
-    return tensor(flat, dtype=DTYPES["int64"], device=device).reshape((2, len(places))).to(dtype or DTYPES["int64"])
+    below = np.tri(row, col, offset if lower else offset - 1, dtype=bool)
+    places = np.stack(np.nonzero(below if lower else ~below))
+    return tensor(places, dtype=dtype or DTYPES["int64"], device=device)
 
 
 @_public

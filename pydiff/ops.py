@@ -1,6 +1,7 @@
 """Functions of tensors, composed in plain Python of those in `functions.py`."""
 
 import math
+import operator
 
 from . import _C
 from ._C import (
@@ -18,16 +19,13 @@ from ._C import (
     zeros_like,
 )
 from ._dtypes import DTYPES
+from ._public import listed
 
 _int64 = DTYPES["int64"]
 _float64 = DTYPES["float64"]
 
 __all__ = []
-
-
-def _public(function):
-    __all__.append(function.__name__)
-    return function
+_public = listed(__all__)
 
 
 def _as(value):
@@ -39,7 +37,17 @@ def _typed(kind, *values):
     return [v.to(kind) if isinstance(v, Tensor) else tensor(v, dtype=kind) for v in values]
 
 
+def _whole(op, what, value):
+    """`value` as an int."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"[{op}] `{what}` is an integer; got {value!r}; try an int") from None
+
+
 def _axis(op, dim, ndim):
+    if type(dim) is not int:
+        dim = _whole(op, "dim", dim)
     if not -max(ndim, 1) <= dim < max(ndim, 1):
         raise IndexError(
             f"[{op}] axis out of range; got {dim} for {ndim} dimensions; "
@@ -230,7 +238,9 @@ def eye(n, m=None, *, dtype=None, device=None, requires_grad=False):
     >>> pd.eye(2).tolist()
     [[1.0, 0.0], [0.0, 1.0]]
     """
-    m = n if m is None else m
+    n, m = _whole("eye", "n", n), _whole("eye", "m", n if m is None else m)
+    if n < 0 or m < 0:
+        raise ValueError(f"[eye] a size is 0 or more; got {n} and {m}; try eye(3)")
     rows, columns = _iota((n, 1), device), _iota((1, m), device)
     result = (rows == columns).to(dtype or _C.get_default_dtype())
     return result.requires_grad_() if requires_grad else result
@@ -286,6 +296,9 @@ def meshgrid(*tensors, indexing="ij"):
         tensors = tuple(tensors[0])
     if indexing not in ("ij", "xy"):
         raise ValueError(f"[meshgrid] unknown indexing; got {indexing!r}; try 'ij' or 'xy'")
+    for t in tensors:
+        if t.ndim > 1:
+            raise ValueError(f"[meshgrid] vectors are needed; got {t.shape}; try reshape(-1)")
     shape = tuple(t.numel() for t in tensors)
     grids = []
     for k, t in enumerate(tensors):
@@ -659,6 +672,8 @@ def roll(input, shifts, dims=None):
         return roll(input.reshape(-1), shifts, 0).reshape(input.shape)
     shifts = (shifts,) if isinstance(shifts, int) else tuple(shifts)
     dims = (dims,) if isinstance(dims, int) else tuple(dims)
+    if len(shifts) != len(dims):
+        raise ValueError(f"[roll] one shift for each axis; got {shifts} for {dims}; try as many of both")
     for shift, dim in zip(shifts, dims):
         dim = _axis("roll", dim, input.ndim)
         size = input.shape[dim]

@@ -5,23 +5,30 @@ import math
 from . import _C
 from ._C import Tensor, _where, atan2, get_default_dtype, log, log1p, maximum, minimum, result_type
 from ._dtypes import DTYPES
+from ._public import listed
 from .ops import _as, _typed, broadcast_tensors
 
 __all__ = []
-
-
-def _public(function):
-    __all__.append(function.__name__)
-    return function
+_public = listed(__all__)
 
 
 def _floating(x):
     x = _as(x)
-    return x if x.dtype.is_floating_point else x.to(get_default_dtype())
+    return x if x.dtype.is_floating_point else _real(x).to(get_default_dtype())
+
+
+def _real(x):
+    """x, which is not complex: its imaginary part would be lost."""
+    if x.dtype.category == "complex":
+        raise TypeError(f"[to] no kernel for this type; got {x.dtype.name}; try the real and the imaginary part apart")
+    return x
 
 
 def _both(x, y):
     """Two operands as floats of one dtype and shape; a Python number takes the tensor's dtype."""
+    for v in (x, y):
+        if isinstance(v, Tensor):
+            _real(v)
     kind = result_type(x, y)
     if not kind.is_floating_point:
         kind = get_default_dtype()
@@ -209,7 +216,7 @@ def nan_to_num(input, nan=0.0, posinf=None, neginf=None):
     [0.0, 1.0]
     """
     if not input.dtype.is_floating_point:
-        return input.clone()
+        return _real(input).clone()
     largest = 3.4028234663852886e38 if input.dtype.itemsize == 4 else 1.7976931348623157e308
     result = _where(input.isnan(), nan, input)
     result = _where(input == math.inf, largest if posinf is None else posinf, result)
@@ -336,7 +343,7 @@ def float_power(input, exponent):
     >>> pd.float_power(pd.tensor([2]), 3).dtype
     pydiff.float64
     """
-    wide = [x.double() if isinstance(x, Tensor) else float(x) for x in (input, exponent)]
+    wide = [_real(x).double() if isinstance(x, Tensor) else float(x) for x in (input, exponent)]
     return wide[0] ** wide[1]
 
 

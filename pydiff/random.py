@@ -22,6 +22,7 @@ from ._dtypes import DTYPES
 from ._generator import (
     Generator, default_generator, fork_rng, get_rng_state, initial_seed, manual_seed, seed, set_rng_state,
 )  # fmt: skip
+from ._public import publish
 
 __all__ = [
     "Generator",
@@ -522,6 +523,8 @@ def multinomial(input, num_samples, replacement=False, *, generator=None):
     """
     from .fallback import topk
 
+    if not 1 <= input.ndim <= 2:
+        raise ValueError(f"[multinomial] the weights are a vector or rows; got {input.shape}; try reshape(-1)")
     if num_samples < 1 or (not replacement and num_samples > input.shape[-1]):
         raise RuntimeError(
             f"[multinomial] from 1 to as many samples as there are weights, or more with replacement; "
@@ -635,3 +638,5 @@ def _install():
 
 
 _install()
+
+publish(globals(), __all__)

@@ -5,15 +5,12 @@ import math
 
 from . import _C
 from ._C import Tensor, _where, cat, maximum, minimum, tensor, zeros
+from ._public import listed
 from .ops import _as, _axis
 from .pointwise import _floating
 
 __all__ = []
-
-
-def _public(function):
-    __all__.append(function.__name__)
-    return function
+_public = listed(__all__)
 
 
 def _zero(x):
@@ -129,8 +126,10 @@ def bincount(input, weights=None, minlength=0):
     >>> pd.bincount(pd.tensor([0, 2, 2])).tolist()
     [1, 0, 2]
     """
-    if input.ndim != 1 or input.dtype.category not in ("integer", "bool"):
-        raise ValueError(f"[bincount] a vector of integers is counted; got {input.dtype.name} {input.shape}; try reshape(-1)")
+    if input.dtype.category not in ("integer", "bool"):
+        raise TypeError(f"[bincount] integers are counted; got {input.dtype.name}; try histc, or .long()")
+    if input.ndim != 1:
+        raise ValueError(f"[bincount] a vector is counted; got {input.shape}; try reshape(-1)")
     if minlength < 0:
         raise ValueError(f"[bincount] minlength is 0 or more; got {minlength}; try 0")
     size = int(input.max().item()) + 1 if input.numel() else 0

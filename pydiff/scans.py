@@ -9,18 +9,15 @@ from collections import namedtuple
 
 from . import _C
 from ._C import _iota, _where, cat, logsumexp, stack, tensor, zeros
+from ._public import listed
 from .ops import _axis
-from .pointwise import _floating, _signed
+from .pointwise import _floating, _real, _signed
 
 __all__ = []
 
 CummaxResult = namedtuple("cummax", ["values", "indices"], module="pydiff")
 CumminResult = namedtuple("cummin", ["values", "indices"], module="pydiff")
-
-
-def _public(function):
-    __all__.append(function.__name__)
-    return function
+_public = listed(__all__)
 
 
 def _doubled(parts, dim, combine):
@@ -46,7 +43,7 @@ def cumprod(input, dim, *, dtype=None):
     if dtype is not None:
         input = input.to(dtype)
     elif not input.dtype.is_floating_point:
-        input = input.long()
+        input = _real(input).long()
     return _doubled((input,), dim, lambda a, b: (a[0] * b[0],))[0] if input.ndim else input
 
 
@@ -182,6 +179,8 @@ def gradient(input, *, spacing=None, dim=None, edge_order=1):
         raise ValueError(f"[gradient] the order at the ends is 1 or 2; got {edge_order}; try 1")
     dims = range(input.ndim) if dim is None else [dim] if isinstance(dim, int) else dim
     dims = [_axis("gradient", d, input.ndim) for d in dims]
+    if len(set(dims)) < len(dims):
+        raise ValueError(f"[gradient] an axis is given twice; got {dim}; try each axis once")
     spacing = 1 if spacing is None else spacing
     each = list(spacing) if isinstance(spacing, (tuple, list)) else [spacing] * len(dims)
     if len(each) != len(dims):

@@ -13,19 +13,16 @@ from . import _C
 from ._C import (
     Tensor, _where, erf, erfc, exp2, expm1, get_default_dtype, log1p, log_softmax, logsumexp, result_type, softmax,
 )  # fmt: skip
+from ._public import listed, publish
 from .fallback import special_functions as _rows
 from .ops import _as
-from .pointwise import _both, _floating, _times_log, logit, xlogy
+from .pointwise import _both, _floating, _real, _times_log, logit, xlogy
 from .pointwise import round
 
 __all__ = [
     "erf", "erfc", "exp2", "expm1", "log1p", "log_softmax", "logit", "logsumexp", "round", "softmax", "xlogy",
 ]  # fmt: skip
-
-
-def _public(function):
-    __all__.append(function.__name__)
-    return function
+_public = listed(__all__)
 
 
 def _alias(name, function):
@@ -331,3 +328,5 @@ _alias("psi", digamma)
 _alias("multigammaln", mvlgamma)
 _alias("modified_bessel_i0", globals()["i0"])
 _alias("modified_bessel_i1", globals()["i1"])
+
+publish(globals(), __all__)

@@ -5,8 +5,9 @@ from collections import namedtuple
 
 from ._C import Tensor, _iota, _where, cat, full, tensor, zeros
 from ._dtypes import DTYPES
+from ._public import listed
 from .ops import _axis, linspace, movedim
-from .pointwise import _floating, _signed
+from .pointwise import _floating, _real, _signed
 from .reductions import norm
 from .scans import cummax
 
@@ -16,11 +17,7 @@ ModeResult = namedtuple("mode", ["values", "indices"], module="pydiff")
 NanmedianResult = namedtuple("nanmedian", ["values", "indices"], module="pydiff")
 HistogramddResult = namedtuple("histogramdd", ["hist", "bin_edges"], module="pydiff")
 HistogramResult = namedtuple("histogram", ["hist", "bin_edges"], module="pydiff")
-
-
-def _public(function):
-    __all__.append(function.__name__)
-    return function
+_public = listed(__all__)
 
 
 def _ranked(input, dim=-1):
@@ -180,9 +177,11 @@ def histc(input, bins=100, min=0, max=0):
     """
     if not isinstance(bins, int) or bins < 1:
         raise ValueError(f"[histc] one part at least; got {bins}; try bins=10")
-    x = input.detach().reshape(-1)
+    x = _real(input).detach().reshape(-1)
     if not x.numel():
         return zeros((bins,), dtype=x.dtype, device=x.device)
+    if not (math.isfinite(min) and math.isfinite(max)):
+        raise ValueError(f"[histc] the range is finite; got {min} and {max}; try min=0, max=1")
     low, high = _range("histc", x.float() if not x.dtype.is_floating_point else x, min, max, 1)
     inside = (x >= low) & (x <= high)
     place = _where(inside, (_where(inside, x, low) - low) * bins / (high - low), 0.0).long().clamp(None, bins - 1)
@@ -248,8 +247,10 @@ def histogramdd(input, bins, *, range=None, weight=None, density=False):
     """
     from .fallback import searchsorted
 
-    if input.ndim < 2 or not input.dtype.is_floating_point:
-        raise ValueError(f"[histogramdd] points are rows of floats; got {input.dtype.name} {input.shape}; try (count, n)")
+    if not input.dtype.is_floating_point:
+        raise TypeError(f"[histogramdd] points are rows of floats; got {input.dtype.name}; try .float()")
+    if input.ndim < 2:
+        raise ValueError(f"[histogramdd] points are rows; got {input.shape}; try (count, n)")
     n = input.shape[-1]
     bins = [bins] * n if isinstance(bins, int) else list(bins)
     if len(bins) != n or (range is not None and len(range) != 2 * n):

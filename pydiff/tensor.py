@@ -10,6 +10,7 @@ from . import (
 )  # fmt: skip
 from ._C import Tensor
 from ._dtypes import DTYPES, device
+from ._public import publish
 
 for _module in (
     bits, contraction, decompositions, fallback, indexing, movement, numpy_names, ops, pointwise, reductions, scans, special,
@@ -64,6 +65,8 @@ def cuda(self, device=None, non_blocking=False, memory_format=None):
 
 def type_as(self, other):
     """The value in the dtype and on the device of another tensor."""
+    if not isinstance(other, Tensor):
+        raise TypeError(f"[type_as] `other` is a tensor; got {other!r}; try .to(dtype)")
     return self.to(other)
 
 
@@ -375,6 +378,7 @@ def view_as(self, other):
 
 
 Tensor.reshape_as, Tensor.view_as = reshape_as, view_as
+publish(Tensor)
 
 _in_place("zero_", lambda self: _C.zeros_like(self), "Set all elements to 0; returns self.")
 _in_place("fill_", _filled, "Set all elements to a number; returns self.")

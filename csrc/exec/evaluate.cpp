@@ -417,11 +417,11 @@ class WithoutGil {
   void* state_;
 };
 
-// The line that recorded what failed.
-std::string where(const Work& w, int origin) {
-  if (origin < 0 || static_cast<size_t>(origin) >= w.order.size() || !g_location.describe) return "";
+// `text` with the line that recorded what failed.
+std::string located(const std::string& text, const Work& w, int origin) {
+  if (origin < 0 || static_cast<size_t>(origin) >= w.order.size() || !g_location.describe) return text;
   const Extra* e = w.order[static_cast<size_t>(origin)]->extra;
-  return e && e->code ? "; recorded at " + g_location.describe(e->code, e->code_offset) : "";
+  return e && e->code ? g_location.describe(text, e->code, e->code_offset) : text;
 }
 
 void run(Work& w) {
@@ -467,8 +467,8 @@ void run(Work& w) {
     run_plan(*plan, leaf_data.data(), numbers.data(), out_data.data(), error, owners.data());
   }
   if (error.late) keep_lines(error.late, w.order);  // whatever else went wrong: until then nobody reads its findings
-  if (error.raised) g_exec.raise(error.raised, "[" + error.text + "] raised by its cpu function" + where(w, error.origin));
-  if (!error.text.empty()) throw Error(error.kind, error.text + where(w, error.origin));
+  if (error.raised) g_exec.raise(error.raised, located("[" + error.text + "] raised by its cpu function", w, error.origin));
+  if (!error.text.empty()) throw Error(error.kind, located(error.text, w, error.origin));
   if (const uint64_t suspect = suspect_of(w.leaves, error.late))
     for (size_t k = 0; k < n; ++k)
       if (results[k]) results[k]->suspect = suspect;

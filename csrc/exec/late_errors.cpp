@@ -94,7 +94,7 @@ std::string error_of(const Run& r, ErrorKind* kind) {
     std::string text = cuda_native_error(a, r.cells + s.cell * kErrorCells);
     if (text.empty()) continue;
     *kind = cuda_native_error_kind(s.op);
-    if (s.code && g_location.describe) text += "; recorded at " + g_location.describe(s.code, s.offset);
+    if (s.code && g_location.describe) text = g_location.describe(text, s.code, s.offset);
     return text;
   }
   return "";

@@ -80,7 +80,7 @@ struct Extra {
   std::vector<GraphRef> subs;     // bodies, with explicit parameters
   std::vector<Ref<Meta>> metas;   // of the operands, kept where the node is abstract (see var.h)
   Ref<Custom> custom;             // of an operation of the user's own
-  void* code = nullptr;           // where it was recorded: a host code object and an offset in it
+  void* code = nullptr;           // where it was recorded: an object of the host and an offset in it
   int32_t code_offset = -1;
   ~Extra();
 };
@@ -90,7 +90,8 @@ struct LocationHooks {
   void (*locate)(void** code, int32_t* offset) = nullptr;
   void (*keep)(void* code) = nullptr;  // one more owner
   void (*drop)(void* code) = nullptr;
-  std::string (*describe)(void* code, int32_t offset) = nullptr;  // "train.py:12"
+  // `text` in the name of what the user called, and "; recorded at train.py:12".
+  std::string (*describe)(const std::string& text, void* code, int32_t offset) = nullptr;
 };
 extern LocationHooks g_location;
 

@@ -132,7 +132,10 @@ Spec infer_pad(const OpTraits& t, const Spec* in, int, const Ints& a) {
   for (int k = 0; k < 2 * n && ok; ++k) ok = a[k] >= 0;
   if (!ok) fail(t.name, "a width before and one after each axis are needed", to_string(a), "widths from 0 up");
   Shape s = in->shape;
-  for (int k = 0; k < n; ++k) s[k] += a[k] + a[n + k];
+  for (int k = 0; k < n; ++k)
+    if (__builtin_add_overflow(s[k], a[k], &s[k]) || __builtin_add_overflow(s[k], a[n + k], &s[k]))
+      fail(t.name, "more elements than can be counted", to_string(a), "smaller widths");
+  check_size(t.name, s);
   return with_shape(*in, s);
 }
 void vjp_pad(const VjpArgs& a, Var* out) {

@@ -82,7 +82,7 @@ void parse(const Def& d, PyObject* self, PyObject* const* args, Py_ssize_t nargs
   }
   for (int k = 0; k < d.required; ++k)
     if (!out.a[k])
-      fail(d.name, std::string("argument ") + quoted(d.params[k]) + " is missing", "", "giving it", ErrorKind::Type);
+      fail(d.name, std::string("argument ") + quoted(d.params[k]) + " is missing", std::to_string(nargs + words) + " of them", "giving it", ErrorKind::Type);
 }
 
 bool to_operand(PyObject* o, DeviceId device, Var& out) {
@@ -137,6 +137,11 @@ Var tensor_arg(const char* op, PyObject* o) {
   fail(op, "a tensor is needed", Py_TYPE(o)->tp_name, "tensor(value)", ErrorKind::Type);
 }
 
+TensorObject* tensor_object_arg(const char* op, PyObject* o) {
+  if (!is_tensor(o)) fail(op, "a tensor is needed", Py_TYPE(o)->tp_name, "tensor(value)", ErrorKind::Type);
+  return as_tensor_object(o);
+}
+
 int64_t int_arg(const char* op, PyObject* o, const char* what) {
   PyObject* i = PyNumber_Index(o);
   if (!i) {
@@ -146,7 +151,11 @@ int64_t int_arg(const char* op, PyObject* o, const char* what) {
   }
   int64_t r = PyLong_AsLongLong(i);
   Py_DECREF(i);
-  if (r == -1 && PyErr_Occurred()) throw PythonError();
+  if (r == -1 && PyErr_Occurred()) {
+    if (!PyErr_ExceptionMatches(PyExc_OverflowError)) throw PythonError();
+    PyErr_Clear();
+    fail(op, std::string(what) + " does not fit 64 bits", std::string(py::str(py::handle(o))), "a smaller int");
+  }
   return r;
 }
 

@@ -33,7 +33,7 @@ bool spells(PyObject* kw, const char* param);
 
 template <const Def& D>
 PyObject* as_method(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject* kwnames) {
-  return guarded([&] {
+  return guarded_as(D.name, [&] {
     Parsed p;
     parse(D, self, args, n, kwnames, p);
     return D.body(p.a);
@@ -41,7 +41,7 @@ PyObject* as_method(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObjec
 }
 template <const Def& D>
 PyObject* as_function(PyObject*, PyObject* const* args, Py_ssize_t n, PyObject* kwnames) {
-  return guarded([&] {
+  return guarded_as(D.name, [&] {
     Parsed p;
     parse(D, nullptr, args, n, kwnames, p);
     return D.body(p.a);
@@ -73,6 +73,7 @@ inline bool given(PyObject* o) { return o && o != Py_None; }
 bool to_operand(PyObject* o, DeviceId device, Var& out);
 Var operand(const char* op, PyObject* o, DeviceId device = {});
 Var tensor_arg(const char* op, PyObject* o);      // a tensor, or an array or list made into one
+TensorObject* tensor_object_arg(const char* op, PyObject* o);  // a tensor, and nothing made into one
 int64_t int_arg(const char* op, PyObject* o, const char* what);
 double float_arg(const char* op, PyObject* o, const char* what);
 bool bool_arg(PyObject* o, bool otherwise);

@@ -180,7 +180,7 @@ py::object register_hook(const py::object& self, const py::object& f) {
 }
 
 void retain_grad(const py::object& self) {
-  TensorObject* t = as_tensor_object(self.ptr());
+  TensorObject* t = tensor_object_arg("retain_grad", self.ptr());
   TapeNode* n = node_of("retain_grad", self.ptr());
   if (is_leaf(t) || t->retains_grad) return;
   t->retains_grad = true;
@@ -409,7 +409,7 @@ void bind_autograd(py::module_& m) {
   m.def("register_hook", register_hook);
   m.def("retain_grad", retain_grad);
   m.def("cut", [](const py::object& o) {
-    TensorObject* t = as_tensor_object(o.ptr());
+    TensorObject* t = tensor_object_arg("detach_", o.ptr());
     Var v = value_of(o.ptr());
     leave_cell(t);
     disown_leaf(t);

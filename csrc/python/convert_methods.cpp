@@ -180,7 +180,7 @@ void bind_convert(py::module_& m) {
   m.def("from_capsule", [](const py::object& c) { return from_dlpack(c.ptr()); }, "A tensor of a DLPack capsule's memory.");
   m.def("numpy_dtype", [](const py::object& d) { return numpy_dtype(dtype_arg(d.ptr())); }, "NumPy's counterpart of a dtype.");
   m.def("assign", [](const char* op, const py::object& t, const Var& value) {
-    check_writable(op, as_tensor_object(t.ptr()));
+    check_writable(op, tensor_object_arg(op, t.ptr()));
     assign(op, as_tensor_object(t.ptr()), value);
     if (over_bound()) flush();
     return t;
@@ -190,7 +190,7 @@ void bind_convert(py::module_& m) {
     become(op, as_tensor_object(t.ptr()), as_tensor_object(view.ptr()));
     return t;
   }, "A tensor turns into a view of it; returns the tensor.");
-  m.def("check_writable", [](const char* op, const py::object& t) { check_writable(op, as_tensor_object(t.ptr())); });
+  m.def("check_writable", [](const char* op, const py::object& t) { check_writable(op, tensor_object_arg(op, t.ptr())); });
 }
 
 }  // namespace binding

@@ -119,7 +119,14 @@ PyObject* full_like_body(PyObject** a) {
                      [&](const Shape& s, DType d) { return full(s, as_element("full_like", v, d), d); });
 }
 
-PyObject* iota_body(PyObject** a) { return wrap(iota(ints_arg("iota", a[0], "a size"), device_arg(a[1]))); }
+Shape size_arg(const char* op, PyObject* o) {
+  Shape s = ints_arg(op, o, "a size");
+  for (int64_t d : s)
+    if (d < 0) fail(op, "a size is 0 or more", to_string(s), "a shape without negative sizes");
+  return s;
+}
+
+PyObject* iota_body(PyObject** a) { return wrap(iota(size_arg("iota", a[0]), device_arg(a[1]))); }
 
 // A draw of the random rows: (name, shape, stream, key, dtype, device)
 PyObject* draw_body(PyObject** a) {
@@ -127,12 +134,14 @@ PyObject* draw_body(PyObject** a) {
   if (!name) throw PythonError();
   OpId id = find_op(name);
   DeviceId dev = device_arg(a[5]);
-  Var in[3] = {iota(ints_arg("draw", a[1], "a size"), dev),
+  Var in[3] = {iota(size_arg("draw", a[1]), dev),
                typed_number(DType::I64, 0, int_arg("draw", a[2], "stream"), dev),
                typed_number(DType::I64, 0, int_arg("draw", a[3], "key"), dev)};
   DType d = dtype_arg(a[4]);
   if (!has_kernels(d))
     fail(name, "the dtype has no kernels", name_of(d), "float32 or float64", ErrorKind::Type);
+  if (is_floating(d) == (std::strcmp(name, "random_bits") == 0))
+    fail(name, "numbers of this dtype cannot be drawn", name_of(d), "dtype=pydiff.float32", ErrorKind::Type);
   return wrap(cast(apply(id, in, 3, attrs({static_cast<int64_t>(compute_type(d))})), d));
 }
 
@@ -174,7 +183,7 @@ PyObject* check_range_body(PyObject** a) {
 // ---- to
 
 PyObject* to(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject* kwnames) {
-  return guarded([&] {
+  return guarded_as("to", [&] {
     const Var x = value_of(self);
     DType d = x.dtype();
     DeviceId dev = x.device();
@@ -215,9 +224,24 @@ PyObject* to(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject* kwna
   });
 }
 
+constexpr const char* cast_name(DType d) {
+  switch (d) {
+    case DType::F32: return "float";
+    case DType::F64: return "double";
+    case DType::I32: return "int";
+    case DType::I64: return "long";
+    case DType::Bool: return "bool";
+    case DType::U8: return "byte";
+    case DType::I8: return "char";
+    case DType::I16: return "short";
+    case DType::F16: return "half";
+    default: return name_of(d);
+  }
+}
+
 template <DType D>
 PyObject* as_type(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject* kwnames) {
-  return guarded([&] {
+  return guarded_as(cast_name(D), [&] {
     Py_ssize_t words = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
     if (n || words > 1 || (words && !spells(PyTuple_GET_ITEM(kwnames, 0), "memory_format")))
       fail("to", "a cast takes no arguments but memory_format", std::to_string(n + words) + " arguments", "x.to(dtype, copy=True)",

@@ -1,7 +1,10 @@
 // C++ exceptions as Python's.
 #include "python/errors.h"
 
+#include <cstring>
 #include <new>
+
+#include "python/public_function.h"
 
 namespace pd {
 namespace binding {
@@ -20,14 +23,25 @@ PyObject* class_of(ErrorKind k) {
   }
   return PyExc_RuntimeError;
 }
+
+// What is only found by a run names its op already, and what memory or a device lacks is nobody's.
+bool is_about_the_call(const Error& e) {
+  for (const char* part : {"[cuda]", "[evaluate]", "[plan]", "[interpreter]"})
+    if (std::strncmp(e.what(), part, std::strlen(part)) == 0) return false;
+  return e.kind != ErrorKind::Memory && e.kind != ErrorKind::NotDifferentiable &&
+         !std::strstr(e.what(), "; recorded at ");
+}
 }  // namespace
 
-void set_python_error() noexcept {
+void set_python_error(const char* name, const char* ending) noexcept {
   try {
     throw;
   } catch (const PythonError&) {
   } catch (const Error& e) {
-    PyErr_SetString(class_of(e.kind), e.what());
+    if (name && *name != '_' && is_about_the_call(e))
+      PyErr_SetString(class_of(e.kind), in_the_name_of((std::string(name) + ending).c_str(), e.what()).c_str());
+    else
+      PyErr_SetString(class_of(e.kind), e.what());
   } catch (py::error_already_set& e) {
     e.restore();
   } catch (const py::builtin_exception& e) {

@@ -2,6 +2,7 @@
 #include "exec/exec.h"
 #include "python/errors.h"
 #include "python/gil.h"
+#include "python/public_function.h"
 #include "python/tensor.h"
 
 #include <frameobject.h>
@@ -43,7 +44,13 @@ bool is_own(PyCodeObject* code) {
   return name && static_cast<size_t>(n) >= folder.size() && folder.compare(0, folder.size(), name, folder.size()) == 0;
 }
 
+// The user's line, and with it the public function that was called there: the outermost of pydiff's own frames that is one.
+// `offset` has the function's number above its lowest bits: a name of its own would need an owner, and places are given up
+// without the GIL too.
+constexpr int kOffsetBits = 20;
+
 void locate(void** code, int32_t* offset) {
+  int name = 0;
   PyFrameObject* f = PyThreadState_GetFrame(PyThreadState_Get());
   while (f) {
     PyCodeObject* c = PyFrame_GetCode(f);
@@ -51,10 +58,13 @@ void locate(void** code, int32_t* offset) {
     if (!is_own(c) || !back) {
       *code = c;
       *offset = PyFrame_GetLasti(f);
+      if (*offset >= 0 && *offset < 1 << kOffsetBits && name < 1 << (31 - kOffsetBits)) *offset |= name << kOffsetBits;
+      else if (*offset >= 1 << kOffsetBits) *offset = -1;  // a function of a million bytes has no line here
       Py_DECREF(f);
       Py_XDECREF(back);
       return;
     }
+    if (int known = public_number(c)) name = known;
     Py_DECREF(c);
     Py_DECREF(f);
     f = back;
@@ -64,10 +74,12 @@ void locate(void** code, int32_t* offset) {
 void keep(void* code) { Py_INCREF(static_cast<PyObject*>(code)); }
 void drop(void* code) { Py_DECREF(static_cast<PyObject*>(code)); }
 
-std::string describe(void* code, int32_t offset) {
+std::string describe(const std::string& text, void* code, int32_t offset) {
   auto* c = static_cast<PyCodeObject*>(code);
   const char* name = PyUnicode_AsUTF8(c->co_filename);
-  return std::string(name ? name : "?") + ":" + std::to_string(PyCode_Addr2Line(c, offset));
+  int line = PyCode_Addr2Line(c, offset < 0 ? offset : offset & ((1 << kOffsetBits) - 1));
+  return in_the_name_of(offset < 0 ? nullptr : public_name(offset >> kOffsetBits), text) + "; recorded at " +
+         (name ? name : "?") + ":" + std::to_string(line);
 }
 
 }  // namespace

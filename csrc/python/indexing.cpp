@@ -169,7 +169,10 @@ Parsing parse_index(const Var& x, PyObject* key) {
       if (o == Py_False) empties.push_back(static_cast<int64_t>(axes.size()) - 1);
     } else if (PySlice_Check(o)) {
       Py_ssize_t start, stop, step;
-      checked(PySlice_Unpack(o, &start, &stop, &step));
+      if (PySlice_Unpack(o, &start, &stop, &step) < 0) {
+        PyErr_Clear();
+        fail("index", "a slice has whole numbers and a step that is not zero", std::string(py::repr(py::handle(o))), "x[::1]");
+      }
       Py_ssize_t len = PySlice_AdjustIndices(shape[at], &start, &stop, step);
       if (len == 0) {
         cut.a[at] = cut.b[at] = 0;
@@ -416,12 +419,21 @@ int axis_of(const char* op, const Var& x, PyObject* dim) {
   return normalize_axis(op, int_arg(op, dim, "dim"), x.shape().size());
 }
 
+// Whole numbers; of none the dtype does not matter.
+Var index_arg(const char* op, PyObject* o) {
+  Var i = tensor_arg(op, o);
+  if (!is_integer(i.dtype()) && i.v->size())
+    fail(op, "an index must be of whole numbers", name_of(i.dtype()), is_bool(i.dtype()) ? "mask.nonzero()" : "idx.long()",
+         ErrorKind::Type);
+  return cast(i, DType::I64);
+}
+
 PyObject* gather_body(PyObject** a) {
   Var x = tensor_arg("gather", a[0]);
-  return wrap(gather(x, axis_of("gather", x, a[1]), cast(tensor_arg("gather", a[2]), DType::I64)));
+  return wrap(gather(x, axis_of("gather", x, a[1]), index_arg("gather", a[2])));
 }
 PyObject* scattered(const char* op, PyObject** a, bool accumulate) {
-  Var x = tensor_arg(op, a[0]), idx = cast(tensor_arg(op, a[2]), DType::I64);
+  Var x = tensor_arg(op, a[0]), idx = index_arg(op, a[2]);
   Var src = cast(operand(op, a[3], x.device()), x.dtype());
   if (src.shape().empty() && !idx.shape().empty()) src = expand(src, idx.shape());
   return wrap(scatter(x, axis_of(op, x, a[1]), idx, src, accumulate));
@@ -430,13 +442,18 @@ PyObject* scatter_body(PyObject** a) { return scattered("scatter", a, false); }
 PyObject* scatter_add_body(PyObject** a) { return scattered("scatter_add", a, true); }
 PyObject* index_select_body(PyObject** a) {
   Var x = tensor_arg("index_select", a[0]);
-  return wrap(take(x, cast(tensor_arg("index_select", a[2]), DType::I64), axis_of("index_select", x, a[1])));
+  Var at = index_arg("index_select", a[2]);
+  if (at.shape().size() > 1)
+    fail("index_select", "the index is a vector", to_string(at.shape()), "x[index] or take_along_dim");
+  return wrap(take(x, at, axis_of("index_select", x, a[1])));
 }
 PyObject* index_put_body(PyObject** a) {
   Var x = tensor_arg("index_put", a[0]);
   std::vector<Var> idx = tensors_arg("index_put", a[1]);
   for (Var& i : idx) {
     if (is_bool(i.dtype())) fail("index_put", "the indices are integers", "a mask", "x[mask] = v", ErrorKind::Index);
+    if (!is_integer(i.dtype()) && i.v->size())
+      fail("index_put", "an index must be of whole numbers", name_of(i.dtype()), "idx.long()", ErrorKind::Type);
     i = cast(i, DType::I64);
   }
   Shape to = joint_shape(idx);

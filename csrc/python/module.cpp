@@ -30,4 +30,5 @@ PYBIND11_MODULE(_C, m) {
   bind_jit(m);
   bind_cuda(m);
   bind_custom(m);
+  bind_public(m);
 }

@@ -112,6 +112,7 @@ PyObject* squeeze_body(PyObject** a) {
   if (given(a[1]))
     for (int64_t d : ints_arg("squeeze", a[1], "dim")) {
       int k = normalize_axis("squeeze", d, from.size());
+      if (k < from.size() && drop[k]) fail("squeeze", "an axis is given twice", to_string(ints_arg("squeeze", a[1], "dim")), "each axis once");
       if (k < from.size()) drop[k] = 1;
     }
   for (int i = 0; i < from.size(); ++i)
@@ -245,7 +246,10 @@ PyObject* split_body(PyObject** a) {
   } else {
     sizes = ints_arg("split", a[1], "a section");
     int64_t total = 0;
-    for (int64_t k : sizes) total += k;
+    for (int64_t k : sizes) {
+      if (k < 0) fail("split", "a section is 0 or more", to_string(sizes), "sections without negative sizes", ErrorKind::Runtime);
+      total += k;
+    }
     if (total != sh[axis])
       fail("split", "the sections do not add up to the axis", to_string(sizes) + " for " + std::to_string(sh[axis]),
            "sections of that sum", ErrorKind::Runtime);
@@ -400,7 +404,7 @@ PD_DEF(kExpandAs, "expand_as", expand_as_body, 2, -1,
        "expand_as(input, other)\n--\n\nExpanded to the shape of `other`.\n\n" PD_EXAMPLE(
            "tuple(pd.zeros(1).expand_as(pd.zeros(4)).shape)", "(4,)"), "input", "other")
 PD_DEF(kFlip, "flip", flip_body, 1, 1,
-       "flip(input, dims)\n--\n\nThe elements along `dims` in reverse order; a copy.\n\n" PD_EXAMPLE(
+       "flip(input, dims=None)\n--\n\nThe elements along `dims` in reverse order; a copy.\n\n" PD_EXAMPLE(
            "pd.tensor([1, 2, 3]).flip(0).tolist()", "[3, 2, 1]"), "input", "dims")
 PD_DEF(kNarrow, "narrow", narrow_body, 4, -1,
        "narrow(input, dim, start, length)\n--\n\nThe part of an axis from `start`, of `length`; a view.\n\n" PD_EXAMPLE(

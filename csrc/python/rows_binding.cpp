@@ -72,7 +72,7 @@ void take(const char* name, int arity, const char* option, PyObject* self, PyObj
   }
   for (int k = 0; k < arity; ++k)
     if (!out.a[k])
-      fail(name, std::string("argument '") + (k ? "other" : "input") + "' is missing", "", "giving it", ErrorKind::Type);
+      fail(name, std::string("argument '") + (k ? "other" : "input") + "' is missing", std::to_string(nargs + words) + " of them", "giving it", ErrorKind::Type);
 }
 
 template <OpId id>
@@ -83,12 +83,12 @@ PyObject* of_tensor(PyObject* x) {
 
 template <OpId id>
 PyObject* method1(PyObject* self, PyObject*) {
-  return guarded([&] { return of_tensor<id>(self); });
+  return guarded_as(traits(id).name, [&] { return of_tensor<id>(self); });
 }
 
 template <OpId id>
 PyObject* function1(PyObject*, PyObject* const* args, Py_ssize_t n, PyObject* kwnames) {
-  return guarded([&] {
+  return guarded_as(traits(id).name, [&] {
     if (n == 1 && !kwnames && is_tensor(args[0])) return of_tensor<id>(args[0]);
     Operands o;
     const char* name = traits(id).name;
@@ -99,7 +99,7 @@ PyObject* function1(PyObject*, PyObject* const* args, Py_ssize_t n, PyObject* kw
 
 template <OpId id>
 PyObject* inplace1(PyObject* self, PyObject*) {
-  return guarded([&] {
+  return guarded_as(traits(id).name, [&] {
     const char* name = traits(id).name;
     check_writable(name, as_tensor_object(self));
     bool last = is_channels_last(as_tensor_object(self));
@@ -107,7 +107,7 @@ PyObject* inplace1(PyObject* self, PyObject*) {
     assign(name, as_tensor_object(self), last ? from_last(compute1<id>(to_last(x))) : compute1<id>(x));
     if (over_bound()) flush();
     return same(self);
-  });
+  }, "_");
 }
 
 template <OpId id>
@@ -125,17 +125,17 @@ PyObject* call2(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject* k
 
 template <OpId id>
 PyObject* method2(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject* kwnames) {
-  return guarded([&] { return call2<id>(self, args, n, kwnames); });
+  return guarded_as(traits(id).name, [&] { return call2<id>(self, args, n, kwnames); });
 }
 
 template <OpId id>
 PyObject* function2(PyObject*, PyObject* const* args, Py_ssize_t n, PyObject* kwnames) {
-  return guarded([&] { return call2<id>(nullptr, args, n, kwnames); });
+  return guarded_as(traits(id).name, [&] { return call2<id>(nullptr, args, n, kwnames); });
 }
 
 template <OpId id>
 PyObject* inplace2(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject* kwnames) {
-  return guarded([&] {
+  return guarded_as(traits(id).name, [&] {
     const char* name = traits(id).name;
     Operands o;
     take(name, 2, option_of(id), self, args, n, kwnames, o);
@@ -146,7 +146,7 @@ PyObject* inplace2(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject
     assign(name, as_tensor_object(self), last ? from_last(next) : std::move(next));
     if (over_bound()) flush();
     return same(self);
-  });
+  }, "_");
 }
 
 // ---- documentation: the row's line, how to call it, and an example that runs

@@ -71,7 +71,8 @@ Var carry_tangents(Var to, const Var& from);
 
 // The error indicator of Python is set already.
 struct PythonError {};
-void set_python_error() noexcept;  // from the C++ exception in flight
+// From the C++ exception in flight; in the name of the function `name` + `ending`, where one is given.
+void set_python_error(const char* name = nullptr, const char* ending = "") noexcept;
 inline PyObject* checked(PyObject* o) {
   if (!o) throw PythonError();
   return o;
@@ -85,6 +86,15 @@ PyObject* guarded(F&& f) noexcept {
     return f();
   } catch (...) {
     set_python_error();
+    return nullptr;
+  }
+}
+template <class F>
+PyObject* guarded_as(const char* name, F&& f, const char* ending = "") noexcept {
+  try {
+    return f();
+  } catch (...) {
+    set_python_error(name, ending);
     return nullptr;
   }
 }
@@ -125,6 +135,7 @@ void bind_op_table(py::module_& m);
 void bind_jit(py::module_& m);
 void bind_cuda(py::module_& m);
 void bind_custom(py::module_& m);
+void bind_public(py::module_& m);
 void install_host_hooks();  // the GIL and the user's line, for exec/ and graph/
 void bind_convert(py::module_& m);
 

@@ -190,8 +190,8 @@ void assign(const char* op, TensorObject* t, Var next) {
          to_string(next.shape()) + " for " + to_string(cur.shape()), "the operation that returns a new tensor",
          ErrorKind::Runtime);
   if (info(next.dtype()).category > info(cur.dtype()).category)
-    fail(op, std::string("a result of ") + name_of(next.dtype()) + " cannot be kept in a tensor of " + name_of(cur.dtype()),
-         "", "the operation that returns a new tensor", ErrorKind::Runtime);
+    fail(op, "the result's dtype cannot be kept in the tensor", std::string(name_of(next.dtype())) + " for " + name_of(cur.dtype()),
+         "the operation that returns a new tensor", ErrorKind::Runtime);
   if (next.device() != cur.device())
     fail(op, "operands on different devices", to_string(next.device()) + " and " + to_string(cur.device()),
          "moving one with .to(device)", ErrorKind::Runtime);

@@ -6,9 +6,12 @@ NumPy or of CuPy. `_arrays.py` has which of the two serves a device. Inside `vma
 there they are recorded, and computed when the batch is known (`_batching.py`).
 """
 
+from .._public import publish
 from ._rows import fallback, rows
 from .linear_algebra import *
 from .sorting import *
 from . import factorizations, linear_algebra, sorting  # noqa: F401  rows of all three
 
 __all__ = ["fallback", "rows", *linear_algebra.__all__, *sorting.__all__]
+
+publish(globals(), [*linear_algebra.__all__, *sorting.__all__])

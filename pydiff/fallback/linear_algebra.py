@@ -74,6 +74,8 @@ def _square(op, a):
 def _float(a):
     from .._C import get_default_dtype
 
+    if a.dtype.category == "complex":
+        raise TypeError(f"[linalg] no kernel for this type; got {a.dtype.name}; try the real and the imaginary part apart")
     return a if a.dtype.is_floating_point else a.to(get_default_dtype())
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from .._C import Tensor, _where, cat, full_like, result_type, tensor, topk_indices, zeros, zeros_like
 from .._dtypes import DTYPES
-from ..ops import _axis, movedim
+from ..ops import _axis, as_tensor, movedim
+from ..pointwise import _real
 from ._batching import BY_VALUES, along
 from ._rows import fallback
 
@@ -113,7 +114,7 @@ def argsort(input, dim=-1, descending=False, stable=True):
     >>> pd.argsort(pd.tensor([3, 1, 2])).tolist()
     [1, 2, 0]
     """
-    return _argsort(input, dim=dim, descending=bool(descending))
+    return _argsort(_real(as_tensor(input)), dim=_axis("argsort", dim, input.ndim), descending=bool(descending))
 
 
 def sort(input, dim=-1, descending=False, stable=True):
@@ -147,6 +148,7 @@ def topk(input, k, dim=-1, largest=True, sorted=True):
     >>> pd.topk(pd.tensor([3, 1, 2]), 2).indices.tolist()
     [0, 2]
     """
+    dim = _axis("topk", dim, input.ndim)
     if input.ndim and not 0 <= k <= input.shape[dim]:
         raise RuntimeError(f"[topk] k is at most the size of the axis; got {k} for {input.shape}; try less")
     if not input.ndim:
@@ -212,7 +214,8 @@ def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=No
     >>> pd.unique(pd.tensor([3, 1, 3])).tolist()
     [1, 3]
     """
-    values, inverse, counts = _unique(input, axis=dim)
+    dim = None if dim is None else _axis("unique", dim, input.ndim)
+    values, inverse, counts = _unique(_real(input), axis=dim)
     result = [values, *([inverse] if return_inverse else []), *([counts] if return_counts else [])]
     return result[0] if len(result) == 1 else tuple(result)
 
@@ -269,12 +272,14 @@ def searchsorted(sorted_sequence, values, *, right=False, side=None, out_int32=F
     >>> pd.searchsorted(pd.tensor([1, 3, 5]), pd.tensor([3, 4])).tolist()
     [1, 2]
     """
+    _real(sorted_sequence)
     if side not in (None, "left", "right") or (side == "left" and right):
         raise ValueError(f"[searchsorted] the side is 'left' or 'right'; got {side!r}, right={right}; try one of the two")
     right = bool(right) or side == "right"
     if not isinstance(values, Tensor):
         dtype = result_type(sorted_sequence, values) if isinstance(values, (int, float)) else None
         values = tensor(values, dtype=dtype, device=sorted_sequence.device)
+    _real(values)
     if sorter is not None:
         sorted_sequence = sorted_sequence.gather(-1, sorter)
     if sorted_sequence.ndim > 1 and sorted_sequence.shape[:-1] != values.shape[:-1]:

@@ -25,6 +25,8 @@ def embedding(
     [[2.0], [1.0]]
     """
     name = "embedding"
+    if weight.ndim != 2:
+        raise ValueError(f"[embedding] the weight is (rows, width); got {tuple(weight.shape)}; try unsqueeze(1)")
     rows = weight.shape[0]
     padding_idx = _row(name, padding_idx, rows)
     _check_integers(name, input)
@@ -100,6 +102,8 @@ def embedding_bag(
             f"[{name}] per_sample_weights, one for each index, go with mode='sum'; got "
             f"{tuple(per_sample_weights.shape)} for {tuple(input.shape)}, mode {mode!r}; try mode='sum'"
         )
+    if weight.ndim != 2:
+        raise ValueError(f"[{name}] the weight is (rows, width); got {tuple(weight.shape)}; try unsqueeze(1)")
     padding_idx = _row(name, padding_idx, weight.shape[0])
     if input.ndim == 1:
         index, there = _bags(input, offsets, include_last_offset)

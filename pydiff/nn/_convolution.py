@@ -233,6 +233,8 @@ def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
     padding, stride = numbers(name, "padding", padding, 2), numbers(name, "stride", stride, 2)
     positive(name, kernel_size=kernel, dilation=dilation, stride=stride)
     input, batched = with_batch(name, input, 2)
+    if input.dtype.category == "complex":
+        raise TypeError(f"[{name}] no kernel for this type; got {input.dtype.name}; try the real and the imaginary part apart")
     x = pad_axes(input, 2, [(p, p) for p in padding])
     out = tuple(out_size(n, k, s, d) for n, k, s, d in zip(x.shape[2:], kernel, stride, dilation))
     if min(out) < 1:

@@ -44,6 +44,7 @@ def _reduction_error(name, reduction):
 
 def _warn_of_broadcast(name, input, target):
     """A target `(n, 1)` for an input `(n,)` broadcasts to `(n, n)`: allowed, seldom meant."""
+    pydiff.broadcast_shapes(input.shape, target.shape)
     warnings.warn(
         f"[{name}] input and target differ in shape and are broadcast; got input "
         f"{tuple(input.shape)}, target {tuple(target.shape)}; try target.reshape(input.shape)",

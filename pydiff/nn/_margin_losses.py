@@ -116,6 +116,7 @@ def hinge_embedding_loss(input, target, margin=1.0, *, reduction="mean"):
     >>> f(pd.tensor([4.0, 0.25]), pd.tensor([1.0, -1.0]), reduction="none").tolist()
     [4.0, 0.75]
     """
+    target = pydiff.as_tensor(target)
     near = pydiff.where(target == 1, 0, _hinge(margin - input))
     far = pydiff.where(target == -1, 0, input)
     return _reduce("hinge_embedding_loss", near + far, reduction)
@@ -387,6 +388,8 @@ def _lengths(lengths):
 
 def _label_table(name, targets, labels, longest, batch, batched):
     """The labels as `(batch, longest)`; what is behind the end of a row is any class."""
+    if targets.dtype.is_floating_point:
+        raise TypeError(f"[{name}] targets are integers; got {targets.dtype.name}; try targets.long()")
     if targets.ndim == 2 or (not batched and targets.ndim == 1):
         table = targets if targets.ndim == 2 else targets.unsqueeze(0)
         if table.shape[0] == batch and table.shape[1] >= longest:

@@ -9,6 +9,7 @@ import math
 import pydiff
 from pydiff import _names, pdist
 
+from .._public import publish
 from .._rounding import rounded_once
 from ._activations import (
     celu, celu_, elu, elu_, glu, gumbel_softmax, hardshrink, hardsigmoid, hardswish, hardtanh, hardtanh_, into,
@@ -269,6 +270,8 @@ def flatten(input, start_dim=0, end_dim=-1):
     shape = tuple(input.shape)
     axes = max(len(shape), 1)
     for dim in (start_dim, end_dim):
+        if not hasattr(dim, "__index__"):
+            raise TypeError(f"[flatten] an axis is an integer; got {dim!r}; try {axes - 1}")
         if not -axes <= dim < axes:
             raise IndexError(
                 f"[flatten] no such axis; got {dim} for shape {shape}; try -{axes} to {axes - 1}"
@@ -358,3 +361,4 @@ __all__ += [
 # Those that take an axis, or that PyTorch calls with other names.
 _names.spell(globals(), ["cosine_similarity", "glu", "gumbel_softmax", "log_softmax", "normalize", "one_hot", "softmax", "softmin"])
 _names.spell(globals(), ["alpha_dropout", "dropout", "feature_alpha_dropout"])
+publish(globals(), [*__all__, "grid_sampler_2d", "grid_sampler_3d"])

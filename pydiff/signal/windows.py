@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from .._public import publish
 from ..functions import full, tensor
 from ..ops import arange
 
@@ -24,7 +25,9 @@ def _window(shape):
 
     @functools.wraps(shape)
     def window(M, *, sym=True, dtype=None, layout=None, device=None, requires_grad=False, **own):
-        if not isinstance(M, int) or M < 0:
+        if not isinstance(M, int):
+            raise TypeError(f"[{shape.__name__}] M is a whole number; got {M!r}; try 16")
+        if M < 0:
             raise ValueError(f"[{shape.__name__}] M is a whole number, 0 or more; got {M!r}; try 16")
         dtype = dtype or full((), 0.0).dtype
         if not tensor(0, dtype=dtype).dtype.is_floating_point:
@@ -150,6 +153,8 @@ def _older(name, **weights):
     def window(window_length, periodic=True, *args, dtype=None, layout=None, device=None, requires_grad=False, **own):
         for key, value in zip(weights, args):
             own[key] = value
+        if own.keys() - weights.keys():
+            raise TypeError(f"[{name}_window] unknown argument; got {', '.join(own)}; try {', '.join(weights) or 'periodic'}")
         if name == "hamming":
             alpha, beta = own.get("alpha", 0.54), own.get("beta", 0.46)
             return general_cosine(
@@ -165,3 +170,5 @@ def _older(name, **weights):
 
 bartlett_window, blackman_window, hann_window = _older("bartlett"), _older("blackman"), _older("hann")
 hamming_window, kaiser_window = _older("hamming", alpha=0.54, beta=0.46), _older("kaiser", beta=12.0)
+
+publish(globals(), __all__)

@@ -205,7 +205,7 @@ def test_powers_of_whole_numbers():
 def test_memory_format_has_no_effect():
     x = pd.tensor([1.5])
     assert x.to(pd.float64, memory_format=None).dtype == x.double(memory_format=None).dtype == pd.float64
-    with pytest.raises(TypeError, match=r"^\[to\] a cast takes no arguments but memory_format"):
+    with pytest.raises(TypeError, match=r"^\[double\] a cast takes no arguments but memory_format"):
         x.double(True)
 
 

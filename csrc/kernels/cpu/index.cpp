@@ -324,7 +324,7 @@ void scatter(const NativeArgs& a, NativeError& error) {
       each([&](int64_t to, int64_t from) { std::memcpy(out + to * kItem, src + from * kItem, kItem); });
     });
   }
-  faults.tell("scatter", error);
+  faults.tell((*a.attrs)[1] ? "scatter_add" : "scatter", error);
 }
 
 }  // namespace cpu
