@@ -34,7 +34,7 @@ from ._C import (
     set_default_device,
     set_default_dtype,
 )
-from ._dtypes import DTYPES, device, dtype, finfo, iinfo
+from ._dtypes import DTYPES, device, dtype
 from ._public import publish as _publish
 from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .contraction import *
@@ -152,7 +152,7 @@ def __dir__():
 
 __all__ = [
     "DTYPES", "Generator", "NotDifferentiableError", "Tensor", "are_deterministic_algorithms_enabled", "autograd",
-    "custom_op", "deterministic", "device", "dtype", "elementwise", "finfo", "iinfo",
+    "custom_op", "deterministic", "device", "dtype", "elementwise",
     "enable_grad", "fallback",
     "get_default_device", "get_default_dtype", "get_num_threads", "get_rng_state", "grad", "hessian", "hvp",
     "inference_mode", "initial_seed", "is_grad_enabled", "jacfwd", "jacrev", "jvp", "manual_seed", "no_grad",

@@ -5,14 +5,11 @@ import math
 from . import _C
 from ._C import Tensor, _where, full_like, ones_like, zeros_like
 from ._dtypes import DTYPES
+from ._public import listed
 from .ops import _as
 
 __all__ = []
-
-
-def _public(function):
-    __all__.append(function.__name__)
-    return function
+_public = listed(__all__)
 
 
 # ---- dtypes

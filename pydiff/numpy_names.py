@@ -6,6 +6,7 @@ import math
 from . import _C, bits, fallback, movement, ops, pointwise, reductions, scans, statistics
 from ._C import _where, cat, matmul, stack, tensor, trunc
 from ._dtypes import DTYPES
+from ._public import listed
 from .indexing import isin
 from .ops import _as, _axis
 from .pointwise import _floating
@@ -15,9 +16,7 @@ __all__ = []
 _int64, _float64 = DTYPES["int64"], DTYPES["float64"]
 
 
-def _public(function):
-    __all__.append(function.__name__)
-    return function
+_public = listed(__all__)
 
 
 def _alias(name, function):
