@@ -28,15 +28,15 @@ CudaNativeFn cuda_native_for(OpId op) {
   }
 }
 
-static const char* native_name(OpId op) {
-  switch (op) {
+static const char* native_name(const NativeArgs& a) {
+  switch (a.op) {
     case op::argmax: return "argmax";
     case op::argmin: return "argmin";
     case op::topk: return "topk";
     case op::index: return "index";
     case op::index_put: return "index_put";
     case op::gather: return "gather";
-    case op::scatter: return "scatter";
+    case op::scatter: return a.attrs && (*a.attrs)[1] ? "scatter_add" : "scatter";
     case op::cumsum: return "cumsum";
     default: return "native";
   }
@@ -44,7 +44,7 @@ static const char* native_name(OpId op) {
 
 std::string cuda_native_error(const NativeArgs& a, const int64_t* cells) {
   if (a.op == op::check_range) return cells[0] ? range_error(*a.attrs, cells[1]) : "";
-  std::string head = std::string("[") + native_name(a.op) + "] ", dtype = name_of(a.specs[0].dtype);
+  std::string head = std::string("[") + native_name(a) + "] ", dtype = name_of(a.specs[0].dtype);
   switch (static_cast<cuda::ErrorCode>(cells[0])) {
     case cuda::ErrorCode::None: return "";
     case cuda::ErrorCode::EmptyAxis:
