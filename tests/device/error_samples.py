@@ -6,7 +6,6 @@ test_error_inputs.py); where the rule does not fit a function, its row says what
     shape=(k, spec)     argument k in another shape; ANY_SHAPE where none is wrong
     dtype=(k, spec)     argument k in another dtype; ANY_DTYPE where none is wrong
     axis=(KIND, NAMED)  why that kind of wrong axis is right; (PAIR,) where an axis is never alone
-    data=NAMED          why something that is not a tensor is right, too
     device=NAMED        why operands on two devices are right, too
 """
 
@@ -17,7 +16,6 @@ import pydiff as pd
 # Why a kind of wrong call does not exist for a function.
 ANY_SHAPE = "every shape is right"
 ANY_DTYPE = "every dtype is right: it moves or looks at elements, and computes nothing of them"
-ANY_DATA = "takes what a tensor can be made of"
 ANY_DEVICE = "operands may lie anywhere: they are looked at one by one"
 PAIR = "two axes are named together"
 
@@ -67,13 +65,13 @@ def SPD(n, *batch):
 class Row:
     """A right call, and what the rules for wrong ones do not know."""
 
-    def __init__(self, args, kwargs, shape, dtype, axis, data, device, **more):
+    def __init__(self, args, kwargs, shape, dtype, axis, device):
         self.args, self.kwargs = args, kwargs
-        self.shape, self.dtype, self.axis, self.data, self.device = shape, dtype, axis, data, device
+        self.shape, self.dtype, self.axis, self.device = shape, dtype, axis, device
 
 
-def row(*args, shape=None, dtype=None, axis=None, data=None, device=None, **kwargs):
-    return Row(args, kwargs, shape, dtype, axis, data, device)
+def row(*args, shape=None, dtype=None, axis=None, device=None, **kwargs):
+    return Row(args, kwargs, shape, dtype, axis, device)
 
 
 def table(rows):

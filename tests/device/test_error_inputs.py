@@ -180,12 +180,12 @@ def wrong_calls(name, function, line, device):
     if signature_of(function) and "device" in signature_of(function).parameters:
         yield "device", args, {**kwargs, "device": "tpu"}
 
-    if operands and line.data is None and not is_method(function):
+    if operands and not is_method(function):
         place = operands[0][0]
         listed = isinstance(args[place], (list, tuple))
         for value in (["a", "b"], [None, None]) if listed else ("text", None, ["a"], {}):
             yield "data", with_argument(args, place, value), kwargs
-    if len(operands) > 1 and line.data is None:
+    if len(operands) > 1:
         place, old = operands[-1]
         for value in ("text", {}):
             yield "data", replaced(args, place, old, value), kwargs
