@@ -120,9 +120,11 @@ void lay_out_like(TensorObject* to, TensorObject* like) {
 }
 
 bool turn_operands(PyObject* const* objects, Var* vars, int count) {
-  Shape full;
-  for (int k = 0; k < count && full.empty(); ++k)
-    if (objects[k] && is_tensor(objects[k]) && is_channels_last(as_tensor_object(objects[k]))) full = vars[k].shape();
+  Shape full;  // of the largest that is channels-last
+  for (int k = 0; k < count; ++k)
+    if (objects[k] && is_tensor(objects[k]) && is_channels_last(as_tensor_object(objects[k])) &&
+        (full.empty() || vars[k].v->size() > numel(full)))
+      full = vars[k].shape();
   if (full.empty()) return false;
   for (int k = 0; k < count; ++k)
     if (vars[k] && (vars[k].shape().size() > full.size() || vars[k].v->size() > numel(full))) return false;

@@ -86,6 +86,29 @@ def test_strides_and_values(name):
     np.testing.assert_array_equal(p.cpu().numpy(), t.numpy())
 
 
+def test_values_of_operands_that_broadcast(rng):
+    """Random shapes, formats and slices of two operands: the values are those without formats, bit for bit."""
+    functions = [pd.add, pd.mul, pd.maximum, pd.gt, lambda a, b: pd.where(a > 0, a, b), lambda a, b: pd.clamp(a, min=b)]
+    seen = 0
+    for _ in range(300):
+        axes = int(rng.choice([4, 5]))
+        full = rng.choice([1, 2, 3, 4], axes)
+        plain, formatted = [], []
+        for _ in range(2):
+            shape = np.where(rng.random(axes) < 0.8, full, 1)
+            x = pd.tensor(rng.normal(size=shape if rng.random() < 0.9 else shape[int(rng.integers(axes)) :]))
+            y = last(pd, x) if x.ndim == axes and rng.random() < 0.7 else x
+            if x.ndim == axes and rng.random() < 0.2:
+                x, y = x[:, :, :1], y[:, :, :1]
+            plain.append(x)
+            formatted.append(y)
+        f = functions[int(rng.integers(len(functions)))]
+        want, got = f(*plain), f(*formatted)
+        seen += not got.is_contiguous()
+        assert got.shape == want.shape and np.array_equal(got.cpu().numpy(), want.cpu().numpy())
+    assert seen > 50
+
+
 #: (function, shape, shapes of the other tensors, keywords, whether PyTorch gives the format, too)
 LAYERS = {
     "conv2d": ("conv2d", (2, 4, 6, 5), [(8, 4, 3, 3), (8,)], {"padding": 1}),
