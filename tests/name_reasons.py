@@ -84,6 +84,7 @@ NUMPY_DIFFERS = {
     "meshgrid": "`indexing` is 'ij' where it is not given, as in PyTorch", "nonzero": "one tensor (count, axes), as in PyTorch; `as_tuple=True` is NumPy's",
     "outer": "of two vectors, as in PyTorch", "put": "a new tensor, as in PyTorch; `put_` writes", "round": "`decimals` by name, as in PyTorch; `around` is NumPy's",
     "trace": "of a matrix's main diagonal, as in PyTorch", "tril_indices": "PyTorch's arguments: (row, col, offset)", "triu_indices": "PyTorch's arguments: (row, col, offset)",
+    "equal": "one truth value, as in PyTorch; `eq` is NumPy's",
     "frombuffer": "`dtype` by name and always, as in PyTorch", "permute_dims": "the axes must be named", "concatenate": "the axis is never None", "concat": "the axis is never None",
     "histogramdd": "PyTorch's arguments and dtypes",
 "interp": "without `left`, `right` and `period`",

@@ -1,6 +1,8 @@
 """Functions under NumPy's names against NumPy, with its keywords."""
 
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,6 +47,30 @@ CASES = [
       for right in (False, True)],
 ]  # fmt: skip
 
+T = A > 0
+N3 = np.arange(24.0).reshape(2, 3, 4)
+#: What PyTorch has under the same name, called as in NumPy.
+CASES += [
+    ("all", (T,), {"axis": 0}), ("any", (T,), {"axis": 1, "keepdims": True}), ("allclose", (A, A + 1e-9), {}), ("amax", (A,), {"axis": 0}),
+    ("amin", (A,), {"axis": (0, 1), "keepdims": True}), ("angle", (A,), {}), ("arange", (1, 7, 2), {}), ("argmax", (A,), {"axis": 1}),
+    ("argmin", (A,), {}), ("argwhere", (T,), {}), ("asarray", (A,), {}), ("atleast_1d", (np.array(3.0),), {}), ("atleast_2d", (B,), {}),
+    ("atleast_3d", (A,), {}), ("bincount", (WHOLE,), {"minlength": 6}), ("broadcast_arrays", (A, B), {}), ("broadcast_shapes", ((2, 1), (3,)), {}),
+    ("broadcast_to", (B, (3, 4)), {}), ("clip", (A, -0.5, 0.5), {}), ("column_stack", ((B, B),), {}), ("copy", (A,), {}), ("corrcoef", (A,), {}),
+    ("count_nonzero", (T,), {"axis": 0}), ("diag", (B,), {}), ("diagflat", (B, 1), {}), ("diff", (A,), {"axis": 0}), ("diff", (A, 2), {}),
+    ("dsplit", (N3, 2), {}), ("dstack", ((A, A),), {}), ("einsum", ("ij,j->i", A, B), {}), ("fix", (A,), {}), ("flip", (A,), {"axis": 1}),
+    ("fliplr", (A,), {}), ("flipud", (A,), {}), ("full_like", (A, 2.0), {}), ("hsplit", (A, 2), {}), ("hstack", ((A, A),), {}), ("i0", (A,), {}),
+    ("inner", (A, B), {}), ("isclose", (A, A), {}), ("isin", (WHOLE, np.array([1, 3])), {}), ("isneginf", (EDGES,), {}), ("isposinf", (EDGES,), {}),
+    ("isreal", (A,), {}), ("kron", (A, B), {}), ("moveaxis", (N3, 0, -1), {}), ("nan_to_num", (EDGES,), {}), ("nanmean", (HOLES,), {"axis": 1}),
+    ("nanquantile", (HOLES, 0.3), {"axis": 0}), ("nansum", (HOLES,), {"axis": 1, "keepdims": True}), ("ones_like", (A,), {}),
+    ("prod", (A,), {"axis": 1}), ("quantile", (A, 0.3), {"axis": 1, "keepdims": True}), ("ravel", (A,), {}), ("real", (A,), {}), ("reshape", (A, (4, 3)), {}), ("row_stack", ((B, B),), {}),
+    ("roll", (A, 1), {"axis": 1}), ("rot90", (A,), {"axes": (1, 0)}), ("sinc", (A,), {}), ("squeeze", (A[None],), {"axis": 0}),
+    ("stack", ((A, A),), {"axis": 1}), ("sum", (A,), {"axis": 0, "keepdims": True}), ("swapaxes", (N3, 0, 2), {}), ("tensordot", (A, N3[0]), {"axes": ([0, 1], [0, 1])}),
+    ("tile", (A, (2, 1)), {}), ("trapezoid", (A,), {"axis": 0}), ("tril", (A, 1), {}), ("triu", (A, -1), {}), ("unravel_index", (np.array([5]), (2, 3)), {}),
+    ("vdot", (B, B), {}), ("vsplit", (A, 3), {}), ("vstack", ((A, A),), {}), ("where", (T, A, 0.0), {}), ("zeros_like", (A,), {}),
+]  # fmt: skip
+#: Not of arrays' values, or tested elsewhere.
+ELSEWHERE = {"from_dlpack", "set_printoptions"}
+
 
 def leaves(x):
     return list(x) if isinstance(x, (tuple, list)) else [x]
@@ -73,6 +99,42 @@ def test_function(case):
         np.testing.assert_allclose(g, w, rtol=tolerance, atol=tolerance if name in ("percentile", "unwrap", "mod", "divmod") else 0)
         if g.dtype.kind == "f" and name in ("cbrt", "modf", "spacing", "fabs"):
             assert np.array_equal(np.signbit(g), np.signbit(w))
+
+
+def test_every_function_that_the_page_calls_the_same_is_tried():
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    import torch_names
+
+    same = {name for space, name in torch_names.listed("same") if space == "numpy functions"}
+    assert len(same) > 100
+    assert not same - {case[0] for case in CASES} - ELSEWHERE
+
+
+UFUNCS = [n for n in dir(np) if isinstance(getattr(np, n), np.ufunc) and n not in ("equal", "isnat")]
+OF_INTEGERS = "bitwise gcd lcm invert left_shift right_shift ldexp"
+
+
+@pytest.mark.parametrize("name", UFUNCS)
+def test_ufunc(name):
+    """Each over numbers of its kind; how exact, and at special values, is tested by the op table."""
+    of = getattr(np, name)
+    if name in ("matmul", "matvec", "vecmat", "vecdot"):
+        arguments = {"matmul": (A, A.T), "matvec": (A, B), "vecmat": (A[:, 0], A), "vecdot": (A, B)}[name]
+    elif name == "ldexp":
+        arguments = A, np.array([1, -2, 3, 0], np.int32)
+    elif any(name.startswith(part) for part in OF_INTEGERS.split()):
+        arguments = (np.array([1, 5, 12, 0]), np.array([3, 2, 4, 1]))[: of.nin]
+    elif name in ("power", "float_power"):
+        arguments = np.abs(A), B
+    else:
+        low = 1.1 if name in ("arccosh", "acosh") else 0.1
+        x = np.random.default_rng(5).uniform(low, low + 0.8, (3, 4))
+        arguments = (x, B)[: of.nin]
+    want = of(*arguments)
+    got = getattr(pd, name)(*map(as_tensor, arguments))
+    for g, w in zip(leaves(got), leaves(want), strict=True):
+        assert g.cpu().numpy().dtype == np.asarray(w).dtype
+        np.testing.assert_allclose(g.cpu().numpy(), w, rtol=1e-12, atol=1e-14)
 
 
 def test_every_ufunc_of_numpy_is_here():
