@@ -125,6 +125,13 @@ def taken_by_torch(space, name, function):
 # ---- what pydiff takes
 
 
+def takes_other_names(function):
+    """Whether pydiff's adaptor stands before the function, or before what it hands calls on to."""
+    while function is not None and not hasattr(function, "_spellings"):
+        function = getattr(function, "__wrapped__", None)
+    return function is not None
+
+
 def takes(function, word, is_method):
     """Whether a function of pydiff knows a keyword: by its signature, or by what it says when it is given one."""
     try:
@@ -132,7 +139,7 @@ def takes(function, word, is_method):
         if word in parameters or (word == "input" and next(iter(parameters), "") == "self"):
             return True
         unwrapped = inspect.unwrap(function)
-        if inspect.isfunction(unwrapped) and not getattr(function, "_spellings", None):
+        if inspect.isfunction(unwrapped) and not takes_other_names(function):
             return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(unwrapped).parameters.values())
     except ValueError:
         pass
