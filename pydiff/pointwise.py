@@ -149,7 +149,8 @@ def logit(input, eps=None):
     p = _floating(input)
     if eps is not None:
         p = p.clamp(eps, 1 - eps)
-    return log(p) - log1p(-p)
+    # Around 1/2 the two logarithms nearly cancel; 2 p - 1 is exact there.
+    return _where((p - 0.5).abs() < 0.25, 2 * _C.atanh(2 * p - 1), log(p) - log1p(-p))
 
 
 @_public

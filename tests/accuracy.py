@@ -54,7 +54,7 @@ _function("logaddexp", 2, "numpy.logaddexp", "logaddexp", arity=2, least=0.5)
 _function("logaddexp2", 2, "numpy.logaddexp2", "logaddexp2", arity=2, least=0.5)
 _function("xlogy", 2, "scipy.xlogy", "xlogy", arity=2)
 _function("xlog1py", 2, "scipy.xlog1py", "special.xlog1py", "special.xlog1py", arity=2)
-_function("logit", 2, "scipy.logit", "logit", least=0.5)
+_function("logit", 2, "scipy.logit", "logit")
 _function("sinc", 2, "numpy.sinc", "sinc")
 _function("deg2rad", 2, "numpy.deg2rad", "deg2rad")
 _function("rad2deg", 2, "numpy.rad2deg", "rad2deg")
@@ -89,7 +89,6 @@ for _name in "j0 j1 y0 y1".split():
 for _name in "k0 k1 k0e k1e".split():
     _long = f"{'scaled_' * _name.endswith('e')}modified_bessel_{_name[:2]}"
     _function(_long, None, f"scipy.{_name}", *[f"special.{_long}"] * 2, exact=_name)
-_function("polygamma(1, x)", None, None, None, "special.polygamma", exact="trigamma")
 _function("spherical_bessel_j0", None, "scipy.spherical_jn", *["special.spherical_bessel_j0"] * 2, least=_size_of_waves)
 
 DTYPES = ("float32", "float64")
@@ -108,8 +107,6 @@ def call_pydiff(function, arrays, device=None):
     import pydiff as pd
 
     f = _at(pd, function.pydiff)
-    if function.exact == "trigamma":
-        return f(1, pd.tensor(arrays[0], device=device)).numpy()
     return f(*[pd.tensor(a, device=device) for a in arrays]).numpy()
 
 
@@ -117,9 +114,8 @@ def _call_numpy(function, arrays):
     if function.numpy is None:
         if function.exact == "rsqrt":
             return 1 / np.sqrt(arrays[0])
-        if function.exact != "trigamma":
-            return None
-    library, _, name = (function.numpy or "scipy.polygamma").partition(".")
+        return None
+    library, _, name = function.numpy.partition(".")
     if library == "scipy":
         try:
             import scipy.special as library
@@ -127,8 +123,6 @@ def _call_numpy(function, arrays):
             return None
     else:
         library = np
-    if name == "polygamma":
-        return library.polygamma(1, arrays[0]).astype(arrays[0].dtype)
     if name == "spherical_jn":
         return library.spherical_jn(0, arrays[0]).astype(arrays[0].dtype)
     return getattr(library, name)(*arrays)
@@ -148,8 +142,6 @@ def _call_torch(function, arrays):
     torch = _torch()
     if torch is None:
         return None
-    if function.exact == "trigamma":
-        return torch.polygamma(1, torch.from_numpy(arrays[0])).numpy()
     f = function.torch and _at(torch, function.torch)
     return f(*[torch.from_numpy(a) for a in arrays]).numpy() if f else None
 
@@ -379,7 +371,7 @@ def _mpmath_functions(mp):
         "ndtr": lambda x: mp.erfc(-x * erfc_root) / 2, "gelu": lambda x: x * mp.erfc(-x * erfc_root) / 2,
         "erfcx": lambda x: mp.exp(x * x) * mp.erfc(x), "log_ndtr": lambda x: mp.log1p(-mp.erfc(x * erfc_root) / 2) if x > 0 else mp.log(mp.erfc(-x * erfc_root) / 2),
         "ndtri": lambda x: mp.sqrt(2) * mp.erfinv(2 * x - 1), "entr": lambda x: -x * mp.log(x) if x > 0 else mp.nan,
-        "lgamma": lambda x: mp.log(abs(mp.gamma(x))), "digamma": mp.digamma, "trigamma": lambda x: mp.psi(1, x),
+        "lgamma": lambda x: mp.log(abs(mp.gamma(x))), "digamma": mp.digamma,
         "i0": lambda x: mp.besseli(0, x), "i1": lambda x: mp.besseli(1, x),
         "i0e": lambda x: mp.exp(-abs(x)) * mp.besseli(0, x), "i1e": lambda x: mp.exp(-abs(x)) * mp.besseli(1, x),
         "j0": lambda x: mp.besselj(0, x), "j1": lambda x: mp.besselj(1, x), "y0": lambda x: mp.bessely(0, x),
@@ -482,18 +474,19 @@ INTRODUCTION = """# Accuracy
 `{command}` measured this{when}, and wrote this page.
 
 Errors are in ulps of the exact value, so that a correctly rounded result is off by at most 0.5; in parentheses is the
-argument of the greatest error. Each library gets the same arguments: {singles} of float32 functions of one
-argument, about 100,000 drawn ones of the others; and of all functions of one argument powers of two and their neighbours, the largest
-and the denormal numbers, thresholds, numbers next to multiples of π/2, zeros, infinities and NaN. "Wrong at" is an
-argument where a NaN, an infinity or the sign of a zero is missing, or there and should not be. What is exact comes from
+argument of the greatest error. Each library gets the same arguments: of float32 functions of one argument {singles},
+of the others about 100,000 drawn ones; and of all functions of one argument powers of two and their neighbours, the
+largest and the denormal numbers, thresholds, numbers next to multiples of π/2, zeros, infinities and NaN. "Wrong at" is
+an argument where a NaN, an infinity or the sign of a zero is missing, or there and should not be. What is exact comes from
 `tests/accuracy_oracle.cpp`: `__float128` for float64, double for float32. Beside mpmath at 150 digits the oracle of
 float64 is off by at most {oracle:.1e} ulps.
 
 **Bounds.** 1 ulp for `exp log sqrt rsqrt log1p expm1`, 2 for the other elementary functions, 4 for activations and special
 functions. Where a function has a zero next to which it is ill-conditioned, errors are counted in ulps of the larger of
-the result and the number in the column *at least*: near 1/2 for `lgamma`, `digamma`, `logit` and the two `logaddexp`, |x|
+the result and the number in the column *at least*: 1/2 for `lgamma`, `digamma` and the two `logaddexp`, |x|
 for `tanhshrink`, the size of the waves for Bessel functions. Functions without a bound are SciPy's own, on a GPU CuPy's. The
-interpreter, LLVM and CUDA compute the same bits, so that one column holds for all of them; NumPy's column is SciPy's
+interpreter, LLVM and CUDA (on the host stand-in, not on a GPU yet) compute the same bits, so that one column holds for all
+of them; NumPy's column is SciPy's
 where NumPy lacks the function, PyTorch's is of its CPU functions. `tests/device/test_accuracy.py` holds pydiff to the bounds.
 
 | function | dtype | bound | at least | pydiff | NumPy, SciPy | PyTorch |
@@ -519,7 +512,7 @@ def page(rows, sums_of, given, oracle_off):
 
     torch = _torch()
     versions = f"NumPy {np.__version__}, SciPy {scipy.__version__}" + (f", PyTorch {torch.__version__.partition('+')[0]}" if torch else "")
-    singles = "all 2³²" if given.all else "every 7,159th bit pattern and 400,000 drawn ones"
+    singles = "all 2³²" if given.all else "every 7,159th\nbit pattern and 400,000 drawn ones"
     command = "python tests/accuracy.py" + " --all" * given.all + " --write"
     text = INTRODUCTION.format(command=command, when=f" beside {versions}", singles=singles, oracle=oracle_off)
     for name, dtype, found in rows:

@@ -42,7 +42,8 @@ def test_the_measure_sees_an_error_and_a_wrong_sign():
     function = accuracy.TABLE["exp"]
     x = np.array([1.0, -np.inf, 0.5, 800.0])
     values = accuracy.exact(function, [x])
-    good = np.exp(x)
+    with np.errstate(over="ignore"):
+        good = np.exp(x)
     assert (accuracy.errors(function, [x], values, good) <= 1).all()
     bad = np.array([np.nextafter(np.nextafter(good[0], 9), 9), -0.0, np.nan, np.finfo(float).max])
     off = accuracy.errors(function, [x], values, bad)
@@ -136,5 +137,6 @@ def test_special_values(name, dtype):
         f = getattr(f, part)
     cases = SPECIAL_PAIRS.get(name) or [((x,), y) for x, y in [*SPECIAL[name], (nan, nan)]]
     arguments, results = zip(*cases)
-    operands = [pd.tensor(np.array(v, dtype)) for v in zip(*arguments)]
+    with np.errstate(over="ignore"):
+        operands = [pd.tensor(np.array(v, np.float64).astype(dtype)) for v in zip(*arguments)]
     same_bits(array(f(*operands)), np.array(results).astype(dtype), name)

@@ -220,7 +220,8 @@ def test_every_row_can_be_called():
             values = [pd.tensor([5, 3]), pd.tensor([3, 6])][: row["arity"]]
         if row["name"] == "where":
             values[0] = pd.tensor([True, False])
-        np.testing.assert_array_equal(op(*values).numpy(), getattr(pd, row["name"])(*values).numpy())
+        function = getattr(pd, row["name"], None) or getattr(pd.special, row["name"])
+        np.testing.assert_array_equal(op(*values).numpy(), function(*values).numpy())
 
 
 # ---- the operation as an object

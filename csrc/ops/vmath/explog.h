@@ -68,15 +68,15 @@ template <class X> PD_INLINE X exp_normal(X x) {
 }
 
 // (e^x - 1) / 2^k for k >= 1, x within [-40, 710.6] (float: [-20, 89.4]), as a sum of two. With s = 2^(n-k):
-// s r + (s - 2^-k) is summed exactly, so the only roundings of note are those of the last sum.
+// s r + (s - 2^-k) is summed exactly, and what r lacks is met by the slope e^r, so that the roundings of note are the last.
 template <int k, class X> PD_INLINE Pair<X> expm1_pair(X x) {
   ExpArg<X> a = exp_reduce(x);
   X s = power_of_two<X>(a.biased, k);
   X below = fma(a.n, constant<X>(-ln2_lo<X>), a.above - a.r);
-  X tail = fma(a.r * a.r, exp_tail<true>(a.r), below);
+  X sr = s * a.r;
   Pair<X> v = fast_two_sum(s, constant<X>(-1.0 / (1 << k)));
-  Pair<X> u = fast_two_sum(v.hi, s * a.r);
-  return {u.hi, fma(s, tail, u.lo + v.lo)};
+  Pair<X> u = fast_two_sum(v.hi, sr);
+  return {u.hi, fma(sr * a.r, exp_tail<true>(a.r), fma(s + sr, below, u.lo + v.lo))};
 }
 
 template <class X> PD_INLINE X expm1(X x) {

@@ -50,8 +50,10 @@ template <class X> PD_INLINE X lgamma_f64(X x) {
   product = select_pair(low, product, Pair<X>{one, zero});
   Pair<X> y = select_pair(low, two_sum(constant<X>(10), a), Pair<X>{a, zero});
   y.hi = at_most(y.hi, 0x1p1015);  // beyond, the result is infinite
-  Pair<X> sum = mul_pairs(add_pairs(y, {constant<X>(-0.5), zero}), log_pair(y));
-  sum = add_pairs(sum, negative(y));
+  // (y - 1/2) log y - y, without a product that overflows before the result
+  Pair<X> log_y = log_pair(y);
+  Pair<X> sum = mul_pairs(y, add_pairs(log_y, {constant<X>(-1), zero}));
+  sum = add_pairs(sum, {constant<X>(-0.5) * log_y.hi, constant<X>(-0.5) * log_y.lo});
   X inv = one / y.hi;
   X series = inv * poly(inv * inv, 0.083333333333333329, -0.0027777777777777779, 0.00079365079365079365,
                         -0.00059523809523809529, 0.00084175084175084171, -0.0019175269175269176, 0.0064102564102564101,
@@ -70,7 +72,7 @@ template <class X> PD_INLINE X lgamma_f64(X x) {
   Pair<X> mirror = add_pairs({constant<X>(0x1.250d048e7a1bdp+0), constant<X>(0x1.7abf2ad8d5088p-57)}, negative(sum));
   Pair<X> r = add_pairs(select_pair(reflected, mirror, sum), negative(l));
   r.hi = select(eq(x, one) | eq(x, constant<X>(2)), zero, r.hi + r.lo);
-  X v = select(pole | gt(a, constant<X>(2.5563481638716906e+305)), infinity<X>(), r.hi);
+  X v = select(pole | gt(a, constant<X>(2.5599833278516383e+305)), infinity<X>(), r.hi);
   return select(ne(x, x), x, v);
 }
 
