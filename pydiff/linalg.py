@@ -7,7 +7,7 @@ the rest is composed. Everything differentiates in both modes where it has a der
 import math
 from collections import namedtuple
 
-from . import _C, _names, contraction, ops
+from . import _C, contraction, ops
 from ._C import Tensor, _where, full, matmul, tensor, zeros
 from ._dtypes import DTYPES
 from ._public import publish
@@ -731,5 +731,4 @@ def tensorsolve(A, B, dims=None):
     return solve(A.reshape(B.numel(), B.numel()), B.reshape(-1)).reshape(shape)
 
 
-_names.spell(globals())
 publish(globals(), __all__)

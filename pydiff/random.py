@@ -525,6 +525,8 @@ def multinomial(input, num_samples, replacement=False, *, generator=None):
 
     if not 1 <= input.ndim <= 2:
         raise ValueError(f"[multinomial] the weights are a vector or rows; got {input.shape}; try reshape(-1)")
+    if not input.dtype.is_floating_point:
+        raise TypeError(f"[multinomial] weights are floating-point numbers; got {input.dtype.name}; try weights.float()")
     if num_samples < 1 or (not replacement and num_samples > input.shape[-1]):
         raise RuntimeError(
             f"[multinomial] from 1 to as many samples as there are weights, or more with replacement; "

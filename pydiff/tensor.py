@@ -5,18 +5,12 @@ import copy
 import numpy as np
 
 from . import (
-    _C, _names, autograd, bits, contraction, decompositions, facts, fallback, functions, indexing, movement, numpy_names, ops,
+    _C, autograd, bits, contraction, decompositions, facts, functions, indexing, movement, ops,
     pointwise, reductions, scans, special, statistics,
 )  # fmt: skip
 from ._C import Tensor
 from ._dtypes import DTYPES, device
 from ._public import publish
-
-for _module in (
-    bits, contraction, decompositions, fallback, indexing, movement, numpy_names, ops, pointwise, reductions, scans, special,
-    statistics,
-):  # fmt: skip
-    _names.spell(vars(_module))
 
 # ---- facts
 

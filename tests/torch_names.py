@@ -125,13 +125,6 @@ def taken_by_torch(space, name, function):
 # ---- what pydiff takes
 
 
-def takes_other_names(function):
-    """Whether pydiff's adaptor stands before the function, or before what it hands calls on to."""
-    while function is not None and not hasattr(function, "_spellings"):
-        function = getattr(function, "__wrapped__", None)
-    return function is not None
-
-
 def takes(function, word, is_method):
     """Whether a function of pydiff knows a keyword: by its signature, or by what it says when it is given one."""
     try:
@@ -139,7 +132,7 @@ def takes(function, word, is_method):
         if word in parameters or (word == "input" and next(iter(parameters), "") == "self"):
             return True
         unwrapped = inspect.unwrap(function)
-        if inspect.isfunction(unwrapped) and not takes_other_names(function):
+        if inspect.isfunction(unwrapped) and not isinstance(function, PublicFunction):  # which reads other names
             return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(unwrapped).parameters.values())
     except ValueError:
         pass

@@ -16,9 +16,9 @@ PyObject* g_devices[2][16] = {};
 DeviceId g_default_device;
 bool g_default_is_current = false;  // the default is "cuda": whatever device is current on the thread
 
-// The one list of other spellings of parameters, NumPy's above all; composed functions read it too (pydiff/_names.py).
+// The one list of other spellings of parameters: NumPy's, and PyTorch's own words for the operands of some functions.
 struct Spelling {
-  const char *numpy, *torch;
+  const char *other, *param;
 };
 constexpr Spelling kSpellings[] = {{"axis", "dim"},      {"keepdims", "keepdim"}, {"axes", "dims"},
                                    {"dim", "dims"},      {"axis", "dims"},        {"a", "input"},
@@ -28,7 +28,18 @@ constexpr Spelling kSpellings[] = {{"axis", "dim"},      {"keepdims", "keepdim"}
                                    {"axis1", "dim0"},    {"axis2", "dim1"},       {"exponent", "other"},
                                    {"arrays", "tensors"}, {"indices", "index"},   {"fill_value", "value"},
                                    {"axis0", "dim0"},    {"axis1", "dim1"},       {"tensor", "input"},
-                                   {"split_size", "split_size_or_sections"}};
+                                   {"split_size", "split_size_or_sections"},
+                                   {"input", "b"},          {"input", "A"},
+                                   {"input", "x"},       {"input", "B"},          {"input", "L"},
+                                   {"other", "y"},       {"other", "B"},          {"b", "B"},
+                                   {"input2", "L"},      {"input2", "tau"},       {"input3", "other"},
+                                   {"input", "values"},  {"tensor", "other"},     {"sections", "indices_or_sections"},
+                                   {"indices", "indices_or_sections"},
+                                   {"tensor_indices_or_sections", "indices_or_sections"},
+                                   {"element", "elements"}, {"test_element", "test_elements"},
+                                   {"train", "training"}, {"new_state", "state"}, {"source", "src"},
+                                   {"axis2", "dim2"},    {"input", "tensor"},     {"callable", "function"},
+                                   {"obj", "data"}};
 
 bool is_word(PyObject* kw, const char* s) { return PyUnicode_CompareWithASCIIString(kw, s) == 0; }
 
@@ -39,7 +50,7 @@ std::string quoted(const char* s) { return std::string("'") + s + "'"; }
 bool spells(PyObject* kw, const char* param) {
   if (is_word(kw, param)) return true;
   for (const Spelling& s : kSpellings)
-    if (std::strcmp(s.torch, param) == 0 && is_word(kw, s.numpy)) return true;
+    if (std::strcmp(s.param, param) == 0 && is_word(kw, s.other)) return true;
   return false;
 }
 
@@ -306,11 +317,6 @@ PyObject* tuple_of(const Ints& v) {
 }
 
 void bind_args(py::module_& m) {
-  m.def("spellings", [] {
-    py::list out;
-    for (const Spelling& s : kSpellings) out.append(py::make_tuple(s.numpy, s.torch));
-    return out;
-  }, "(other spelling, parameter) for each other name of an argument.");
   m.def("set_dtypes", [](const py::dict& objects) {
     for (int i = 0; i < kNumDTypes; ++i) g_dtypes[i] = py::object(objects[kDTypes[i].name]).release().ptr();
   }, "The dtype objects, by name.");

@@ -1,6 +1,6 @@
 // Public functions that are composed in Python: a callable that hands a vector call on as it is.
 //
-// It costs no frame. NumPy's spellings of keywords become those of the function, and an error that rises out of it is
+// It costs no frame. Other spellings of keywords (args.cpp) become those of the function, and an error that rises out of it is
 // told in its name: `pydiff/_public.py` does that, when there is one.
 #include "python/public_function.h"
 
@@ -31,7 +31,7 @@ PyObject* g_explain = nullptr;  // pydiff._public.explain
 // Names, and places in that list by code object; of one that two functions share nothing is known, and the place is 0.
 struct Names {
   std::vector<std::string> list{""};
-  std::unordered_map<PyCodeObject*, int> of;
+  std::unordered_map<PyCodeObject*, std::pair<int, PyObject*>> of;  // with the function
 };
 Names& names() {
   static auto* table = new Names;
@@ -50,17 +50,18 @@ bool has_word(PyObject* words, PyObject* word) {
   return false;
 }
 
-// `kwnames` with NumPy's spellings in PyTorch's; a new reference.
-PyObject* spelled(PyObject* params, PyObject* kwnames) {
+// `kwnames` in the function's spelling, each the first parameter that it may mean and that is not given; a new reference.
+PyObject* spelled(PyObject* params, Py_ssize_t nargs, PyObject* kwnames) {
   Py_ssize_t n = PyTuple_GET_SIZE(kwnames);
   PyObject* out = nullptr;
   for (Py_ssize_t w = 0; w < n; ++w) {
     PyObject* kw = PyTuple_GET_ITEM(kwnames, w);
     if (has_word(params, kw)) continue;
-    for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(params); ++k) {
-      PyObject* param = PyTuple_GET_ITEM(params, k);
+    Py_ssize_t count = PyTuple_GET_SIZE(params);
+    for (Py_ssize_t i = nargs; i < count + nargs; ++i) {  // last those that are given, so that the error says so
+      PyObject* param = PyTuple_GET_ITEM(params, i % count);
       const char* text = PyUnicode_AsUTF8(param);
-      if (!text || !spells(kw, text)) continue;
+      if (!text || !spells(kw, text) || (i < count && has_word(out ? out : kwnames, param))) continue;
       if (!out) {
         out = PyTuple_New(n);
         if (!out) return nullptr;
@@ -108,7 +109,7 @@ PyObject* call(PyObject* o, PyObject* const* args, size_t nargsf, PyObject* kwna
   PublicObject* self = self_of(o);
   PyObject* words = nullptr;
   if (kwnames && self->params) {
-    words = spelled(self->params, kwnames);
+    words = spelled(self->params, PyVectorcall_NARGS(nargsf), kwnames);
     if (!words) return nullptr;
   }
   PyObject* result = PyObject_Vectorcall(self->function, args, nargsf, words ? words : kwnames);
@@ -157,6 +158,12 @@ PyObject* repr(PyObject* o) {
   return text;
 }
 
+// What stands behind decorators that hand calls on.
+py::object innermost(py::object function) {
+  while (py::hasattr(function, "__wrapped__")) function = function.attr("__wrapped__");
+  return function;
+}
+
 // What `function` can be given by name, or null where that is anything.
 PyObject* params_of(PyObject* function) {
   if (!PyFunction_Check(function)) return nullptr;
@@ -172,18 +179,19 @@ py::object make(const py::object& function, const py::dict& facts) {
   py::object made = py::reinterpret_steal<py::object>(o);
   self->vectorcall = call;
   self->function = same(function.ptr());
-  self->params = params_of(function.ptr());
+  py::object inner = innermost(function);
+  self->params = params_of(inner.ptr());
   self->dict = checked(PyDict_Copy(facts.ptr()));
-  if (PyFunction_Check(function.ptr())) {
-    auto* code = reinterpret_cast<PyCodeObject*>(PyFunction_GET_CODE(function.ptr()));
+  if (PyFunction_Check(inner.ptr())) {
+    auto* code = reinterpret_cast<PyCodeObject*>(PyFunction_GET_CODE(inner.ptr()));
     std::string name = py::str(facts["__name__"]);
     Names& n = names();
-    auto [at, fresh] = n.of.emplace(code, static_cast<int>(n.list.size()));
+    auto [at, fresh] = n.of.emplace(code, std::make_pair(static_cast<int>(n.list.size()), inner.ptr()));
     if (fresh) {
       Py_INCREF(code);
       n.list.push_back(name);
-    } else if (n.list[static_cast<size_t>(at->second)] != name) {
-      at->second = 0;
+    } else if (at->second.second != inner.ptr()) {  // a second name of one function is no news
+      at->second.first = 0;
     }
   }
   return made;
@@ -220,7 +228,7 @@ void make_type() {
 
 int public_number(PyCodeObject* code) {
   auto at = names().of.find(code);
-  return at == names().of.end() ? 0 : at->second;
+  return at == names().of.end() ? 0 : at->second.first;
 }
 
 const char* public_name(int number) {

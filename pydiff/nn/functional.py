@@ -7,7 +7,7 @@ each differentiates any number of times without a rule of its own.
 import math
 
 import pydiff
-from pydiff import _names, pdist
+from pydiff import pdist
 
 from .._public import publish
 from .._rounding import rounded_once
@@ -357,8 +357,4 @@ __all__ += [
     "adaptive_max_pool1d_with_indices", "adaptive_max_pool2d_with_indices", "adaptive_max_pool3d_with_indices", "conv_tbc",
     "fractional_max_pool2d_with_indices", "fractional_max_pool3d_with_indices",
 ]  # fmt: skip
-
-# Those that take an axis, or that PyTorch calls with other names.
-_names.spell(globals(), ["cosine_similarity", "glu", "gumbel_softmax", "log_softmax", "normalize", "one_hot", "softmax", "softmin"])
-_names.spell(globals(), ["alpha_dropout", "dropout", "feature_alpha_dropout"])
 publish(globals(), [*__all__, "grid_sampler_2d", "grid_sampler_3d"])

@@ -15,8 +15,8 @@ def test_it_is_found_again():
         assert pickle.loads(pickle.dumps(function)) is function
         assert copy.deepcopy(function) is function
         assert callable(function) and function.__doc__ == function.__wrapped__.__doc__
-    assert list(inspect.signature(pd.gather).parameters) == ["input", "dim", "index"]
-    assert list(inspect.signature(pd.ones(2).gather).parameters) == ["dim", "index"]
+    assert list(inspect.signature(pd.gather).parameters) == ["input", "dim", "index", "sparse_grad"]
+    assert list(inspect.signature(pd.ones(2).gather).parameters) == ["dim", "index", "sparse_grad"]
     assert repr(pd.vstack) == "<function pydiff.ops.vstack>"
 
 
