@@ -58,7 +58,7 @@ PyObject* spelled(PyObject* params, Py_ssize_t nargs, PyObject* kwnames) {
     PyObject* kw = PyTuple_GET_ITEM(kwnames, w);
     if (has_word(params, kw)) continue;
     Py_ssize_t count = PyTuple_GET_SIZE(params);
-    for (Py_ssize_t i = nargs; i < count + nargs; ++i) {  // last those that are given, so that the error says so
+    for (Py_ssize_t i = nargs; i < 2 * count; ++i) {  // at last those that are given, so that the error says so
       PyObject* param = PyTuple_GET_ITEM(params, i % count);
       const char* text = PyUnicode_AsUTF8(param);
       if (!text || !spells(kw, text) || (i < count && has_word(out ? out : kwnames, param))) continue;
