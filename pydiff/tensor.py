@@ -289,6 +289,7 @@ def _in_place(name, compute, doc=None):
 
     method.__name__ = name
     method.__doc__ = doc or f"`{name[:-1]}` in place; returns self."
+    method.__wrapped__ = compute  # whose arguments it takes
     setattr(Tensor, name, method)
 
 

@@ -22,6 +22,7 @@ import name_reasons  # noqa: E402
 import numpy as np  # noqa: E402
 
 import pydiff as pd  # noqa: E402
+from pydiff._public import PublicFunction  # noqa: E402
 
 try:
     import torch

@@ -39,7 +39,9 @@ constexpr Spelling kSpellings[] = {{"axis", "dim"},      {"keepdims", "keepdim"}
                                    {"element", "elements"}, {"test_element", "test_elements"},
                                    {"train", "training"}, {"new_state", "state"}, {"source", "src"},
                                    {"axis2", "dim2"},    {"input", "tensor"},     {"callable", "function"},
-                                   {"obj", "data"}};
+                                   {"obj", "data"},      {"src", "source"},       {"other", "source"},
+                                   {"from", "a"},        {"from", "low"},         {"to", "b"},
+                                   {"to", "high"}};
 
 bool is_word(PyObject* kw, const char* s) { return PyUnicode_CompareWithASCIIString(kw, s) == 0; }
 
