@@ -129,10 +129,10 @@ def bitwise_count(input):
     top = (x < 0).to(_int64)  # the smallest number is its own absolute value
     x = x & ((1 << 63) - 1)
     # Sums of bits in pairs, nibbles and bytes, which the product adds up (Warren, "Hacker's Delight", 5-1).
-    x = x - (bits.bitwise_right_shift(x, 1) & 0x5555555555555555)
-    x = (x & 0x3333333333333333) + (bits.bitwise_right_shift(x, 2) & 0x3333333333333333)
-    x = (x + bits.bitwise_right_shift(x, 4)) & 0x0F0F0F0F0F0F0F0F
-    return (bits.bitwise_right_shift(x * 0x0101010101010101, 56) + top).to(DTYPES["uint8"])
+    x = x - (_C.bitwise_right_shift(x, 1) & 0x5555555555555555)
+    x = (x & 0x3333333333333333) + (_C.bitwise_right_shift(x, 2) & 0x3333333333333333)
+    x = (x + _C.bitwise_right_shift(x, 4)) & 0x0F0F0F0F0F0F0F0F
+    return (_C.bitwise_right_shift(x * 0x0101010101010101, 56) + top).to(DTYPES["uint8"])
 
 
 @_public

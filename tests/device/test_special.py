@@ -94,7 +94,7 @@ def test_scipy_is_asked_for(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "scipy.special", None)
-    with pytest.raises(RuntimeError, match=r"^\[j0\] SciPy's .*; got no scipy.special; try pip install scipy"):
+    with pytest.raises(RuntimeError, match=r"^\[bessel_j0\] SciPy's .*; got no scipy.special; try pip install scipy"):
         special.bessel_j0(pd.ones(2, device="cpu"))
 
 
