@@ -220,6 +220,12 @@ def angle(input):
     return _where(input != input, input, turned) if input.dtype.is_floating_point else turned
 
 
+def _never(op, input):
+    if not isinstance(input, Tensor):
+        raise TypeError(f"[{op}] `input` is not a tensor; got {input!r}; try tensor(numbers)")
+    return False
+
+
 @_public
 def is_conj(input):
     """Whether a conjugation is pending: never.
@@ -228,7 +234,7 @@ def is_conj(input):
     >>> pd.is_conj(pd.ones(1))
     False
     """
-    return False
+    return _never("is_conj", input)
 
 
 @_public
@@ -239,7 +245,7 @@ def is_neg(input):
     >>> pd.is_neg(pd.ones(1))
     False
     """
-    return False
+    return _never("is_neg", input)
 
 
 # ---- methods

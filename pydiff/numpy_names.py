@@ -8,7 +8,7 @@ from ._C import _where, cat, matmul, stack, tensor, trunc
 from ._dtypes import DTYPES
 from ._public import listed
 from .indexing import isin
-from .ops import _as, _axis
+from .ops import _as, _axis, _whole
 from .pointwise import _floating
 
 __all__ = []
@@ -125,14 +125,14 @@ def bitwise_count(input):
     x = _as(input)
     if x.dtype.category not in ("integer", "bool"):
         raise TypeError(f"[bitwise_count] integers are needed; got {x.dtype.name}; try .long()")
-    x = x.to(_int64).abs()
-    top = (x < 0).to(_int64)  # the smallest number is its own absolute value
+    x = x.to(_int64).abs() if x.dtype.is_signed else x.to(_int64)
+    top = (x < 0).to(_int64)  # the smallest number is its own absolute value, and uint64's from 2^63 are below 0
     x = x & ((1 << 63) - 1)
     # Sums of bits in pairs, nibbles and bytes, which the product adds up (Warren, "Hacker's Delight", 5-1).
-    x = x - (_C.bitwise_right_shift(x, 1) & 0x5555555555555555)
-    x = (x & 0x3333333333333333) + (_C.bitwise_right_shift(x, 2) & 0x3333333333333333)
-    x = (x + _C.bitwise_right_shift(x, 4)) & 0x0F0F0F0F0F0F0F0F
-    return (_C.bitwise_right_shift(x * 0x0101010101010101, 56) + top).to(DTYPES["uint8"])
+    x = x - ((x >> 1) & 0x5555555555555555)
+    x = (x & 0x3333333333333333) + ((x >> 2) & 0x3333333333333333)
+    x = (x + (x >> 4)) & 0x0F0F0F0F0F0F0F0F
+    return ((x * 0x0101010101010101 >> 56) + top).to(DTYPES["uint8"])
 
 
 @_public
@@ -235,6 +235,13 @@ def geomspace(start, end, steps=50, *, dtype=None, device=None):
     return _where((place == steps - 1) & (steps > 1), float(end), inner).to(dtype or _C.get_default_dtype())
 
 
+def _sizes(op, what, values):
+    values = [_whole(op, what, n) for n in values]
+    if any(n < 0 for n in values):
+        raise ValueError(f"[{op}] a size is 0 or more; got {tuple(values)}; try the tensor's shape")
+    return values
+
+
 @_public
 def indices(dimensions, dtype=None, device=None):
     """The coordinates of each place of a shape, in a new first axis; int64.
@@ -243,7 +250,7 @@ def indices(dimensions, dtype=None, device=None):
     >>> pd.indices((2, 2)).tolist()
     [[[0, 0], [1, 1]], [[0, 1], [0, 1]]]
     """
-    grids = ops.meshgrid(*[ops.arange(n, device=device) for n in dimensions])
+    grids = ops.meshgrid(*[ops.arange(n, device=device) for n in _sizes("indices", "dimensions", dimensions)])
     return stack(grids).to(dtype or _int64)
 
 
@@ -272,19 +279,29 @@ def diag_indices(n, ndim=2):
     >>> [t.tolist() for t in pd.diag_indices(2)]
     [[0, 1], [0, 1]]
     """
-    return (ops.arange(n),) * ndim
+    return (ops.arange(*_sizes("diag_indices", "n", [n])),) * ndim
 
 
 @_public
 def ravel_multi_index(multi_index, dims):
     """Positions in the flattened tensor of coordinates, a tensor for each axis; the inverse of `unravel_index`.
 
+    Raises TypeError for coordinates that are no integers, ValueError for more or fewer of them than `dims`.
+
     >>> import pydiff as pd
     >>> pd.ravel_multi_index((pd.tensor([1]), pd.tensor([2])), (2, 3)).tolist()
     [5]
     """
+    dims = _sizes("ravel_multi_index", "dims", dims if isinstance(dims, (tuple, list)) else [dims])
+    multi_index = [_as(index) for index in multi_index]
+    if len(multi_index) != len(dims):
+        raise ValueError(
+            f"[ravel_multi_index] a tensor for each axis is needed; got {len(multi_index)} for {len(dims)} axes; try the tensor's shape"
+        )
     place = 0
-    for index, size in zip(multi_index, dims, strict=True):
+    for index, size in zip(multi_index, dims):
+        if index.dtype.category != "integer":
+            raise TypeError(f"[ravel_multi_index] positions are integers; got {index.dtype.name}; try .long()")
         place = place * size + index
     return place
 
@@ -302,7 +319,10 @@ def expand_dims(input, axis):
     """
     input, axes = _as(input), [axis] if isinstance(axis, int) else list(axis)
     n = input.ndim + len(axes)
-    for a in sorted(_axis("expand_dims", a, n) for a in axes):
+    places = sorted(_axis("expand_dims", a, n) for a in axes)
+    if len(set(places)) < len(places):
+        raise ValueError(f"[expand_dims] an axis is given twice; got {axis}; try each axis once")
+    for a in places:
         input = input.unsqueeze(a)
     return input
 
@@ -369,14 +389,21 @@ def delete(input, obj, axis=None):
 def compress(condition, input, axis=None):
     """The parts of an axis, of the flattened tensor without one, where a vector of truth values is true.
 
+    The vector may be shorter than the axis. Raises IndexError where it is true beyond the end.
+
     >>> import pydiff as pd
     >>> pd.compress(pd.tensor([True, False]), pd.tensor([[1, 2], [3, 4]]), 0).tolist()
     [[1, 2]]
     """
-    input = _as(input)
+    input, condition = _as(input), _as(condition)
+    if condition.ndim != 1:
+        raise ValueError(f"[compress] the condition is a vector; got {tuple(condition.shape)}; try extract")
     if axis is None:
         input, axis = input.reshape(-1), 0
-    return input.index_select(axis, _C.nonzero(_as(condition), as_tuple=True)[0])
+    places, size = _C.nonzero(condition, as_tuple=True)[0], input.shape[_axis("compress", axis, input.ndim)]
+    if condition.shape[0] > size and places.shape[0] and places[-1].item() >= size:
+        raise IndexError(f"[compress] true beyond the end; got place {places[-1].item()} of {size}; try a condition of {size} values")
+    return input.index_select(axis, places)
 
 
 @_public
@@ -623,11 +650,15 @@ def setxor1d(ar1, ar2):
 def interp(x, xp, fp):
     """The piecewise linear function through the points (xp, fp), xp rising, at x; constant outside.
 
+    Raises ValueError unless xp and fp are vectors of one length.
+
     >>> import pydiff as pd
     >>> pd.interp(pd.tensor([0.5, 9.0]), pd.tensor([0.0, 1.0]), pd.tensor([10.0, 20.0])).tolist()
     [15.0, 20.0]
     """
     x, xp, fp = _floating(x), _floating(xp), _floating(fp)
+    if xp.ndim != 1 or xp.shape != fp.shape or not xp.numel():
+        raise ValueError(f"[interp] points are two vectors of one length, not 0; got {tuple(xp.shape)} and {tuple(fp.shape)}; try reshape(-1)")
     right = fallback.searchsorted(xp.detach(), x.detach().contiguous(), right=True).clamp(1, max(xp.shape[0] - 1, 1))
     if xp.shape[0] == 1:
         return fp.expand(x.shape)

@@ -19,6 +19,7 @@ import math
 from . import _C
 from ._C import Tensor, _draw
 from ._dtypes import DTYPES
+from ._dtypes import device as _Device
 from ._generator import (
     Generator, default_generator, fork_rng, get_rng_state, initial_seed, manual_seed, seed, set_rng_state,
 )  # fmt: skip
@@ -154,6 +155,11 @@ class _Draw:
         op += "_" * isinstance(size, _OwnSize)
         given = {k: v if isinstance(v, (Tensor, int, float)) else _C.tensor(v, device=device) for k, v in parameters.items()}
         tensors = [v for v in given.values() if isinstance(v, Tensor)]
+        for name, value in given.items():
+            if isinstance(value, Tensor) and value.dtype.is_complex:
+                raise TypeError(f"[{op}] parameters are real numbers; got {name} of {value.dtype.name}; try its real part")
+            if isinstance(value, Tensor) and device is not None and value.device != _Device(device):
+                raise ValueError(f"[{op}] {name} lives elsewhere; got {value.device} for device {device}; try {name}.to(device)")
         if dtype is None and tensors:
             dtype = _C.result_type(*tensors)
             dtype = dtype if dtype.is_floating_point else None

@@ -97,14 +97,15 @@ FUNCTIONS = table({
     "abs absolute acos arccos acosh arccosh asin arcsin asinh arcsinh atan arctan atanh arctanh ceil cos cosh deg2rad digamma "
     "erf erfc erfinv exp exp2 expm1 fix floor frac frexp gelu i0 isfinite isinf isnan isneginf isposinf lgamma log log10 "
     "log1p log2 logit nan_to_num neg negative rad2deg reciprocal relu round rsqrt selu sgn sigmoid sign signbit sin sinc "
-    "sinh sqrt square tan tanh trunc logical_not": _one,
+    "sinh sqrt square tan tanh trunc logical_not degrees radians rint around cbrt fabs modf spacing angle real conj conj_physical "
+    "conjugate resolve_conj resolve_neg isreal": _one,
     "positive": row(F(3, 4), shape=ANY_SHAPE, dtype=(0, B(3))),
-    "bitwise_not invert": row(I(3, 4), shape=ANY_SHAPE, dtype=(0, F(3, 4))),
+    "bitwise_not invert bitwise_invert bitwise_count": row(I(3, 4), shape=ANY_SHAPE, dtype=(0, F(3, 4))),
     "add sub subtract mul multiply div divide true_divide maximum minimum pow power remainder floor_divide atan2 arctan2 eq ne "
     "lt le gt ge greater greater_equal less less_equal not_equal copysign fmax fmin fmod float_power hypot "
-    "igamma igammac logaddexp logaddexp2 logical_and logical_or logical_xor nextafter rsub xlogy isclose allclose dist": _two,
+    "igamma igammac logaddexp logaddexp2 logical_and logical_or logical_xor nextafter rsub xlogy isclose allclose dist mod divmod": _two,
     "heaviside": _two,
-    "equal": row(F(3, 4), F(3, 4), shape=ANY_SHAPE),
+    "equal array_equal array_equiv": row(F(3, 4), F(3, 4), shape=ANY_SHAPE),
     "ldexp": row(F(3, 4), I(3, 4)),
     "bitwise_and bitwise_or bitwise_xor bitwise_left_shift bitwise_right_shift left_shift right_shift gcd lcm": _whole,
     "clamp clip": row(F(3, 4), 0.2, 0.7, shape=(1, F(7, 5))),
@@ -120,14 +121,21 @@ FUNCTIONS = table({
     "rrelu": _one,
     # ---- reductions and scans
     "sum mean amax amin prod std var std_mean var_mean nansum nanmean aminmax argmax argmin max min norm "
-    "median nanmedian mode count_nonzero all any": _reduction,
+    "median nanmedian mode count_nonzero all any ptp average nanmax nanmin nanprod nanargmax nanargmin nanvar nanstd": _reduction,
     "logsumexp": row(F(3, 4), 1, shape=ANY_SHAPE),
-    "cumsum cumprod cummax cummin logcumsumexp softmax log_softmax": _scan,
+    "cumsum cumprod cummax cummin logcumsumexp softmax log_softmax cumulative_sum cumulative_prod nancumsum nancumprod": _scan,
     "diff": row(F(3, 4), shape=(0, F())),
     "quantile nanquantile": row(F(3, 4), 0.5, shape=(1, F(2, 2)), dtype=(0, I(3, 4))),
+    "percentile nanpercentile": row(F(3, 4), 50.0, shape=(1, F(2, 2))),
     "kthvalue topk": row(F(3, 4), 2, shape=ANY_SHAPE),
     "sort argsort msort": _one,
     "unique unique_consecutive": _one,
+    "union1d intersect1d setdiff1d setxor1d": row(F(3, 4), F(3), shape=ANY_SHAPE),
+    "interp": row(F(3), F(2), F(2)),
+    "convolve correlate": row(F(5), F(3), shape=(1, F(2, 2))),
+    "polyval": row(F(3), F(3, 4), shape=(0, F(7, 5))),
+    "ediff1d": _one,
+    "unwrap": row(F(3, 4), shape=(0, F())),
     "trapezoid trapz cumulative_trapezoid": row(F(3, 4), F(3, 4)),
     "gradient": row(F(3, 4), shape=(0, F(1))),
     "bincount": row(I(5), shape=(0, I(2, 2)), dtype=(0, F(5))),
@@ -140,29 +148,34 @@ FUNCTIONS = table({
     "pdist": row(F(3, 4), shape=(0, F(3))),
     "pairwise_distance cosine_similarity": row(F(3, 4), F(3, 4)),
     # ---- movement
-    "clone ravel atleast_1d atleast_2d atleast_3d numel argwhere nonzero t": _moved,
+    "clone copy ravel atleast_1d atleast_2d atleast_3d numel argwhere nonzero flatnonzero t": _moved,
     "reshape": row(F(3, 4), (4, 3), shape=(1, (5, 3)), dtype=ANY_DTYPE),
     "broadcast_to": row(F(3, 4), (2, 3, 4), shape=(1, (2, 4, 4)), dtype=ANY_DTYPE),
-    "permute": row(F(3, 4), (1, 0), shape=(1, (0, 1, 2)), dtype=ANY_DTYPE),
+    "permute permute_dims": row(F(3, 4), (1, 0), shape=(1, (0, 1, 2)), dtype=ANY_DTYPE),
     "transpose swapaxes swapdims": row(F(3, 4), 0, 1, shape=ANY_SHAPE, dtype=ANY_DTYPE),
     "movedim moveaxis": row(F(3, 4), 0, 1, shape=(1, (0, 1)), dtype=ANY_DTYPE),
     "squeeze flatten": _moved,
     "unsqueeze": row(F(3, 4), 0, shape=ANY_SHAPE, dtype=ANY_DTYPE, axis=("axis twice", "one new axis after the other")),
-    "unbind": row(F(3, 4), 0, shape=ANY_SHAPE, dtype=ANY_DTYPE),
+    "unbind unstack": row(F(3, 4), 0, shape=ANY_SHAPE, dtype=ANY_DTYPE),
     "unflatten": row(F(3, 4), 1, (2, 2), shape=(2, (3, 2)), dtype=ANY_DTYPE),
     "flip": row(F(3, 4), 0, shape=ANY_SHAPE, dtype=ANY_DTYPE),
     "fliplr": row(F(3, 4), shape=(0, F(3)), dtype=ANY_DTYPE),
     "flipud": row(F(3, 4), shape=(0, F()), dtype=ANY_DTYPE),
     "roll": row(F(3, 4), 1, 0, shape=(1, (1, 2, 3)), dtype=ANY_DTYPE, axis=("axis twice", "turns twice, as in PyTorch")),
     "rot90": row(F(3, 4), 1, shape=(0, F(3)), dtype=ANY_DTYPE, axis=(PAIR,)),
-    "adjoint": row(F(3, 4), shape=(0, F(3)), dtype=ANY_DTYPE),
+    "expand_dims rollaxis": row(F(2, 3, 4), 2, shape=ANY_SHAPE, dtype=ANY_DTYPE),
+    "adjoint matrix_transpose": row(F(3, 4), shape=(0, F(3)), dtype=ANY_DTYPE),
     "repeat tile": row(F(3, 4), (2, 1), shape=(1, (2, -1)), dtype=ANY_DTYPE),
     "repeat_interleave": row(F(3, 4), 2, 1, shape=(1, N(1, 2, 3)), dtype=ANY_DTYPE),
     "cat concat concatenate": row([F(3, 4), F(3, 4)], 0, dtype=ANY_DTYPE),
     "stack": row([F(3, 4), F(3, 4)], 0, dtype=ANY_DTYPE),
     "hstack vstack row_stack dstack column_stack": row([F(3, 4), F(3, 4)], dtype=ANY_DTYPE),
+    "append": row(F(3, 4), F(2, 4), 0, dtype=ANY_DTYPE),
+    "delete": row(F(3, 4), 1, 0, shape=(1, 9), dtype=ANY_DTYPE),
+    "compress": row(B(3), F(3, 4), 0, shape=(0, B(9)), dtype=ANY_DTYPE),
+    "extract": row(B(3, 4), F(3, 4), shape=(0, B(7, 5)), dtype=ANY_DTYPE),
     "split chunk": row(F(3, 4), 2, 0, shape=(1, -1), dtype=ANY_DTYPE),
-    "tensor_split": row(F(3, 4), 2, 0, shape=(1, 0), dtype=ANY_DTYPE),
+    "tensor_split array_split": row(F(3, 4), 2, 0, shape=(1, 0), dtype=ANY_DTYPE),
     "split_with_sizes": row(F(3, 4), [1, 2], 0, shape=(1, [1, 1]), dtype=ANY_DTYPE),
     "hsplit vsplit": row(F(4, 4), 2, shape=(1, 3), dtype=ANY_DTYPE),
     "dsplit": row(F(2, 2, 4), 2, shape=(0, F(3, 4)), dtype=ANY_DTYPE),
@@ -179,7 +192,7 @@ FUNCTIONS = table({
     "cartesian_prod": row(F(3), F(4), shape=(1, F(2, 2)), dtype=ANY_DTYPE),
     "combinations": row(F(3), shape=(0, F(2, 2)), dtype=ANY_DTYPE),
     "block_diag": row(F(2, 2), F(2, 2), shape=(1, F(2, 2, 2)), dtype=ANY_DTYPE),
-    "broadcast_tensors": row(F(3, 4), F(4), dtype=ANY_DTYPE, device=ANY_DEVICE),
+    "broadcast_tensors broadcast_arrays": row(F(3, 4), F(4), dtype=ANY_DTYPE, device=ANY_DEVICE),
     "broadcast_shapes": row((3, 4), (4,), shape=(1, (5,)), dtype=ANY_DTYPE),
     "diag": row(F(3), shape=(0, F(2, 2, 2)), dtype=ANY_DTYPE),
     "diag_embed diagflat": row(F(3), shape=ANY_SHAPE, dtype=ANY_DTYPE),
@@ -193,7 +206,7 @@ FUNCTIONS = table({
     "gather": row(F(3, 4), 0, I(2, 4), shape=(2, I(2)), dtype=(2, F(2, 4))),
     "index_select": row(F(3, 4), 0, I(2), shape=(2, I(2, 2)), dtype=(2, F(2))),
     "take": row(F(3, 4), I(2), shape=ANY_SHAPE, dtype=(1, F(2))),
-    "take_along_dim": row(F(3, 4), I(2, 4), 0, shape=(1, I(2)), dtype=(1, F(2, 4))),
+    "take_along_dim take_along_axis": row(F(3, 4), I(2, 4), 0, shape=(1, I(2)), dtype=(1, F(2, 4))),
     "scatter scatter_add": row(F(3, 4), 0, I(2, 4), F(2, 4), shape=(3, F(1, 1)), dtype=(2, F(2, 4))),
     "scatter_reduce": row(F(3, 4), 0, I(2, 4), F(2, 4), "sum", shape=(3, F(1, 1)), dtype=(2, F(2, 4))),
     "index_add index_copy": row(F(3, 4), 0, I(2), F(2, 4), dtype=(2, F(2))),
@@ -209,13 +222,18 @@ FUNCTIONS = table({
     "one_hot": row(I(3), 2, shape=ANY_SHAPE, dtype=(0, F(3))),
     "isin": row(F(3, 4), F(2), shape=ANY_SHAPE),
     "searchsorted": row(F(3), F(2), shape=(0, F(2, 2))),
+    "digitize": row(F(3), F(2), shape=(1, F(2, 2))),
     "bucketize": row(F(3), F(2), shape=(1, F(2, 2))),
     "unravel_index": row(I(3), (2, 2), shape=(1, (-2, 2)), dtype=(0, F(3))),
+    "ravel_multi_index": row([I(3), I(3)], (2, 2), shape=(1, (2, 2, 2)), dtype=(0, [I(3), F(3)])),
+    "ix_": row(I(2), I(3), shape=(1, I(2, 2)), dtype=ANY_DTYPE, device=ANY_DEVICE),
     # ---- products
     "matmul": row(F(3, 4), F(4, 2)),
     "mm": row(F(3, 4), F(4, 2)),
     "bmm": row(F(2, 3, 4), F(2, 4, 2)),
-    "mv": row(F(3, 4), F(4)),
+    "mv matvec": row(F(3, 4), F(4)),
+    "vecmat": row(F(3), F(3, 4)),
+    "vecdot": _two,
     "dot vdot inner": row(F(4), F(4), shape=(1, F(3))),
     "outer ger": row(F(3), F(4), shape=(1, F(2, 2))),
     "kron": row(F(2, 2), F(2, 2), shape=ANY_SHAPE),
@@ -231,6 +249,8 @@ FUNCTIONS = table({
     "bilinear": row(F(3, 4), F(3, 5), F(2, 4, 5)),
     # ---- linear algebra under its older names
     "cholesky det inverse logdet slogdet matrix_exp": _square,
+    "orgqr": row(F(3, 2), F(2), shape=(1, F(4))),
+    "pca_lowrank svd_lowrank": row(F(5, 4), 2, shape=(0, F(3))),
     "lu geqrf qr svd pinverse": row(SPD(3), shape=(0, F(3))),
     "matrix_power": row(SPD(3), 2, shape=(0, F(3, 4))),
     "cholesky_inverse": row(SPD(3), shape=(0, F(3, 4))),
@@ -241,6 +261,7 @@ FUNCTIONS = table({
     "triangular_solve": row(F(3, 2), SPD(3)),
     "vander": row(F(3), shape=(0, F(2, 2))),
     # ---- layers
+    "conv_tbc": row(F(6, 1, 2), F(2, 2, 3), F(3), shape=(1, F(2, 5, 3))),
     "conv1d": row(F(1, 2, 6), F(3, 2, 2), shape=(1, F(3, 5, 2))),
     "conv2d": row(F(1, 2, 6, 6), F(3, 2, 2, 2), shape=(1, F(3, 5, 2, 2))),
     "conv3d": row(F(1, 2, 4, 4, 4), F(3, 2, 2, 2, 2), shape=(1, F(3, 5, 2, 2, 2))),
@@ -263,11 +284,13 @@ FUNCTIONS = table({
     "full": row((2, 3), 1.0, shape=(0, (2, -3)), dtype=ANY_DTYPE),
     "zeros_like ones_like empty_like": _moved,
     "full_like": row(F(3, 4), 1.0, shape=(1, F(3)), dtype=ANY_DTYPE),
-    "tensor as_tensor asarray": row([[1.0, 2.0], [3.0, 4.0]], shape=(0, [[1.0], [2.0, 3.0]]), dtype=(0, [object()])),
+    "tensor as_tensor asarray array": row([[1.0, 2.0], [3.0, 4.0]], shape=(0, [[1.0], [2.0, 3.0]]), dtype=(0, [object()])),
     "scalar_tensor": row(1.0, shape=ANY_SHAPE, dtype=(0, F(3))),
     "arange": row(1, 5, shape=(1, F(3)), dtype=(1, "text")),
+    "indices": row((2, 3), shape=(0, (2, -3)), dtype=(0, ("a", "b"))),
+    "geomspace": row(1, 100, 5, shape=(2, -1), dtype=(0, "text")),
     "linspace logspace": row(0, 1, 5, shape=(2, -1), dtype=(0, "text")),
-    "eye": row(3, shape=(0, -3), dtype=(0, 2.5)),
+    "eye identity tri diag_indices": row(3, shape=(0, -3), dtype=(0, 2.5)),
     "tril_indices triu_indices": row(3, 3, shape=(0, -3), dtype=(0, 2.5)),
     "rand_like randn_like": row(F(3, 4), shape=ANY_SHAPE, dtype=(0, I(3, 4))),
     "randint_like": row(F(3, 4), 5, shape=(1, F(3)), dtype=(1, "text")),
@@ -275,16 +298,23 @@ FUNCTIONS = table({
     "randperm": row(5, shape=(0, -1), dtype=(0, 2.5)),
     "uniform": row(0.0, 1.0, (2, 3), shape=(2, (2, -3)), dtype=(0, "text")),
     "normal": row(0.0, 1.0, (2, 3), shape=(2, (2, -3)), dtype=(0, "text")),
+    "poisson": _one,
     "bernoulli": row(F(3, 4), shape=ANY_SHAPE, dtype=(0, I(3, 4))),
+    "binomial": row(F(3, 4), F(3, 4)),
     "multinomial": row(F(3, 4), 2, shape=(0, F(2, 3, 4)), dtype=(0, I(3, 4))),
     "bartlett_window blackman_window hamming_window hann_window kaiser_window": row(5, shape=(0, -1), dtype=(0, 2.5)),
+    # ---- questions
+    "is_complex is_conj is_floating_point is_neg is_signed get_device to_dlpack": _moved,
+    "is_nonzero": row(F(1), shape=(0, F(3)), dtype=ANY_DTYPE),
+    "is_same_size": row(F(3, 4), F(3, 4), shape=ANY_SHAPE, dtype=ANY_DTYPE, device=ANY_DEVICE),
 })  # fmt: skip
 
-#: Public functions that take no tensor and make none, or take a function: nothing of this page is theirs.
+#: Public functions that take no tensor (but perhaps a buffer to share), or take a function: nothing of this page is theirs.
 NOT_OPERATIONS = set(
     "custom_op deterministic elementwise get_default_device get_default_dtype get_num_threads get_rng_state grad hessian hvp "
     "initial_seed is_grad_enabled is_tensor jacfwd jacrev jvp manual_seed promote_types result_type seed set_default_device "
-    "set_default_dtype set_num_threads set_printoptions set_rng_state value_and_grad vjp vmap from_dlpack from_numpy".split()
+    "set_default_dtype set_num_threads set_printoptions set_rng_state value_and_grad vjp vmap from_dlpack from_numpy "
+    "are_deterministic_algorithms_enabled use_deterministic_algorithms can_cast frombuffer".split()
 )
 
 _loss = row(F(3, 4), F(3, 4), shape=(1, F(7, 5)))
@@ -357,6 +387,8 @@ FUNCTIONAL = table({
 })  # fmt: skip
 
 LINALG = table({
+    "ldl_factor ldl_factor_ex": _square,
+    "ldl_solve": row(SPD(3), N(1, 2, 3), F(3, 2), shape=(2, F(4, 2))),
     "cholesky cholesky_ex det inv inv_ex slogdet matrix_exp eigh eigvalsh": _square,
     "lu lu_factor lu_factor_ex qr svd svdvals pinv matrix_rank cond": row(SPD(3), shape=(0, F(3))),
     "matrix_power": row(SPD(3), 2, shape=(0, F(3, 4))),
@@ -404,7 +436,8 @@ _draw = row(F(3, 4), shape=ANY_SHAPE, dtype=(0, B(3, 4)))
 #: Of `Tensor` alone; every other method has the row of the function of its name.
 METHODS = table({
     "byte char short int long half float double bfloat16 bool contiguous cpu detach dim element_size get_device is_contiguous "
-    "is_floating_point nelement numpy size stride tolist zero_ to detach_ requires_grad_": _to_type,
+    "is_floating_point nelement numpy size stride tolist zero_ to detach_ requires_grad_ "
+    "ndimension type to_dense dense_dim sparse_dim": _to_type,
     "astype": row(F(3, 4), "float64", shape=ANY_SHAPE, dtype=(1, "float31")),
     "type_as": row(F(3, 4), F(2), shape=ANY_SHAPE, dtype=ANY_DTYPE, device=ANY_DEVICE),
     "copy_": row(F(3, 4), F(4), dtype=ANY_DTYPE, device=ANY_DEVICE),
@@ -417,6 +450,8 @@ METHODS = table({
     "where": row(F(3, 4), B(3, 4), F(3, 4), dtype=(0, F(3, 4).typed("complex64"))),
     "scatter_add": row(F(3, 4), 0, I(2, 4), F(2, 4), shape=(3, F(1, 1)), dtype=(2, F(2, 4))),
     "new_empty new_ones new_zeros": row(F(3), (2, 3), shape=(1, (2, -3)), dtype=ANY_DTYPE),
+    "new": row(F(3), 2, 3, shape=(1, -3), dtype=ANY_DTYPE),
+    "fill_diagonal_": row(F(3, 3), 1.0, shape=(0, F(3)), dtype=ANY_DTYPE),
     "new_full": row(F(3), (2, 3), 1.0, shape=(1, (2, -3)), dtype=ANY_DTYPE),
     "new_tensor": row(F(3), [[1.0, 2.0]], shape=(1, [[1.0], [2.0, 3.0]]), dtype=ANY_DTYPE),
     "cauchy_ exponential_ log_normal_ normal_ uniform_": _draw,
@@ -428,4 +463,4 @@ METHODS = table({
 })  # fmt: skip
 
 #: Methods that are no operations on elements, or take a function.
-NOT_METHODS = {"apply_", "retain_grad", "backward", "register_hook", "cuda", "half_gt", "strong_mul", "half_gt_", "strong_mul_"}
+NOT_METHODS = {"apply_", "map_", "retain_grad", "backward", "register_hook", "cuda", "half_gt", "strong_mul", "half_gt_", "strong_mul_"}

@@ -34,8 +34,9 @@ KINDS = {
     "missing": (TypeError,),
     "unknown": (TypeError,),
 }
-AXES = {"dim", "dims", "dim0", "dim1", "dim2", "start_dim", "end_dim", "destination", "dimension"}
+AXES = {"axis", "dim", "dims", "dim0", "dim1", "dim2", "start_dim", "end_dim", "destination", "dimension"}
 MOVES = {"movedim", "moveaxis"}  # whose `source` is an axis
+SIZED = {"ravel_multi_index"}  # whose `dims` are sizes
 
 
 # ---- what there is
@@ -60,7 +61,8 @@ def calls():
     found, missing = [], []
 
     def add(space, name, function, *tables):
-        line = next((t[name] for t in tables if name in t), None)
+        bases = (name, name.removesuffix("_with_indices"), name.removesuffix("_"))
+        line = next((t[base] for base in bases for t in tables if base in t), None)
         if line is None:
             missing.append(f"{space}.{name}")
         else:
@@ -68,7 +70,7 @@ def calls():
 
     for name, function in public(pd):
         if name not in samples.NOT_OPERATIONS:
-            add("pydiff", name, function, FUNCTIONS)
+            add("pydiff", name, function, FUNCTIONS, FUNCTIONAL, METHODS)
     for name, function in public(pd.nn.functional):
         add("F", name, function, FUNCTIONAL, FUNCTIONS)
     for name, function in public(pd.linalg):
@@ -79,8 +81,7 @@ def calls():
         add("windows", name, function, WINDOWS)
     for name, function in methods():
         if name not in samples.NOT_METHODS:
-            base = name[:-1] if name.endswith("_") else name
-            add("Tensor", name, function, METHODS, {name: FUNCTIONS.get(base)} if base in FUNCTIONS else {})
+            add("Tensor", name, function, METHODS, FUNCTIONS, FUNCTIONAL, SPECIAL)
     return found, missing
 
 
@@ -141,7 +142,7 @@ def axes_of(name, function, line):
     signature = signature_of(function) or signature_of(getattr(pd, name, None))
     if signature is None:
         return None, []
-    axes = AXES | {"source"} if name in MOVES else AXES
+    axes = AXES | {"source"} if name in MOVES else AXES - {"dims"} if name in SIZED else AXES
     named = [p.name for p in signature.parameters.values() if p.name in axes and p.kind is not p.VAR_POSITIONAL]
     return signature, named
 

@@ -25,6 +25,8 @@ def product(f, n):
             value, size = f(*arrays), f(*map(np.abs, arrays))
             r = of_terms(value, size, dtype, n(*arrays) ** 2 + 1)
             most = 1e150 if dtype == np.float64 else 1e18  # beyond, an order of the products may overflow
+            if not all(a.size for a in arrays):  # infinity times the sum of nothing is NaN, in PyTorch too
+                most = -1
             odd = ~np.isfinite(value) | (size > 1e300) | any(np.abs(a[np.isfinite(a)]).max(initial=0) > most for a in arrays)
             return Reference(value, np.where(odd, np.inf, r.bound * 2 + n(*arrays) * (1e-44 if dtype != np.float64 else 1e-320)))
 
