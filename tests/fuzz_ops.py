@@ -62,6 +62,7 @@ def draw(seed, number):
 
 def fused(on):
     os.environ["PYDIFF_FUSE"] = "on" if on else "off"
+    pd._C.clear_plans()  # of the same graphs, made the other way
 
 
 def check_steps(p):

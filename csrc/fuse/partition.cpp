@@ -188,7 +188,8 @@ class Partitioner {
                                    : is_identity(broadcast_view(s.view, s.shape, shape), shape);
       return same ? Use::Elem : Use::Memory;
     }
-    if (k.split()) return Use::Memory;
+    // The tiles of an empty domain have rows and no elements, in which a bounded view of rows would lie.
+    if (k.split() || std::find(k.dims.begin(), k.dims.end(), 0) != k.dims.end()) return Use::Memory;
     View v = broadcast_view(s.view, s.shape, shape);
     Shape outer;
     for (int i = 0; i < k.dims.size(); ++i)

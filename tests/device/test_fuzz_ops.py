@@ -122,6 +122,15 @@ def test_a_kernel_is_not_joined_across_what_its_result_waits_for(index):
     assert array(y).tolist() == [array(place).tolist()] * 3
 
 
+@pytest.mark.parametrize("axes", [0, (0, 2)])
+def test_the_sum_of_nothing_leaves_a_pad_beside_it(axes):
+    """Joined with an empty reduction, the pad was taken as empty too: its kernel had rows of no elements."""
+    nothing = pd.tensor(np.zeros((0, 17, 1 if axes == 0 else 2)))
+    part = pd.tensor(np.arange(1.0, 5).reshape(4, 1))
+    y = pd.nn.functional.pad(part * 2, (0, 0, 13, 0)) + (nothing * 3).sum(axes).reshape(17, 1)
+    assert array(y).ravel().tolist() == [0.0] * 13 + [2.0, 4.0, 6.0, 8.0]
+
+
 def test_frexp_of_denormals():
     x = np.array([1e-40, -1.4e-45, 3e38, 0.0, -0.0], np.float32)
     mantissa, exponent = pd.frexp(pd.tensor(x))
