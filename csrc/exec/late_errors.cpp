@@ -36,8 +36,10 @@ struct Run {
 
 struct Failure {
   std::string text;
-  uint64_t run;  // that failed itself
-  ErrorKind kind;
+  uint64_t run = 0;  // that failed itself
+  ErrorKind kind = ErrorKind::Index;
+  void* code = nullptr;  // where it was recorded, kept for good: Python is asked for the line when the error is told
+  int32_t offset = -1;
 };
 
 struct Table {
@@ -57,47 +59,74 @@ Table& table() {
 // How many numbers mean anything: most programs have none.
 std::atomic<int64_t> g_open{0};
 
-// Takes what is done out of those that wait. Its events and cells are free again when it is read.
-std::vector<std::pair<uint64_t, Run>> take_done(Table& t, bool wait) {
-  std::vector<std::pair<uint64_t, Run>> done;
-  std::vector<std::pair<uint64_t, const Run*>> order;
-  {
-    std::lock_guard<std::mutex> hold(t.mutex);
-    for (auto& e : t.waiting)
-      if (e.second.named) order.push_back({e.first, &e.second});
-  }
-  std::vector<DeviceId> behind;  // devices where an earlier run is under way
-  for (auto& e : order) {
-    const DeviceId id = e.second->device;
-    if (std::find(behind.begin(), behind.end(), id) != behind.end()) continue;
-    Device& d = device(id);
-    if (wait) d.synchronize(e.second->done);
-    if (!wait && !d.done(e.second->done)) {
-      behind.push_back(id);
-      continue;
-    }
-    std::lock_guard<std::mutex> hold(t.mutex);
-    auto it = t.waiting.find(e.first);
-    done.emplace_back(e.first, std::move(it->second));
-    t.waiting.erase(it);
-  }
-  return done;
-}
-
-std::string error_of(const Run& r, ErrorKind* kind) {
+// What the run's cells say; false: all went well.
+bool read_cells(const Run& r, Failure* f) {
   for (const Site& s : r.sites) {
     NativeArgs a{};
     a.op = s.op;
     a.nin = 1;
     a.specs = &s.operand;
     a.attrs = &s.attrs;
-    std::string text = cuda_native_error(a, r.cells + s.cell * kErrorCells);
-    if (text.empty()) continue;
-    *kind = cuda_native_error_kind(s.op);
-    if (s.code && g_location.describe) text = g_location.describe(text, s.code, s.offset);
-    return text;
+    f->text = cuda_native_error(a, r.cells + s.cell * kErrorCells);
+    if (f->text.empty()) continue;
+    f->kind = cuda_native_error_kind(s.op);
+    f->code = s.code;
+    f->offset = s.offset;
+    return true;
   }
-  return "";
+  return false;
+}
+
+void settle_joined(Table& t);
+
+// Moves what is done from those that wait to those that failed or are forgotten, in one step: no other thread may find
+// a number that is neither. Returns the code objects that are not needed any more.
+std::vector<void*> take_done(Table& t, bool wait) {
+  std::vector<void*> codes;
+  struct Waiting {
+    uint64_t number;
+    DeviceId device;
+    Event done;
+  };
+  std::vector<Waiting> order;  // copies: another thread may take the run meanwhile
+  {
+    std::lock_guard<std::mutex> hold(t.mutex);
+    for (auto& e : t.waiting)
+      if (e.second.named) order.push_back({e.first, e.second.device, e.second.done});
+  }
+  std::vector<DeviceId> behind;  // devices where an earlier run is under way
+  for (const Waiting& e : order) {
+    if (std::find(behind.begin(), behind.end(), e.device) != behind.end()) continue;
+    Device& d = device(e.device);
+    if (wait) d.synchronize(e.done);
+    if (!wait && !d.done(e.done)) {
+      behind.push_back(e.device);
+      continue;
+    }
+    std::lock_guard<std::mutex> hold(t.mutex);
+    auto it = t.waiting.find(e.number);
+    if (it == t.waiting.end()) continue;  // another thread was faster
+    Run r = std::move(it->second);
+    t.waiting.erase(it);
+    Failure f;
+    const bool bad = read_cells(r, &f);
+    bool kept = false;
+    for (Site& s : r.sites) {
+      if (bad && !kept && s.code && s.code == f.code) kept = true;
+      else if (s.code) codes.push_back(s.code);
+    }
+    t.free_cells[r.bytes].push_back(r.cells);
+    t.free_events[r.device.index].push_back(r.done);
+    if (bad) {
+      f.run = e.number;
+      t.failed[e.number] = std::move(f);
+      t.untold.push_back(e.number);
+    } else {
+      --g_open;
+    }
+    settle_joined(t);
+  }
+  return codes;
 }
 
 // Numbers that stand for several are good or bad when these are.
@@ -122,36 +151,16 @@ void settle_joined(Table& t) {
 
 void look(bool wait) {
   if (!g_open.load(std::memory_order_relaxed)) return;
-  Table& t = table();
-  auto done = take_done(t, wait);
-  if (done.empty()) return;
-  std::vector<std::string> texts;
-  std::vector<ErrorKind> kinds(done.size(), ErrorKind::Index);
-  for (auto& e : done) {
-    texts.push_back(error_of(e.second, &kinds[texts.size()]));
-    for (Site& s : e.second.sites)
-      if (s.code && g_location.drop) g_location.drop(s.code);
-  }
-  std::lock_guard<std::mutex> hold(t.mutex);
-  for (size_t k = 0; k < done.size(); ++k) {
-    Run& r = done[k].second;
-    t.free_cells[r.bytes].push_back(r.cells);
-    t.free_events[r.device.index].push_back(r.done);
-    if (texts[k].empty()) {
-      --g_open;
-      continue;
-    }
-    t.failed[done[k].first] = {texts[k], done[k].first, kinds[k]};
-    t.untold.push_back(done[k].first);
-  }
-  settle_joined(t);
+  for (void* code : take_done(table(), wait))
+    if (g_location.drop) g_location.drop(code);
 }
 
-[[noreturn]] void tell(Table& t, const Failure& f) {
-  const std::string text = f.text;
-  const ErrorKind kind = f.kind;
+// Raises it, without the lock: the line is Python's to say.
+[[noreturn]] void tell(Table& t, std::unique_lock<std::mutex>& hold, const Failure& failure) {
+  const Failure f = failure;
   t.untold.erase(std::remove(t.untold.begin(), t.untold.end(), f.run), t.untold.end());
-  throw Error(kind, text);
+  hold.unlock();
+  throw Error(f.kind, f.code && g_location.describe ? g_location.describe(f.text, f.code, f.offset) : f.text);
 }
 
 }  // namespace
@@ -221,10 +230,10 @@ uint64_t suspect_of(const std::vector<Value*>& leaves, uint64_t run) {
 void check_operands(const std::vector<Value*>& leaves) {
   if (!g_open.load(std::memory_order_relaxed)) return;
   Table& t = table();
-  std::lock_guard<std::mutex> hold(t.mutex);
+  std::unique_lock<std::mutex> hold(t.mutex);
   for (const Value* v : leaves) {
     auto f = t.failed.find(v->buffer->suspect);
-    if (f != t.failed.end()) tell(t, f->second);
+    if (f != t.failed.end()) tell(t, hold, f->second);
   }
 }
 
@@ -232,8 +241,8 @@ void raise_late_errors(bool wait) {
   look(wait);
   if (!g_open.load(std::memory_order_relaxed)) return;
   Table& t = table();
-  std::lock_guard<std::mutex> hold(t.mutex);
-  if (!t.untold.empty()) tell(t, t.failed.at(t.untold.front()));
+  std::unique_lock<std::mutex> hold(t.mutex);
+  if (!t.untold.empty()) tell(t, hold, t.failed.at(t.untold.front()));
 }
 
 void check_buffer(const Buffer* b, bool wait) {
@@ -247,9 +256,9 @@ void check_buffer(const Buffer* b, bool wait) {
     if (open) look(true);
   }
   {
-    std::lock_guard<std::mutex> hold(t.mutex);
+    std::unique_lock<std::mutex> hold(t.mutex);
     auto f = t.failed.find(b->suspect);
-    if (f != t.failed.end()) tell(t, f->second);
+    if (f != t.failed.end()) tell(t, hold, f->second);
   }
   raise_late_errors();
 }
