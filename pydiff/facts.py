@@ -48,7 +48,8 @@ class finfo:
         self.resolution = 10.0 ** -math.floor(digits * math.log10(2))
 
     def __repr__(self):
-        return f"finfo(resolution={self.resolution:g}, min={self.min:g}, max={self.max:g}, eps={self.eps:g}, dtype={self.dtype})"
+        parts = ("resolution", "min", "max", "eps", "smallest_normal", "tiny")
+        return f"finfo({', '.join(f'{name}={getattr(self, name):g}' for name in parts)}, dtype={self.dtype})"
 
 
 @_public

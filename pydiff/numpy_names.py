@@ -760,6 +760,8 @@ def digitize(x, bins, right=False):
     [1, 3]
     """
     x, bins = _as(x), _as(bins)
+    if x.device != bins.device:  # before the edges are looked at
+        raise ValueError(f"[digitize] operands on different devices; got {x.device} and {bins.device}; try .to({str(x.device)!r})")
     if bins.shape[0] > 1 and bool((bins[0] > bins[-1]).item()):
         return bins.shape[0] - fallback.searchsorted(bins.flip(0).contiguous(), x, right=not right)
     return fallback.searchsorted(bins, x, right=not right)

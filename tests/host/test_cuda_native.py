@@ -88,7 +88,7 @@ class Rig:
         want, want_error = self.run(0, op, operands, shape, dtype, attrs)
         got, error = self.run(1, op, operands, shape, dtype, attrs, donate, offset)
         where = f"{op} {[np.shape(x) for x in operands]} {np.dtype(dtype)} {list(map(int, attrs))} offset {offset}"
-        assert error == want_error, where
+        assert error == want_error, (where, error, want_error)
         if error:
             return error
         if near is not None:

@@ -328,7 +328,7 @@ def test_an_index_out_of_range_is_told_and_not_followed(lib, threads):
         with pytest.raises(Fault, match=text.format("gather", bad)):
             run(lib, "gather", [x, wide], wide.shape, np.float32, [0])
         for accumulate in (False, True):
-            with pytest.raises(Fault, match=text.format("scatter", bad)):
+            with pytest.raises(Fault, match=text.format("scatter_add" if accumulate else "scatter", bad)):
                 run(lib, "scatter", [x, wide, values], x.shape, np.float32, [0, accumulate])
     with pytest.raises(Fault, match=r"^\[index\] index out of range; got 400 for an axis of size 400; try"):
         run(lib, "index", [x, np.array([0, 1]), np.array([-400, 400])], (2,), np.float32, [2])

@@ -315,7 +315,7 @@ void scatter(const NativeArgs& a, NativeError& error) {
       const T* src = static_cast<const T*>(a.in[2]);
       each([&](int64_t to, int64_t from) { out[to] = static_cast<T>(out[to] + src[from]); });
     });
-    if (!known) return tell_not_addable("scatter", t, error);
+    if (!known) return tell_not_addable("scatter_add", t, error);
   } else {
     with_size(bytes, [&](auto item) {
       constexpr int kItem = item.value;
