@@ -51,6 +51,24 @@ def test_the_measure_sees_an_error_and_a_wrong_sign():
 
 
 @needs_compiler
+@pytest.mark.parametrize("least", [0.0, 0.5, np.abs])
+def test_the_quick_measure_of_float32_is_its_definition(least, rng):
+    bits = rng.integers(0, 2**32, (2, 1 << 16), dtype=np.uint64).astype(np.uint32)
+    ends = np.array([0, -0.0, 1, -1, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 1e-38, 3.4028235e38, -3.4028235e38], np.float32)
+    x, y = (v.ravel() for v in np.meshgrid(ends, ends))
+    with np.errstate(all="ignore"):
+        near = (bits[0] ^ bits[1] >> 28).view(np.float32).astype(float) * (1 + 1e-9)  # within a few ulps, signs kept
+        beyond = np.array([3.40282356e38, 2.0**128, 2.0**140, -(2.0**140), 2.0**-150, -(2.0**-170), 0.0, -0.0, np.inf, np.nan])
+        u, v = (v.ravel() for v in np.meshgrid(ends, beyond))
+        got = np.concatenate([bits[0].view(np.float32), bits[0].view(np.float32), x, u])
+        exact = np.concatenate([near, bits[1].view(np.float32).astype(float), y.astype(float), v])
+        function = accuracy.TABLE["exp"]._replace(least=least)
+        quick, plain = (accuracy.errors(function, [got], exact, got, m) for m in ("ulps", "by_definition"))
+    np.testing.assert_array_equal(quick, plain)
+    assert (quick == -1).any() and (quick > 1).any()
+
+
+@needs_compiler
 def test_the_oracle_agrees_with_mpmath():
     pytest.importorskip("mpmath")
     for name in accuracy.TABLE:
