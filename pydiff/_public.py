@@ -62,6 +62,13 @@ def listed(names):
     return public
 
 
+def named(function, name, doc):
+    """The function, made by another, with a name and a docstring of its own."""
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = doc
+    return function
+
+
 def publish(namespace, names=None):
     """Put a door before the functions of a module (its `globals()`), or of a class, that users call.
 
@@ -181,7 +188,12 @@ def _wrong_axis(error, given):
         if isinstance(error, IndexError) and ndim is not None:
             for k in axes:
                 if not -max(ndim, 1) <= k < max(ndim, 1):
-                    return IndexError, "axis out of range", f"{k} for {ndim} dimensions", f"an axis from {-ndim} to {max(ndim, 1) - 1}"
+                    return (
+                        IndexError,
+                        "axis out of range",
+                        f"{k} for {ndim} dimensions",
+                        f"an axis from {-ndim} to {max(ndim, 1) - 1}",
+                    )
         if len(set(axes)) < len(axes) and isinstance(error, (ValueError, IndexError)):
             return ValueError, "an axis is given twice", repr(value), "each axis once"
         if several and isinstance(error, TypeError):

@@ -1,11 +1,12 @@
 """What dtypes and tensors are: limits of dtypes, questions with one answer, and what PyTorch asks of complex and real alike."""
 
+import functools
 import math
 
 from . import _C
 from ._C import Tensor, _where, full_like, ones_like, zeros_like
 from ._dtypes import DTYPES
-from ._public import listed
+from ._public import listed, named
 from .ops import _as
 
 __all__ = []
@@ -76,6 +77,9 @@ class iinfo:
     def __repr__(self):
         return f"iinfo(min={self.min}, max={self.max}, dtype={self.dtype})"
 
+
+#: `finfo` of a dtype, made once.
+limits = functools.cache(finfo)
 
 _KINDS = ("bool", "integer", "floating", "complex")
 
@@ -160,7 +164,7 @@ def get_device(input):
     >>> pd.get_device(pd.ones(1, device="cpu"))
     -1
     """
-    return input.get_device()
+    return -1 if input.device.index is None else input.device.index
 
 
 # ---- what PyTorch asks of complex and real numbers alike; here of real ones
@@ -177,15 +181,13 @@ def _of_real(name, line):
     def function(input):
         return _is_real(name, input)
 
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"""{line}: of real numbers the tensor itself. Raises TypeError for complex ones.
+    doc = f"""{line}: of real numbers the tensor itself. Raises TypeError for complex ones.
 
     >>> import pydiff as pd
     >>> pd.{name}(pd.tensor([1.0])).tolist()
     [1.0]
     """
-    __all__.append(name)
-    return function
+    return _public(named(function, name, doc))
 
 
 real = _of_real("real", "The real part")

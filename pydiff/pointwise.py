@@ -6,6 +6,7 @@ from . import _C
 from ._C import Tensor, _where, atan2, get_default_dtype, log, log1p, maximum, minimum, result_type
 from ._dtypes import DTYPES
 from ._public import listed
+from .facts import limits
 from .ops import _as, _typed, broadcast_tensors
 
 __all__ = []
@@ -218,7 +219,7 @@ def nan_to_num(input, nan=0.0, posinf=None, neginf=None):
     """
     if not input.dtype.is_floating_point:
         return _real(input).clone()
-    largest = 3.4028234663852886e38 if input.dtype.itemsize == 4 else 1.7976931348623157e308
+    largest = limits(input.dtype).max
     result = _where(input.isnan(), nan, input)
     result = _where(input == math.inf, largest if posinf is None else posinf, result)
     return _where(input == -math.inf, -largest if neginf is None else neginf, result)

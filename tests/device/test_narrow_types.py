@@ -1,5 +1,7 @@
 """float16, bfloat16 and the small integers: exact conversions, one rounding an operation, sums in float32."""
 
+import math
+
 import numpy as np
 import pytest
 from oracle import array, function_of, rows, same_bits, sample, specials, twin, types_of
@@ -321,3 +323,10 @@ def test_with_pytorch_by_dlpack(name, device):
     assert x.dtype == getattr(pd, name)
     assert x.tolist() == t.tolist()
     assert torch.from_dlpack(x * 2).tolist() == (t * 2).tolist()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_nan_to_num_puts_the_dtype_s_own_largest_number(dtype):
+    most = pd.finfo(getattr(pd, dtype)).max
+    got = pd.tensor([math.nan, math.inf, -math.inf, 1.5], dtype=getattr(pd, dtype)).nan_to_num()
+    assert got.dtype.name == dtype and got.double().tolist() == [0, most, -most, 1.5]
