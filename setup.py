@@ -90,7 +90,9 @@ class BuildExt(build_ext):
         # Instrumented loops take minutes to optimise further, and are only tested.
         extra = [f"-fsanitize={sanitize}", "-fno-omit-frame-pointer", "-g1", "-O1"] if sanitize else []
         base = Path(os.environ.get("PYDIFF_BUILD_DIR", ROOT / "build" / "objects"))
-        folder = base / (f"{self.plat_name}-{sys.implementation.cache_tag}" + ("-" + sanitize.replace(",", "-") if sanitize else ""))
+        folder = base / (
+            f"{self.plat_name}-{sys.implementation.cache_tag}" + ("-" + sanitize.replace(",", "-") if sanitize else "")
+        )
         includes = [f"-I{d}" for d in ["csrc", *ext.include_dirs, *self.include_dirs]]
         tasks, objects = [], []
         for source in ext.sources:
@@ -98,8 +100,21 @@ class BuildExt(build_ext):
             for isa, flags in variants:
                 obj = folder / (source.replace("/", ".")[: -len(".cpp")] + (f".{isa}" if isa else "") + ".o")
                 flags = [*LOOPS, *flags, f"-DPD_ISA={isa}"] if isa else self.flags_of(source)
-                command = [*cxx, *COMMON, *flags, *extra, "-fPIC", *includes, "-MMD", "-MF", str(obj.with_suffix(".d")),
-                           "-c", source, "-o", str(obj)]
+                command = [
+                    *cxx,
+                    *COMMON,
+                    *flags,
+                    *extra,
+                    "-fPIC",
+                    *includes,
+                    "-MMD",
+                    "-MF",
+                    str(obj.with_suffix(".d")),
+                    "-c",
+                    source,
+                    "-o",
+                    str(obj),
+                ]
                 tasks.append((command, obj))
                 objects.append(str(obj))
         # The longest first, so that no processor waits for one at the end.

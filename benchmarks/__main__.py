@@ -16,7 +16,8 @@ BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 def main(argv=None):
     listing = "\n".join(f"  {name:12} {function.__doc__}" for name, function in WORKLOADS.items())
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="python -m benchmarks",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Measures pydiff beside NumPy and, where installed, PyTorch and JAX.",
         epilog=f"workloads:\n{listing}",
     )

@@ -56,12 +56,21 @@ def main(argv=None):
         return 2
 
     result = {
-        "device": facts["properties"]["name"], "date": datetime.date.today().isoformat(),
-        "properties": facts["properties"], "cuda": facts["report"], "card": card(options.device),
+        "device": facts["properties"]["name"],
+        "date": datetime.date.today().isoformat(),
+        "properties": facts["properties"],
+        "cuda": facts["report"],
+        "card": card(options.device),
         "system": f"{platform.platform()}, {processor()}",
-        "Python": platform.python_version(), "minutes": options.minutes, "small": options.small,
+        "Python": platform.python_version(),
+        "minutes": options.minutes,
+        "small": options.small,
         "figures mean something": not options.small and options.device != "cuda-host",
-        "tests": None, "sanitizer": None, "versions": {}, "ceilings": {}, "workloads": {},
+        "tests": None,
+        "sanitizer": None,
+        "versions": {},
+        "ceilings": {},
+        "workloads": {},
     }
     path = options.out or (result_path(result) if result["figures mean something"] else None)
 

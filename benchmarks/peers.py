@@ -31,6 +31,7 @@ def fastest(times, label):
     """The shortest time of the peers of that label; NaN where there is none."""
     return min((t for name, t in times.items() if name.startswith(label)), default=float("nan"))
 
+
 try:
     import jax
 except ImportError:

@@ -43,8 +43,16 @@ class Result:
 
     def as_dict(self):
         return {
-            "name": self.name, "what": self.what, "meaning": self.meaning, "figure": self.figure, "unit": self.unit,
-            "limit": self.limit, "at_least": self.at_least, "met": self.met, "times": self.times, "notes": self.notes,
+            "name": self.name,
+            "what": self.what,
+            "meaning": self.meaning,
+            "figure": self.figure,
+            "unit": self.unit,
+            "limit": self.limit,
+            "at_least": self.at_least,
+            "met": self.met,
+            "times": self.times,
+            "notes": self.notes,
         }
 
 

@@ -33,11 +33,19 @@ BODY = """
 }
 """
 PARAMETERS = "(const a_t* a, const x_t* x, out_t* y, long long rows, long long units, long long steps) {"
-CUDA = 'extern "C" __global__ void %s' + PARAMETERS + """
+CUDA = (
+    'extern "C" __global__ void %s'
+    + PARAMETERS
+    + """
   long long r = blockIdx.x * (long long)blockDim.x + threadIdx.x;
   if (r < rows * units)"""
-C = "void %s" + PARAMETERS + """
+)
+C = (
+    "void %s"
+    + PARAMETERS
+    + """
   for (long long r = 0; r < rows * units; r++)"""
+)
 FORWARD = BODY % {"type": "out_t", "first": "0", "inside": "t < steps", "next": "t++", "gate": "a[i]"}
 BACKWARD = BODY % {
     "type": "out_t", "first": "steps - 1", "inside": "t >= 0", "next": "t--",
@@ -83,9 +91,7 @@ def make_op(name, body, vjp, jvp):
     )
 
 
-recurrence = make_op(
-    "recurrence", FORWARD, recurrence_vjp, lambda i, o, t: recurrence(i[0], t[1] + t[0] * later(o[0]))
-)
+recurrence = make_op("recurrence", FORWARD, recurrence_vjp, lambda i, o, t: recurrence(i[0], t[1] + t[0] * later(o[0])))
 recurrence_back = make_op(
     "recurrence_back", BACKWARD, recurrence_back_vjp, lambda i, o, t: recurrence_back(i[0], t[1] + earlier(t[0] * o[0]))
 )

@@ -91,7 +91,10 @@ def draw(path, history, images, labels, probabilities):
             dark = count > confusion.max() / 2
             axes.text(column, row, count, ha="center", va="center", color="white" if dark else "black")
     axes.set(
-        xlabel="the network's answer", ylabel="the digit", xticks=range(10), yticks=range(10),
+        xlabel="the network's answer",
+        ylabel="the digit",
+        xticks=range(10),
+        yticks=range(10),
         title=f"Test images: {np.trace(confusion)} of {len(labels)} right",
     )
 

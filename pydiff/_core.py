@@ -96,7 +96,6 @@ def foreach(name, update, lists, scalars=()):
 # ---- the service that compiles, and the end: no thread and no callback outlives Python
 
 
-
 def _tell_late_errors():
     """An index error of a device that nothing waited for is told at last."""
     while True:

@@ -85,8 +85,9 @@ def _current_cuda_device():
 class device:
     """Where a tensor lives: `device("cpu")`, `device("cuda")`, `device("cuda:1")`, `device("cuda", 1)`.
 
-    Attributes: `type` ('cpu' or 'cuda'), `index` (None for the CPU; of "cuda" that of `pydiff.cuda.current_device()`). `device("cuda-host")` puts a stand-in that runs on the
-    CPU into the place of the CUDA driver, for the whole process, and is its `cuda:0` (see `pydiff.cuda.use_host`).
+    Attributes: `type` ('cpu' or 'cuda'), `index` (None for the CPU; of "cuda" that of `pydiff.cuda.current_device()`).
+    `device("cuda-host")` puts a stand-in that runs on the CPU into the place of the CUDA driver, for the whole process,
+    and is its `cuda:0` (see `pydiff.cuda.use_host`).
 
     >>> import pydiff as pd
     >>> pd.device("cuda:1").index, str(pd.zeros(1).device)

@@ -45,7 +45,8 @@ def _functions():
         found[name] = getattr(functions, name), ("input", "min", "max"), (None, None)
     found["where"] = ops.where, ("condition", "input", "other"), ()
     for name in (
-        "addcdiv addcmul copysign deg2rad fmax fmin fmod frac lerp logical_and logical_not logical_or logical_xor logit nan_to_num rad2deg signbit"
+        "addcdiv addcmul copysign deg2rad fmax fmin fmod frac lerp logical_and logical_not logical_or logical_xor logit "
+        "nan_to_num rad2deg signbit"
     ).split():
         function = getattr(pointwise, name)
         parameters = inspect.signature(function).parameters.values()

@@ -164,13 +164,9 @@ class Compiler:
 
         # Each object is linked on its own and in one piece, so the small code model serves, a symbol that is
         # missing is an exception, and kernels of one name do not meet.
-        self._machine = target.create_target_machine(
-            cpu=cpu, features=features, opt=opt, reloc="pic", codemodel="small"
-        )
+        self._machine = target.create_target_machine(cpu=cpu, features=features, opt=opt, reloc="pic", codemodel="small")
         self._jit = llvm.create_lljit_compiler(use_jit_link=True, suppress_errors=True)
-        self._salt = "\n".join(
-            [llvmlite.__version__, str(llvm.llvm_version_info), cpu, features, f"O{opt}"]
-        ).encode()
+        self._salt = "\n".join([llvmlite.__version__, str(llvm.llvm_version_info), cpu, features, f"O{opt}"]).encode()
         self._linked = {}  # key -> tracker, which keeps the code
 
     def key(self, ir):
@@ -224,9 +220,7 @@ class Service:
         self._core.set_jit(mode(), self.start, self.compile_now)
         atexit.register(self.stop)
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(
-                before=self._busy.acquire, after_in_parent=self._busy.release, after_in_child=self._after_fork
-            )
+            os.register_at_fork(before=self._busy.acquire, after_in_parent=self._busy.release, after_in_child=self._after_fork)
 
     def compiler(self):
         """The compiler, made when first asked for; None where llvmlite is missing."""

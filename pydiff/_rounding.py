@@ -12,6 +12,17 @@ def narrow(x):
     return isinstance(x, Tensor) and x.dtype.itemsize == 2 and x.dtype.is_floating_point
 
 
+def in_float32(call, operands):
+    """`call` of the operands, 16-bit floats among them as float32; float32 results in the dtype of all operands together."""
+    dtype = functools.reduce(promote_types, [x.dtype for x in operands if isinstance(x, Tensor) and x.dtype.is_floating_point])
+    results = call([x.float() if narrow(x) else x for x in operands])
+
+    def back(result):
+        return result.to(dtype) if isinstance(result, Tensor) and result.dtype == DTYPES["float32"] else result
+
+    return tuple(map(back, results)) if isinstance(results, tuple) else back(results)
+
+
 def rounded_once(function):
     """Rows of the op table take 16-bit floats to float32 and round what comes out; this does so for a function of many rows.
 
@@ -26,13 +37,7 @@ def rounded_once(function):
             return function(*args, **kwargs)
         given = signature.bind(*args, **kwargs).arguments
         inplace = given.pop("inplace", False)
-        floats = [x.dtype for x in given.values() if isinstance(x, Tensor) and x.dtype.is_floating_point]
-        dtype = functools.reduce(promote_types, floats)
-        first = next(iter(given.values()))
-        wide = {name: x.float() if narrow(x) else x for name, x in given.items()}
-        result = function(**wide)
-        if isinstance(result, Tensor) and result.dtype == DTYPES["float32"]:
-            result = result.to(dtype)
-        return first.copy_(result) if inplace else result
+        result = in_float32(lambda wide: function(**dict(zip(given, wide))), list(given.values()))
+        return next(iter(given.values())).copy_(result) if inplace else result
 
     return wrapped

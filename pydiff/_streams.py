@@ -261,7 +261,9 @@ class ExternalStream(_AnyStream):
             told = stream.__cuda_stream__
             version, handle = told() if callable(told) else told
             if version != 0:
-                raise RuntimeError(f"[ExternalStream] unknown version of __cuda_stream__; got {version}; try the stream's handle")
+                raise RuntimeError(
+                    f"[ExternalStream] unknown version of __cuda_stream__; got {version}; try the stream's handle"
+                )
         if not isinstance(handle, int):
             raise TypeError(
                 f"[ExternalStream] not a stream; got {type(stream).__name__}; try an object with __cuda_stream__ or a handle"

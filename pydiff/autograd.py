@@ -160,7 +160,12 @@ def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, 
 
 
 def grad(
-    outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, allow_unused=None,
+    outputs,
+    inputs,
+    grad_outputs=None,
+    retain_graph=None,
+    create_graph=False,
+    allow_unused=None,
     materialize_grads=False,
 ):
     """The gradients of `outputs` with respect to `inputs`, as a tuple; touches no `.grad`.
@@ -229,9 +234,7 @@ class FunctionCtx:
 
     def mark_dirty(self, *tensors):
         """Refused: a function has no effect on its inputs."""
-        raise RuntimeError(
-            "[Function] inputs are not changed in place; got mark_dirty; try returning the new value"
-        )
+        raise RuntimeError("[Function] inputs are not changed in place; got mark_dirty; try returning the new value")
 
     def set_materialize_grads(self, value):
         """Accepted for PyTorch's sake: missing cotangents are always zeros."""
@@ -309,9 +312,7 @@ class Function:
         outputs = [result] if single else list(result)
         for output in outputs:
             if not isinstance(output, Tensor):
-                raise TypeError(
-                    f"[{cls.__name__}] forward returns tensors; got {type(output).__name__}; try tensor(value)"
-                )
+                raise TypeError(f"[{cls.__name__}] forward returns tensors; got {type(output).__name__}; try tensor(value)")
         frozen = [any(o is t for t in ctx._not_differentiable) for o in outputs]
         keep = ctx._note_outputs(outputs)
         if any(ctx.needs_input_grad) and is_grad_enabled():

@@ -3,6 +3,7 @@
 from ._C import Tensor, _where, exp2, log2, result_type
 from ._dtypes import DTYPES
 from ._public import listed
+from ._rounding import narrow
 from .fallback import integers as _rows
 from .ops import _typed, broadcast_tensors
 from .pointwise import _floating
@@ -66,7 +67,7 @@ def frexp(input):
     """
     if not input.dtype.is_floating_point:
         raise TypeError(f"[frexp] floating-point numbers have exponents; got {input.dtype}; try x.float()")
-    wide = input.float() if input.dtype.itemsize < 4 else input  # 2^60 is no number of 16 bits
+    wide = input.float() if narrow(input) else input  # 2^60 is no number of 16 bits
     x = wide.detach()
     plain = x.isfinite() & (x != 0)
     # Denormals are made ordinary first, whose logarithm is right to one.

@@ -7,8 +7,8 @@ from ._C import matmul, result_type
 from .ops import _axis, arange, broadcast_shapes, roll
 
 __all__ = [
-    "addbmm", "addmm", "addmv", "addr", "baddbmm", "bmm", "chain_matmul", "cross", "dot", "einsum", "ger", "inner", "kron", "mm",
-    "mv", "outer", "tensordot", "vdot",
+    "addbmm", "addmm", "addmv", "addr", "baddbmm", "bmm", "chain_matmul", "cross", "dot", "einsum", "ger", "inner", "kron",
+    "mm", "mv", "outer", "tensordot", "vdot",
 ]  # fmt: skip
 
 
@@ -261,8 +261,8 @@ def einsum(equation, *operands):
     """Sums of products in Einstein's notation: axes that are not named after `->` are summed.
 
     In place of letters numbers from 0 to 51 may name axes, in a list (with `...`) after each operand and one for the
-    result: `einsum(a, [0, 1], b, [1, 2], [0, 2])`. With three operands or more the order of the pairwise products is opt_einsum's. Raises
-    ValueError where the equation and the shapes do not fit.
+    result: `einsum(a, [0, 1], b, [1, 2], [0, 2])`. With three operands or more the order of the pairwise products is
+    opt_einsum's. Raises ValueError where the equation and the shapes do not fit.
 
     >>> import pydiff as pd
     >>> pd.einsum("ij,jk->ik", pd.eye(2), pd.ones(2, 2)).tolist()
@@ -352,7 +352,9 @@ def _parse(equation, ranks):
         output = dots + sorted(c for c in set(letters) if letters.count(c) == 1)
     known = {x for term in inputs for x in term}
     if len(set(output)) != len(output) or not set(output) <= known:
-        raise ValueError(f"[einsum] the result names each index once; got {right!r} in {equation!r}; try indices of the operands")
+        raise ValueError(
+            f"[einsum] the result names each index once; got {right!r} in {equation!r}; try indices of the operands"
+        )
     return tuple(inputs), tuple(output)
 
 

@@ -76,9 +76,7 @@ def use_host():
     if all(os.environ.get(name) == found[0] for name in names):
         return
     if not _C.cuda_look_again():
-        raise RuntimeError(
-            "[cuda] another driver is in use; got device 'cuda-host' after 'cuda'; try one of them in a process"
-        )
+        raise RuntimeError("[cuda] another driver is in use; got device 'cuda-host' after 'cuda'; try one of them in a process")
     for name in names:
         os.environ[name] = found[0]
 

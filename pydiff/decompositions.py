@@ -79,7 +79,9 @@ def svd_lowrank(A, q=6, niter=2, M=None):
     A = linalg._matrix("svd_lowrank", A)
     m, n = A.shape[-2:]
     if not 0 <= q <= min(m, n) or niter < 0:
-        raise ValueError(f"[svd_lowrank] q is at most the smaller size; got q={q}, niter={niter} for {A.shape}; try q={min(m, n)}")
+        raise ValueError(
+            f"[svd_lowrank] q is at most the smaller size; got q={q}, niter={niter} for {A.shape}; try q={min(m, n)}"
+        )
     if M is not None:
         A = A - M
     if m < n:

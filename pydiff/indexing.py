@@ -4,7 +4,7 @@ from . import _C
 from ._C import Tensor, _iota, _where, cat, full, stack, tensor, zeros
 from ._dtypes import DTYPES
 from ._public import listed
-from .ops import _axis, _broadcast_shape, movedim
+from .ops import _axis, _broadcast_shape
 
 _int64 = DTYPES["int64"]
 
@@ -178,9 +178,7 @@ def _combined(input, dim, index, src, reduce, include_self):
     if reduce == "prod":
         return _joined(input, dim, index, src, lambda a, b: a * b, 1, include_self)
     largest = reduce == "amax"
-    result = _joined(
-        input.detach(), dim, index, src.detach(), _C.maximum if largest else _C.minimum, None, include_self
-    )
+    result = _joined(input.detach(), dim, index, src.detach(), _C.maximum if largest else _C.minimum, None, include_self)
     if not input.dtype.is_floating_point:
         return result
     # The value is there; the derivative is shared evenly by those that have it.
@@ -258,8 +256,10 @@ def _placed(op, input, dim, index, source):
     place = tuple(index.shape[0] if k == dim else n for k, n in enumerate(shape))
     if (tuple(source.shape) or (1,)) != place:
         raise ValueError(f"[{op}] the source has the shape of its place; got {source.shape} for {place}; try expand")
-    spread = index.reshape([-1 if k == dim else 1 for k in range(len(place))]) if index.numel() else index.reshape(
-        [0 if k == dim else 1 for k in range(len(place))]
+    spread = (
+        index.reshape([-1 if k == dim else 1 for k in range(len(place))])
+        if index.numel()
+        else index.reshape([0 if k == dim else 1 for k in range(len(place))])
     )
     return dim, spread.expand(place), (shape, place)
 

@@ -7,7 +7,7 @@ the rest is composed. Everything differentiates in both modes where it has a der
 import math
 from collections import namedtuple
 
-from . import _C, contraction, ops
+from . import _C, contraction, numpy_names, ops
 from ._C import Tensor, _where, full, matmul, tensor, zeros
 from ._dtypes import DTYPES
 from ._public import publish
@@ -20,10 +20,10 @@ from .reductions import _flat_on_tape, norm as _norm
 from .scans import cumprod
 
 __all__ = [
-    "cholesky", "cholesky_ex", "cond", "cross", "det", "diagonal", "eigh", "eigvalsh", "householder_product", "inv", "inv_ex",
-    "ldl_factor", "ldl_factor_ex", "ldl_solve", "lstsq", "lu", "lu_factor", "lu_factor_ex", "lu_solve", "matmul", "matrix_exp", "matrix_norm", "matrix_power",
-    "matrix_rank", "multi_dot", "norm", "pinv", "qr", "slogdet", "solve", "solve_ex", "solve_triangular", "svd", "svdvals",
-    "tensorinv", "tensorsolve", "vander", "vecdot", "vector_norm",
+    "cholesky", "cholesky_ex", "cond", "cross", "det", "diagonal", "eigh", "eigvalsh", "householder_product", "inv",
+    "inv_ex", "ldl_factor", "ldl_factor_ex", "ldl_solve", "lstsq", "lu", "lu_factor", "lu_factor_ex", "lu_solve", "matmul",
+    "matrix_exp", "matrix_norm", "matrix_power", "matrix_rank", "multi_dot", "norm", "pinv", "qr", "slogdet", "solve",
+    "solve_ex", "solve_triangular", "svd", "svdvals", "tensorinv", "tensorsolve", "vander", "vecdot", "vector_norm",
 ]  # fmt: skip
 
 EighResult = namedtuple("eigh", ["eigenvalues", "eigenvectors"], module="pydiff")
@@ -83,7 +83,13 @@ def matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None):
         return _norm(A, 2, (a, b), keepdim)
     if ord in ("nuc", 2, -2):
         values = svdvals(ops.movedim(A, (a, b), (-2, -1)))
-        result = values.sum(-1) if ord == "nuc" or (ord == 2 and not values.shape[-1]) else values.amax(-1) if ord == 2 else values.amin(-1)
+        result = (
+            values.sum(-1)
+            if ord == "nuc" or (ord == 2 and not values.shape[-1])
+            else values.amax(-1)
+            if ord == 2
+            else values.amin(-1)
+        )
         if keepdim:
             for axis in sorted((a, b)):
                 result = result.unsqueeze(axis)
@@ -231,7 +237,7 @@ def vecdot(x, y, *, dim=-1):
     >>> pd.linalg.vecdot(pd.tensor([[1., 2.]]), pd.tensor([3., 4.])).tolist()
     [11.0]
     """
-    return (x * y).sum(dim).to(_C.result_type(x, y))
+    return numpy_names.vecdot(x, y, dim)
 
 
 def cross(input, other, *, dim=-1):
@@ -503,7 +509,9 @@ def ldl_solve(LD, pivots, B, *, hermitian=False):
     LD, B = _matrix("ldl_solve", LD), _matrix("ldl_solve", B)
     _square("ldl_solve", LD)
     if LD.requires_grad or _C.tangent_levels(LD):
-        raise _C.NotDifferentiableError("[ldl_solve] differentiable by B alone; got LD that requires a gradient; try solve(A, B)")
+        raise _C.NotDifferentiableError(
+            "[ldl_solve] differentiable by B alone; got LD that requires a gradient; try solve(A, B)"
+        )
     if B.shape[-2] != LD.shape[-1]:
         raise ValueError(f"[ldl_solve] sizes differ; got {LD.shape} and {B.shape}; try a right side of {LD.shape[-1]} rows")
     batch = ops.broadcast_shapes(LD.shape[:-2], B.shape[:-2])
@@ -625,9 +633,13 @@ def _tolerance(values, shape, atol, rtol):
     if rtol is None:
         epsilon = {2: 2.0**-10, 4: 2.0**-23, 8: 2.0**-52}[values.dtype.itemsize]
         small = max(shape[-2:]) * epsilon
-        rtol = small if atol is None else _where(atol > 0, 0.0, small) if isinstance(atol, Tensor) else 0.0 if atol > 0 else small
+        rtol = (
+            small if atol is None else _where(atol > 0, 0.0, small) if isinstance(atol, Tensor) else 0.0 if atol > 0 else small
+        )
     relative = largest * rtol
-    return _C.maximum(relative, atol if isinstance(atol, Tensor) else tensor(atol or 0.0, dtype=values.dtype, device=values.device))
+    return _C.maximum(
+        relative, atol if isinstance(atol, Tensor) else tensor(atol or 0.0, dtype=values.dtype, device=values.device)
+    )
 
 
 def matrix_rank(A, tol=None, hermitian=False, *, atol=None, rtol=None):

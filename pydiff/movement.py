@@ -10,7 +10,7 @@ from . import _C
 from ._C import Tensor, _iota, _pad, _where, cat, stack, tensor, zeros
 from ._dtypes import DTYPES
 from ._public import listed
-from .ops import _as, _axis, _broadcast_shape, _whole, atleast_1d, atleast_2d, diagonal, meshgrid, movedim, vstack
+from .ops import _as, _axis, _whole, atleast_2d, diagonal, meshgrid, movedim, vstack
 
 __all__ = []
 _public = listed(__all__)
@@ -137,9 +137,7 @@ def tensor_split(input, indices_or_sections, dim=0):
 
 def _split(op, input, where, dim):
     if isinstance(where, int) and (where < 1 or input.shape[dim] % where):
-        raise ValueError(
-            f"[{op}] the parts are of one size; got {where} of {input.shape} along axis {dim}; try tensor_split"
-        )
+        raise ValueError(f"[{op}] the parts are of one size; got {where} of {input.shape} along axis {dim}; try tensor_split")
     return tensor_split(input, where, dim)
 
 
@@ -425,7 +423,9 @@ def diagonal_scatter(input, src, offset=0, dim1=0, dim2=1):
 
 def _strided_places(op, input, size, stride, storage_offset):
     if len(size) != len(stride) or any(n < 0 for n in size) or any(s < 0 for s in stride):
-        raise ValueError(f"[{op}] a size and a step for each axis; got {tuple(size)} and {tuple(stride)}; try as many, 0 or more")
+        raise ValueError(
+            f"[{op}] a size and a step for each axis; got {tuple(size)} and {tuple(stride)}; try as many, 0 or more"
+        )
     offset = storage_offset or 0
     last = offset + sum((n - 1) * s for n, s in zip(size, stride))
     if all(size) and not 0 <= offset <= last < input.numel():
@@ -464,7 +464,9 @@ def as_strided_scatter(input, src, size, stride, storage_offset=None):
     """
     places = _strided_places("as_strided_scatter", input, size, stride, storage_offset)
     if tuple(src.shape) != tuple(size):
-        raise ValueError(f"[as_strided_scatter] the source has the places' shape; got {src.shape} for {tuple(size)}; try expand")
+        raise ValueError(
+            f"[as_strided_scatter] the source has the places' shape; got {src.shape} for {tuple(size)}; try expand"
+        )
     return input.reshape(-1).index_put((places,), src.to(input.dtype)).reshape(input.shape)
 
 
@@ -505,10 +507,11 @@ def constant_pad_nd(input, pad, value=0):
 # ---- positions
 
 
-def _triangle_places(row, col, offset, lower, dtype, device):
-    row, col, offset = (_whole("tril_indices", what, n) for what, n in (("row", row), ("col", col), ("offset", offset)))
+def _triangle_places(op, row, col, offset, dtype, device):
+    row, col, offset = (_whole(op, what, n) for what, n in (("row", row), ("col", col), ("offset", offset)))
     if row < 0 or col < 0:
-        raise ValueError(f"[tri{'l' if lower else 'u'}_indices] sizes are 0 or more; got {row} and {col}; try 0")
+        raise ValueError(f"[{op}] sizes are 0 or more; got {row} and {col}; try 0")
+    lower = op == "tril_indices"
     below = np.tri(row, col, offset if lower else offset - 1, dtype=bool)
     places = np.stack(np.nonzero(below if lower else ~below))
     return tensor(places, dtype=dtype or DTYPES["int64"], device=device)
@@ -522,7 +525,7 @@ def tril_indices(row, col, offset=0, *, dtype=None, device=None, layout=None):
     >>> pd.tril_indices(2, 2).tolist()
     [[0, 1, 1], [0, 0, 1]]
     """
-    return _triangle_places(row, col, offset, True, dtype, device)
+    return _triangle_places("tril_indices", row, col, offset, dtype, device)
 
 
 @_public
@@ -533,7 +536,7 @@ def triu_indices(row, col, offset=0, *, dtype=None, device=None, layout=None):
     >>> pd.triu_indices(2, 2).tolist()
     [[0, 0, 1], [0, 1, 1]]
     """
-    return _triangle_places(row, col, offset, False, dtype, device)
+    return _triangle_places("triu_indices", row, col, offset, dtype, device)
 
 
 @_public

@@ -6,7 +6,7 @@ import math
 from . import _C, bits, fallback, movement, ops, pointwise, reductions, scans, statistics
 from ._C import _where, cat, matmul, stack, tensor, trunc
 from ._dtypes import DTYPES
-from ._public import listed
+from ._public import listed, named
 from .indexing import isin
 from .ops import _as, _axis, _whole
 from .pointwise import _floating
@@ -144,7 +144,7 @@ def vecdot(x1, x2, axis=-1):
     [3.0, 3.0]
     """
     x1, x2 = ops.broadcast_tensors(_as(x1), _as(x2))
-    return (x1 * x2).sum(axis)
+    return (x1 * x2).sum(axis).to(_C.result_type(x1, x2))
 
 
 @_public
@@ -402,7 +402,9 @@ def compress(condition, input, axis=None):
         input, axis = input.reshape(-1), 0
     places, size = _C.nonzero(condition, as_tuple=True)[0], input.shape[_axis("compress", axis, input.ndim)]
     if condition.shape[0] > size and places.shape[0] and places[-1].item() >= size:
-        raise IndexError(f"[compress] true beyond the end; got place {places[-1].item()} of {size}; try a condition of {size} values")
+        raise IndexError(
+            f"[compress] true beyond the end; got place {places[-1].item()} of {size}; try a condition of {size} values"
+        )
     return input.index_select(axis, places)
 
 
@@ -436,15 +438,13 @@ def _scaled(function, name):
         input = _floating(input)
         return function(input, _as(q).to(input.dtype) / 100, dim, keepdim, interpolation=interpolation)
 
-    percentile.__name__ = percentile.__qualname__ = name
-    percentile.__doc__ = f"""`{function.__name__}` with q from 0 to 100.
+    doc = f"""`{function.__name__}` with q from 0 to 100.
 
     >>> import pydiff as pd
     >>> pd.{name}(pd.tensor([1.0, 3.0]), 50).item()
     2.0
     """
-    __all__.append(name)
-    return percentile
+    return _public(named(percentile, name, doc))
 
 
 percentile = _scaled(statistics.quantile, "percentile")
@@ -476,7 +476,9 @@ def average(input, dim=None, weights=None, keepdim=False):
     w = _as(weights)
     if w.shape != x.shape:
         if not isinstance(dim, int) or tuple(w.shape) != (x.shape[dim],):
-            raise ValueError(f"[average] weights are as the tensor or as the axis; got {tuple(w.shape)} for {tuple(x.shape)}; try dim=")
+            raise ValueError(
+                f"[average] weights are as the tensor or as the axis; got {tuple(w.shape)} for {tuple(x.shape)}; try dim="
+            )
         w = w.reshape([-1 if k == dim % x.ndim else 1 for k in range(x.ndim)]).expand(x.shape)
     return (x * w).sum(dim, keepdim) / w.sum(dim, keepdim)
 
@@ -492,15 +494,13 @@ def _but_nan(name, fill, function, line, example):
             return _where(missing.all(dim, keepdim), math.nan, result)
         return result
 
-    reduced.__name__ = reduced.__qualname__ = name
-    reduced.__doc__ = f"""{line}, NaNs left out.
+    doc = f"""{line}, NaNs left out.
 
     >>> import pydiff as pd
     >>> pd.{name}(pd.tensor([2.0, float("nan"), 3.0])).item()
     {example}
     """
-    __all__.append(name)
-    return reduced
+    return _public(named(reduced, name, doc))
 
 
 nanmax = _but_nan("nanmax", -math.inf, _C.amax, "The largest element", "3.0")
@@ -544,15 +544,14 @@ def _running(name, function, fill, example):
             x = _where(x.isnan(), fill, x)
         return function(x, dim, dtype=dtype)
 
-    running.__name__ = running.__qualname__ = name
-    running.__doc__ = f"""`{function.__name__}`, without an axis of the flattened tensor{'' if fill is None else '; a NaN counts for nothing'}.
+    line = f"`{function.__name__}`, without an axis of the flattened tensor"
+    doc = f"""{line}{"" if fill is None else "; a NaN counts for nothing"}.
 
     >>> import pydiff as pd
     >>> pd.{name}(pd.tensor([1.0, 2.0, 3.0])).tolist()
     {example}
     """
-    __all__.append(name)
-    return running
+    return _public(named(running, name, doc))
 
 
 cumulative_sum = _running("cumulative_sum", _C.cumsum, None, "[1.0, 3.0, 6.0]")
@@ -658,7 +657,9 @@ def interp(x, xp, fp):
     """
     x, xp, fp = _floating(x), _floating(xp), _floating(fp)
     if xp.ndim != 1 or xp.shape != fp.shape or not xp.numel():
-        raise ValueError(f"[interp] points are two vectors of one length, not 0; got {tuple(xp.shape)} and {tuple(fp.shape)}; try reshape(-1)")
+        raise ValueError(
+            f"[interp] points are two vectors of one length, not 0; got {tuple(xp.shape)} and {tuple(fp.shape)}; try reshape(-1)"
+        )
     right = fallback.searchsorted(xp.detach(), x.detach().contiguous(), right=True).clamp(1, max(xp.shape[0] - 1, 1))
     if xp.shape[0] == 1:
         return fp.expand(x.shape)
@@ -761,7 +762,9 @@ def digitize(x, bins, right=False):
     """
     x, bins = _as(x), _as(bins)
     if x.device != bins.device:  # before the edges are looked at
-        raise ValueError(f"[digitize] operands on different devices; got {x.device} and {bins.device}; try .to({str(x.device)!r})")
+        raise ValueError(
+            f"[digitize] operands on different devices; got {x.device} and {bins.device}; try .to({str(x.device)!r})"
+        )
     if bins.shape[0] > 1 and bool((bins[0] > bins[-1]).item()):
         return bins.shape[0] - fallback.searchsorted(bins.flip(0).contiguous(), x, right=not right)
     return fallback.searchsorted(bins, x, right=not right)

@@ -9,11 +9,9 @@ from ._C import (
     _iota,
     _pad,
     _where,
-    broadcast_to,
     cat,
     from_capsule,
     from_numpy,
-    ones_like,
     tensor,
     zeros,
     zeros_like,
@@ -50,8 +48,7 @@ def _axis(op, dim, ndim):
         dim = _whole(op, "dim", dim)
     if not -max(ndim, 1) <= dim < max(ndim, 1):
         raise IndexError(
-            f"[{op}] axis out of range; got {dim} for {ndim} dimensions; "
-            f"try an axis from {-max(ndim, 1)} to {max(ndim, 1) - 1}"
+            f"[{op}] axis out of range; got {dim} for {ndim} dimensions; try an axis from {-max(ndim, 1)} to {max(ndim, 1) - 1}"
         )
     return dim % max(ndim, 1)
 
@@ -95,8 +92,11 @@ def asarray(obj, dtype=None, device=None, copy=None, requires_grad=False):
 def _shared(array, result):
     """Whether `as_tensor` has shared the memory of an array."""
     pointer = getattr(array, "__array_interface__", None)
-    return pointer is not None and array.size > 0 and result.device.type == "cpu" and (
-        result.detach().numpy().__array_interface__["data"][0] == pointer["data"][0]
+    return (
+        pointer is not None
+        and array.size > 0
+        and result.device.type == "cpu"
+        and (result.detach().numpy().__array_interface__["data"][0] == pointer["data"][0])
     )
 
 

@@ -24,6 +24,7 @@ from ._generator import (
     Generator, default_generator, fork_rng, get_rng_state, initial_seed, manual_seed, seed, set_rng_state,
 )  # fmt: skip
 from ._public import publish
+from .facts import limits
 
 __all__ = [
     "Generator",
@@ -57,15 +58,6 @@ __all__ = [
     "uniform",
 ]
 
-# Of a floating dtype: the smallest normal number, the largest, the largest below 1.
-_LIMITS = {
-    "float16": (2.0**-14, 65504.0, 1 - 2.0**-11),
-    "bfloat16": (2.0**-126, (2 - 2.0**-7) * 2.0**127, 1 - 2.0**-8),
-    "float32": (2.0**-126, (2 - 2.0**-23) * 2.0**127, 1 - 2.0**-24),
-    "float64": (2.0**-1022, (2 - 2.0**-52) * 2.0**1023, 1 - 2.0**-53),
-}
-# Digits of a floating dtype, up to which it has all whole numbers.
-_DIGITS = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}
 _FLOAT64, _INT64 = DTYPES["float64"], DTYPES["int64"]
 _FEW = 1 << 40  # a range so small that the remainder of 63 bits is as good as uniform
 
@@ -104,8 +96,8 @@ def _uniform(shape, dtype, device, generator):
     u = _standard("random_uniform", shape, _computed_in(dtype), device, generator)
     if u.dtype == dtype:
         return u
-    scale = 2.0 ** _DIGITS[dtype.name]
-    return ((u * scale).floor() / scale).to(dtype)
+    step = limits(dtype).eps / 2
+    return ((u / step).floor() * step).to(dtype)
 
 
 def _finish(tensor, requires_grad):
@@ -145,8 +137,8 @@ _RATE = _Range("from 0 to 1e300", 0.0, 1e300, 0, "{0}.clamp(0)")
 class _Draw:
     """The parameters of a call, checked, and what is to be drawn for them.
 
-    `ranges`: the allowed range of parameters, by their names (a location may be anything); `counts`: samples are whole numbers, so `dtype` may be an
-    integer's. Parameters that are tensors are left in the type of the computation.
+    `ranges`: the allowed range of parameters, by their names (a location may be anything); `counts`: samples are whole
+    numbers, so `dtype` may be an integer's. Parameters that are tensors are left in the type of the computation.
     """
 
     def __init__(self, op, parameters, ranges, size, dtype, device, generator, counts=False, wide=False):
@@ -159,7 +151,9 @@ class _Draw:
             if isinstance(value, Tensor) and value.dtype.is_complex:
                 raise TypeError(f"[{op}] parameters are real numbers; got {name} of {value.dtype.name}; try its real part")
             if isinstance(value, Tensor) and device is not None and value.device != _Device(device):
-                raise ValueError(f"[{op}] {name} lives elsewhere; got {value.device} for device {device}; try {name}.to(device)")
+                raise ValueError(
+                    f"[{op}] {name} lives elsewhere; got {value.device} for device {device}; try {name}.to(device)"
+                )
         if dtype is None and tensors:
             dtype = _C.result_type(*tensors)
             dtype = dtype if dtype.is_floating_point else None
@@ -195,18 +189,16 @@ class _Draw:
     def within(self, x, low=None, high=None):
         """The samples in their dtype, none beyond what the dtype has of the support."""
         if self.dtype.is_floating_point:
-            tiny, most, _ = _LIMITS[self.dtype.name]
-            low = {"tiny": tiny, None: -most}.get(low, low)
-            return x.clamp(low, most if high is None else high).to(self.dtype)
+            of = limits(self.dtype)
+            low = {"tiny": of.tiny, None: of.min}.get(low, low)
+            return x.clamp(low, of.max if high is None else high).to(self.dtype)
         most = (1 << _bits(self.dtype)) - 1
         return x.clamp(low, most).to(self.dtype) if most < 1 << 53 else x.clamp(low).to(self.dtype)
 
 
 def _bits(dtype):
     """Of an integer dtype or bool: bits of its largest number."""
-    if dtype == DTYPES["bool"]:
-        return 1
-    return 8 * dtype.itemsize - (0 if dtype.name.startswith("u") else 1)
+    return 1 if dtype == DTYPES["bool"] else 8 * dtype.itemsize - dtype.is_signed
 
 
 # ---- uniform and normal
@@ -249,7 +241,9 @@ def uniform(low=0.0, high=1.0, size=None, *, dtype=None, device=None, generator=
     x = low + (high - low) * _uniform(d.shape, d.compute, d.device, generator)
     x = x.to(d.dtype)
     # Rounding may lead up to high.
-    low, high = (_C.full((), v, dtype=d.dtype, device=x.device) if not isinstance(v, Tensor) else v.to(d.dtype) for v in (low, high))
+    low, high = (
+        _C.full((), v, dtype=d.dtype, device=x.device) if not isinstance(v, Tensor) else v.to(d.dtype) for v in (low, high)
+    )
     return _C._where(x < high, x, low)
 
 
@@ -323,7 +317,7 @@ def cauchy(median=0.0, sigma=1.0, size=None, *, dtype=None, device=None, generat
     # tan(pi (u - 1/2)), by the nearer end, which u and 1 - u give exactly.
     angle = math.pi * _C.minimum(u, 1.0 - u)
     tail = angle.cos() / angle.sin()
-    _, most, _ = _LIMITS[d.compute.name]
+    most = limits(d.compute).max
     return d.within(median + sigma * _C._where(u < 0.5, -tail, tail).clamp(-most, most).to(d.compute))
 
 
@@ -378,7 +372,7 @@ def beta(concentration1, concentration0, size=None, *, dtype=None, device=None, 
     given = {"concentration1": concentration1, "concentration0": concentration0}
     d = _Draw("beta", given, dict.fromkeys(given, _POSITIVE), size, dtype, device, generator, wide=True)
     one, zero = d.values
-    return d.within((_log_gamma(d, one) - _log_gamma(d, zero)).sigmoid(), "tiny", _LIMITS[d.dtype.name][2])
+    return d.within((_log_gamma(d, one) - _log_gamma(d, zero)).sigmoid(), "tiny", 1 - limits(d.dtype).eps / 2)
 
 
 def dirichlet(concentration, size=(), *, dtype=None, device=None, generator=None):
@@ -451,7 +445,9 @@ def _integers(op, low, high, shape, dtype, device, generator):
         most = min(most, 1 << _bits(dtype))
         least = 0 if dtype.name.startswith("u") or dtype == DTYPES["bool"] else -most
     if low < least or high > most:
-        raise ValueError(f"[{op}] numbers of {dtype} lie from {least} to {most - 1}; got {low} to {high - 1}; try dtype=pydiff.int64")
+        raise ValueError(
+            f"[{op}] numbers of {dtype} lie from {least} to {most - 1}; got {low} to {high - 1}; try dtype=pydiff.int64"
+        )
     if high - low <= _FEW:
         x = _standard("random_bits", shape, _INT64, device, generator) % (high - low)
     else:
@@ -611,7 +607,9 @@ def _install():
         return normal(mean, std, **own(self, generator))
 
     def bernoulli_(self, p=0.5, generator=None):
-        return _truths("bernoulli_", p, self, _FLOAT64 if self.dtype == _FLOAT64 else DTYPES["float32"], generator).to(self.dtype)
+        return _truths("bernoulli_", p, self, _FLOAT64 if self.dtype == _FLOAT64 else DTYPES["float32"], generator).to(
+            self.dtype
+        )
 
     def exponential_(self, lambd=1.0, generator=None):
         return exponential(lambd, **own(self, generator))
@@ -630,7 +628,7 @@ def _install():
             low, high = 0, low
         elif high is None:
             # As PyTorch: all whole numbers that a floating dtype has in a row, an integer's from 0 up.
-            high = (1 << _DIGITS[self.dtype.name]) + 1 if self.dtype.is_floating_point else 1 << _bits(self.dtype)
+            high = round(2 / limits(self.dtype).eps) + 1 if self.dtype.is_floating_point else 1 << _bits(self.dtype)
         return _integers("random_", low, high, self.shape, self.dtype, self.device, generator)
 
     _in_place("uniform_", uniform_, "Draw all elements uniform on [a, b); returns self.")
@@ -639,7 +637,9 @@ def _install():
     _in_place("exponential_", exponential_, "Draw all elements exponential of rate lambd; returns self.")
     _in_place("log_normal_", log_normal_, "Draw all elements as exp of normal ones; returns self.")
     _in_place("cauchy_", cauchy_, "Draw all elements by Cauchy's distribution; returns self.")
-    _in_place("geometric_", geometric_, "Draw all elements as the number of tries until success of probability p; returns self.")
+    _in_place(
+        "geometric_", geometric_, "Draw all elements as the number of tries until success of probability p; returns self."
+    )
     _in_place("random_", random_, "Draw all elements as whole numbers in [low, high); returns self.")
     Tensor.bernoulli = bernoulli
     Tensor.multinomial = multinomial

@@ -268,8 +268,10 @@ def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
     zero = a == 0
     total = _where(zero, 0.0 if p > 0 else math.inf, _where(zero, 1.0, a) ** p).sum(dim, keepdim)
     edge = (total == 0) | (total == math.inf)
-    return _where(edge, total ** (1.0 / p), _where(edge, 1.0, total) ** (1.0 / p)) if p < 0 else _where(
-        total == 0, 0.0, _where(total == 0, 1.0, total) ** (1.0 / p)
+    return (
+        _where(edge, total ** (1.0 / p), _where(edge, 1.0, total) ** (1.0 / p))
+        if p < 0
+        else _where(total == 0, 0.0, _where(total == 0, 1.0, total) ** (1.0 / p))
     )
 
 

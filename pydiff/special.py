@@ -1,22 +1,21 @@
 """Special functions, under the names of `torch.special` and, where they have one, of SciPy.
 
-The common ones are the core's own or composed of its functions. The rarer ones (`polygamma`, `igamma`, `zeta`, the Bessel
-functions but `i0 i1 i0e i1e`, `airy_ai`) are computed by SciPy, on a GPU by CuPy, which are asked for when such a
-function is called; these are computed when recorded, and so are an error inside `vmap`. Derivatives are functions of
-this module again, so they go to any order, but for those by an order or a shape parameter. Integers become floats of the default
-dtype.
+The common ones are the core's own or composed of its functions. The rarer ones (`polygamma`, `igamma`, `zeta`, the
+Bessel functions but `i0 i1 i0e i1e`, `airy_ai`) are computed by SciPy, on a GPU by CuPy, which are asked for when such
+a function is called; these are computed when recorded, and so are an error inside `vmap`. Derivatives are functions of
+this module again, so they go to any order, but for those by an order or a shape parameter. Integers become floats of
+the default dtype.
 """
 
 import math
 
 from . import _C
 from ._C import (
-    Tensor, _where, erf, erfc, exp2, expm1, get_default_dtype, log1p, log_softmax, logsumexp, result_type, softmax,
+    Tensor, _where, erf, erfc, exp2, expm1, log1p, log_softmax, logsumexp, softmax,
 )  # fmt: skip
 from ._public import listed, publish
 from .fallback import special_functions as _rows
-from .ops import _as
-from .pointwise import _both, _floating, _real, _times_log, logit, xlogy
+from .pointwise import _both, _floating, _times_log, logit, xlogy
 from .pointwise import round
 
 __all__ = [

@@ -112,8 +112,10 @@ def nanmedian(input, dim=None, keepdim=False):
     2.0
     """
     if dim is None:
-        return nanmedian(input.reshape(-1), 0).values if input.numel() else full(
-            (), math.nan, dtype=_floating(input).dtype, device=input.device
+        return (
+            nanmedian(input.reshape(-1), 0).values
+            if input.numel()
+            else full((), math.nan, dtype=_floating(input).dtype, device=input.device)
         )
     dim = _axis("nanmedian", dim, input.ndim)
     if not input.ndim:
@@ -261,8 +263,10 @@ def histogramdd(input, bins, *, range=None, weight=None, density=False):
         ends = None if range is None else tuple(range[2 * k : 2 * k + 2])
         edges.append(histogram(points.select(1, k), b, range=ends).bin_edges)
     shape = tuple(e.shape[0] - 1 for e in edges)
-    weights = full((points.shape[0],), 1.0, dtype=input.dtype, device=input.device) if weight is None else (
-        weight.detach().reshape(-1)
+    weights = (
+        full((points.shape[0],), 1.0, dtype=input.dtype, device=input.device)
+        if weight is None
+        else (weight.detach().reshape(-1))
     )
     flat = zeros((points.shape[0],), dtype=DTYPES["int64"], device=input.device)
     for k, (e, size) in enumerate(zip(edges, shape)):

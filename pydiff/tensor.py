@@ -10,7 +10,6 @@ from . import (
 )  # fmt: skip
 from ._C import Tensor
 from ._dtypes import DTYPES, device
-from ._public import publish
 
 # ---- facts
 
@@ -33,16 +32,6 @@ def dim(self):
 def element_size(self):
     """Bytes of one element."""
     return self.itemsize
-
-
-def is_floating_point(self):
-    """Whether the elements are real floating-point numbers."""
-    return self.dtype.is_floating_point
-
-
-def get_device(self):
-    """The GPU's index, -1 for the CPU."""
-    return -1 if self.device.index is None else self.device.index
 
 
 def cpu(self, memory_format=None):
@@ -322,19 +311,19 @@ Tensor.ndimension, Tensor.type = dim, _type
 _type.__name__ = _type.__qualname__ = "type"
 
 for _function in (
-    size, dim, element_size, is_floating_point, get_device, cpu, cuda, type_as, astype, new_full, new_tensor, __repr__,
-    new, to_dense, dense_dim, sparse_dim, _text, __format__, __contains__, __reduce_ex__, __copy__, __deepcopy__, backward, register_hook, retain_grad, detach_,
-    apply_, hardshrink, prelu,
+    size, dim, element_size, cpu, cuda, type_as, astype, new_full, new_tensor, __repr__, new, to_dense, dense_dim,
+    sparse_dim, _text, __format__, __contains__, __reduce_ex__, __copy__, __deepcopy__, backward, register_hook,
+    retain_grad, detach_, apply_, hardshrink, prelu,
 ):  # fmt: skip
     setattr(Tensor, _function.__name__, _function)
 for _name in ("zeros", "ones", "empty"):
     setattr(Tensor, f"new_{_name}", _new(_name))
 
 _METHODS = {
-    decompositions: "cholesky cholesky_inverse cholesky_solve det geqrf inverse logdet lu lu_solve matrix_exp matrix_power orgqr ormqr pinverse qr "
-    "slogdet svd triangular_solve",
-    facts: "angle conj conj_physical is_complex is_conj is_neg is_nonzero is_same_size is_signed isreal real resolve_conj "
-    "resolve_neg",
+    decompositions: "cholesky cholesky_inverse cholesky_solve det geqrf inverse logdet lu lu_solve matrix_exp "
+    "matrix_power orgqr ormqr pinverse qr slogdet svd triangular_solve",
+    facts: "angle conj conj_physical get_device is_complex is_conj is_floating_point is_neg is_nonzero is_same_size "
+    "is_signed isreal real resolve_conj resolve_neg",
     indexing: "argwhere index_copy index_fill index_reduce masked_scatter nonzero_static put scatter_reduce",
     movement: "adjoint as_strided as_strided_scatter diag_embed diagflat diagonal_scatter dsplit fliplr flipud hsplit rot90 "
     "select_scatter slice_scatter split_with_sizes sum_to_size swapdims tensor_split unfold vsplit",
@@ -373,17 +362,15 @@ def view_as(self, other):
 
 
 Tensor.reshape_as, Tensor.view_as = reshape_as, view_as
-publish(Tensor)
-
 _in_place("zero_", lambda self: _C.zeros_like(self), "Set all elements to 0; returns self.")
 _in_place("fill_", _filled, "Set all elements to a number; returns self.")
 _in_place("copy_", _copied, "Take over the elements of another tensor, cast and broadcast; returns self.")
 for _name in (
-    "acosh addbmm addcdiv addcmul addmm addmv addr arccosh arcsinh arctanh asinh atanh baddbmm ceil clamp "
-    "clamp_max clamp_min clip copysign cumprod cumsum deg2rad digamma div erfinv float_power floor fmod frac gcd heaviside hypot i0 igamma igammac index_add index_copy index_fill index_put index_reduce lcm ldexp "
-    "lerp lgamma logical_and logical_not logical_or logical_xor logit masked_fill masked_scatter mvlgamma nan_to_num "
-    "nextafter polygamma put rad2deg renorm round scatter scatter_add scatter_reduce sgn sign sinc square tril triu trunc "
-    "xlogy"
+    "acosh addbmm addcdiv addcmul addmm addmv addr arccosh arcsinh arctanh asinh atanh baddbmm ceil clamp clamp_max "
+    "clamp_min clip copysign cumprod cumsum deg2rad digamma div erfinv float_power floor fmod frac gcd heaviside hypot i0 "
+    "igamma igammac index_add index_copy index_fill index_put index_reduce lcm ldexp lerp lgamma logical_and logical_not "
+    "logical_or logical_xor logit masked_fill masked_scatter mvlgamma nan_to_num nextafter polygamma put rad2deg renorm "
+    "round scatter scatter_add scatter_reduce sgn sign sinc square tril triu trunc xlogy"
 ).split():
     _in_place(_name + "_", getattr(Tensor, _name))
 

@@ -13,6 +13,7 @@ from ._C import (
     close_fresh,
     make_fresh,
     make_param,
+    ones_like,
     pullback,
     settled,
     strip_level,
@@ -20,7 +21,7 @@ from ._C import (
     with_tangent,
 )
 from .autograd import enable_grad, forward_level
-from .ops import as_tensor, eye, ones_like, zeros_like
+from .ops import as_tensor, eye, zeros_like
 from .tree import broadcast_prefix, check_same, tree_flatten, tree_unflatten
 
 __all__ = ["grad", "hessian", "hvp", "jacfwd", "jacrev", "jvp", "value_and_grad", "vjp", "vmap"]
@@ -40,8 +41,7 @@ def _picked(args, argnums, op):
     for number in numbers:
         if not -len(args) <= number < len(args):
             raise ValueError(
-                f"[{op}] no such argument; got argnums={argnums} for {len(args)} arguments; "
-                f"try 0 to {len(args) - 1}"
+                f"[{op}] no such argument; got argnums={argnums} for {len(args)} arguments; try 0 to {len(args) - 1}"
             )
     return single, tuple(n % len(args) for n in numbers)
 
@@ -210,8 +210,7 @@ def jvp(function, primals, tangents, has_aux=False):
     for leaf, move in zip(leaves, moves):
         if leaf.shape != move.shape:
             raise ValueError(
-                f"[jvp] a tangent has the shape of its primal; got {move.shape} for {leaf.shape}; "
-                "try a tensor of that shape"
+                f"[jvp] a tangent has the shape of its primal; got {move.shape} for {leaf.shape}; try a tensor of that shape"
             )
     with forward_level() as level:
         carried = [
@@ -279,9 +278,7 @@ def vmap(function, in_dims=0, out_dims=0):
         for output, has_axis, place in zip(done, batched, places):
             if place is None:
                 if has_axis:
-                    raise ValueError(
-                        "[vmap] a result differs over the batch; got out_dims=None for it; try out_dims=0"
-                    )
+                    raise ValueError("[vmap] a result differs over the batch; got out_dims=None for it; try out_dims=0")
                 final.append(output)
                 continue
             if not has_axis:

@@ -88,9 +88,7 @@ def tree_map(function, tree, *rest):
 def check_same(a, b, op):
     """Raise ValueError unless two structures are equal."""
     if a != b:
-        raise ValueError(
-            f"[{op}] the containers differ; got {_show(a)} and {_show(b)}; try containers of one structure"
-        )
+        raise ValueError(f"[{op}] the containers differ; got {_show(a)} and {_show(b)}; try containers of one structure")
 
 
 def _show(structure):

@@ -36,7 +36,12 @@ def run(command, seconds, env=None):
     """Run a command within a time: `(status or None if it was stopped, its output, both streams as one text)`."""
     with tempfile.TemporaryFile("w+", errors="replace") as out:
         process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
+            command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
             env={**os.environ, **(env or {})},
         )
         try:

@@ -35,8 +35,13 @@ def measure(names, options, budget, each=60.0, command=WORKER, told=lambda entry
     while todo and budget.left() > LEAST:
         with tempfile.TemporaryFile("w+", errors="replace") as errors:
             process = subprocess.Popen(
-                [*command, *options, *todo], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
-                text=True, start_new_session=True,
+                [*command, *options, *todo],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                start_new_session=True,
             )
             lines, running = _lines(process.stdout), None
             try:

@@ -1,6 +1,6 @@
 """One small program for each kind of kernel, checked against the CPU: what compute-sanitizer watches.
 
-    compute-sanitizer python -m benchmarks.gpu.smoke cuda
+compute-sanitizer python -m benchmarks.gpu.smoke cuda
 """
 
 import sys

@@ -37,7 +37,8 @@ def tests(device, budget):
 
     take("smoke", ["-m", "smoke"], budget.part(0.5, 120).left())
     files = [
-        str(path.relative_to(ROOT)) for folder in ("device", "nn", ".", "host")
+        str(path.relative_to(ROOT))
+        for folder in ("device", "nn", ".", "host")
         for path in sorted((ROOT / "tests" / folder).glob("test_*.py"))
     ]
     files = [name for name in files if Path(name).name != "test_gpu_check.py"]

@@ -20,8 +20,11 @@ def measure(peers, at_least=0.05, rounds=7):
     timings = interleaved(batches, rounds=rounds, warmup=1, at_least=0)
     return {
         label: {
-            "median": t.median / calls[label], "best": t.best / calls[label], "worst": max(t.rounds) / calls[label],
-            "calls": calls[label], "rounds": rounds,
+            "median": t.median / calls[label],
+            "best": t.best / calls[label],
+            "worst": max(t.rounds) / calls[label],
+            "calls": calls[label],
+            "rounds": rounds,
         }
         for label, t in timings.items()
     }

@@ -179,6 +179,10 @@ def digits(device, small=False):
         took[place] = time.perf_counter() - start
         accuracy[place] = history[-1][2]
     return {
-        "name": "digits", "what": f"examples/train_digits.py, {epochs} epochs, accuracy on images never seen",
-        "state": "ok", "accuracy": accuracy, "seconds trained": took, "notes": [],
+        "name": "digits",
+        "what": f"examples/train_digits.py, {epochs} epochs, accuracy on images never seen",
+        "state": "ok",
+        "accuracy": accuracy,
+        "seconds trained": took,
+        "notes": [],
     }

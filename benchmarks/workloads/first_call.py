@@ -79,9 +79,16 @@ def first_call():
     return Result(
         name="first_call",
         what="first call of a new function in a process at work, empty cache; the worst of two functions and four sizes",
-        figure=max(ratios.values()), unit="x", limit=2, meaning="pydiff's first call / NumPy's first call, op by op", times=times,
-        notes=[_listed(ratios), "against NumPy's later calls: " + _listed(later),
-               "both in a process that has done nothing before: " + _listed(fresh)],
+        figure=max(ratios.values()),
+        unit="x",
+        limit=2,
+        meaning="pydiff's first call / NumPy's first call, op by op",
+        times=times,
+        notes=[
+            _listed(ratios),
+            "against NumPy's later calls: " + _listed(later),
+            "both in a process that has done nothing before: " + _listed(fresh),
+        ],
     )
 
 

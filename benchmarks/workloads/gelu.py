@@ -54,8 +54,11 @@ def gelu():
     return Result(
         name="gelu",
         what="0.5·x·(1 + tanh(0.79788·(x + 0.044715·x³))) of 10 M float32, result kept",
-        figure=ours_time / times["NumPy copyto (memory reused)"], unit="x", limit=1.5,
-        meaning="pydiff / np.copyto into memory that is there already", times=times,
+        figure=ours_time / times["NumPy copyto (memory reused)"],
+        unit="x",
+        limit=1.5,
+        meaning="pydiff / np.copyto into memory that is there already",
+        times=times,
         notes=[
             f"against `x.copy()`, which gets new memory as pydiff's result does: "
             f"{ours_time / times['NumPy copy (memory new)']:.2f} x",

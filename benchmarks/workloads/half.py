@@ -39,7 +39,12 @@ def half():
     return Result(
         name="half",
         what="the function of `gelu` of 10 M float16 and bfloat16; the smaller of two ratios",
-        figure=min(ratios.values()), unit="x", limit=4, at_least=True, meaning="PyTorch op by op / pydiff", times=times,
+        figure=min(ratios.values()),
+        unit="x",
+        limit=4,
+        at_least=True,
+        meaning="PyTorch op by op / pydiff",
+        times=times,
         notes=[
             "; ".join(f"{name}: {ratio:.1f} x" for name, ratio in ratios.items()),
             "time of float32 in time of 16 bits: "

@@ -32,5 +32,9 @@ def import_time():
     return Result(
         name="import_time",
         what="`import pydiff` where NumPy is imported already",
-        figure=times["import pydiff"] * 1e3, unit="ms", limit=100, meaning="time over `import numpy`", times=times,
+        figure=times["import pydiff"] * 1e3,
+        unit="ms",
+        limit=100,
+        meaning="time over `import numpy`",
+        times=times,
     )

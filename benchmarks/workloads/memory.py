@@ -39,7 +39,9 @@ def memory():
     return Result(
         name="memory",
         what=f"resident memory of the training step above, {STEPS:,} times",
-        figure=max(0.0, (top - level) / 1e6), unit="MB", limit=1,
+        figure=max(0.0, (top - level) / 1e6),
+        unit="MB",
+        limit=1,
         meaning=f"highest after step {SETTLED:,} less highest before it",
         notes=[f"resident after {SETTLED:,} steps {number(level / 1e6)} MB, at the end {number(last / 1e6)} MB"],
     )

@@ -29,7 +29,11 @@ def record():
     return Result(
         name="record",
         what="recording one operator on 64 floats, as part of a chain that is then dropped",
-        figure=times["pydiff records"] * 1e6, unit="µs", limit=0.6, meaning="time an operator", times=times,
+        figure=times["pydiff records"] * 1e6,
+        unit="µs",
+        limit=0.6,
+        meaning="time an operator",
+        times=times,
     )
 
 

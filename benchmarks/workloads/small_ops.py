@@ -19,7 +19,12 @@ def small_ops():
     return Result(
         name="small_ops",
         what="100 × y = tanh(y·w + w) on 64 floats, forward and backward, steady state",
-        figure=other / times["pydiff"], unit="x", limit=4, at_least=True, meaning="faster PyTorch eager / pydiff", times=times,
+        figure=other / times["pydiff"],
+        unit="x",
+        limit=4,
+        at_least=True,
+        meaning="faster PyTorch eager / pydiff",
+        times=times,
     )
 
 

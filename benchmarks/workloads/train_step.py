@@ -29,7 +29,12 @@ def train_step():
     return Result(
         name="train_step",
         what="training step of a 16-32-32-1 network with Adam, batch 32",
-        figure=other / times["pydiff"], unit="x", limit=4, at_least=True, meaning="faster PyTorch eager / pydiff", times=times,
+        figure=other / times["pydiff"],
+        unit="x",
+        limit=4,
+        at_least=True,
+        meaning="faster PyTorch eager / pydiff",
+        times=times,
         notes=notes,
     )
 

@@ -84,8 +84,7 @@ def arrays_for(device, op):
     cupy, problem = find_cupy()
     if cupy is None:
         raise RuntimeError(
-            f"[{op}] CuPy computes it on a GPU; got {problem}; "
-            f"try pip install 'pydiff-tensor[{cupy_extra()}]', or .cpu()"
+            f"[{op}] CuPy computes it on a GPU; got {problem}; try pip install 'pydiff-tensor[{cupy_extra()}]', or .cpu()"
         )
     _pool.share(cupy)
     return CuPyArrays(cupy, device)

@@ -9,8 +9,7 @@ import warnings
 
 import numpy as np
 
-from .. import _C
-from .._C import NotDifferentiableError, custom_apply, custom_by_rule, from_numpy, stack, zeros_like
+from .._C import custom_apply, custom_by_rule, from_numpy, stack, zeros_like
 
 LEADING, ELEMENTWISE, BY_VALUES = "leading", "elementwise", "by values"
 
@@ -38,17 +37,13 @@ def recorded(row, operands, options):
 
 def _stand_in(tensor):
     """An array of the tensor's shape and dtype on which every row is defined: of matrices the identity, of pivots 1."""
-    dtype = from_numpy_dtype(tensor)
+    dtype = tensor.dtype.numpy
     shape = tuple(tensor.shape)
     if dtype.kind != "f":
         return np.ones(shape, dtype)
     if len(shape) < 2:
         return np.full(shape, 0.5, dtype)
     return np.ascontiguousarray(np.broadcast_to(np.eye(*shape[-2:], dtype=dtype), shape))
-
-
-def from_numpy_dtype(tensor):
-    return _C.zeros((), dtype=tensor.dtype).numpy().dtype
 
 
 class _Rules:
@@ -58,21 +53,11 @@ class _Rules:
         self.row, self.options = row, options
 
     def vjp(self, operands, results, cotangents, need):
-        if self.row.vjp is None:
-            raise NotDifferentiableError(
-                f"[{self.row.name}] not differentiable; got a backward pass; try detach() on its operands"
-            )
         given = [zeros_like(r) if c is None else c for r, c in zip(results, cotangents)]
-        return list(self.row.vjp(operands, results, given, **self.options))
+        return list(self.row.pull(operands, results, given, self.options))
 
     def jvp(self, operands, results, tangents):
-        if self.row.jvp is None:
-            raise NotDifferentiableError(
-                f"[{self.row.name}] has no forward-mode derivative; got a tangent; try reverse mode (grad, vjp)"
-            )
-        given = [zeros_like(o) if t is None else t for o, t in zip(operands, tangents)]
-        pushed = self.row.jvp(operands, results, given, **self.options)
-        return list(pushed) if isinstance(pushed, tuple) else [pushed]
+        return list(self.row.push(operands, results, tangents, self.options))
 
     def batch(self, size, batched, operands):
         from ._rows import call

@@ -7,13 +7,13 @@ from .._C import (
     Tensor,
     attach_custom,
     is_grad_enabled,
-    promote_types,
     strip_level,
     tangent_levels,
     tangent_of,
     with_tangent,
     zeros_like,
 )
+from .._rounding import in_float32, narrow
 from ..autograd import set_grad_enabled
 from ..ops import as_tensor
 from ._arrays import arrays_for
@@ -32,6 +32,22 @@ class Row:
         self.core = core
         self.doc = (forward.__doc__ or "").partition("\n")[0]
 
+    def pull(self, operands, results, cotangents, options):
+        """The vjp rule's gradients."""
+        if self.vjp is None:
+            raise NotDifferentiableError(f"[{self.name}] not differentiable; got a backward pass; try detach() on its operands")
+        return self.vjp(operands, results, cotangents, **options)
+
+    def push(self, operands, results, tangents, options):
+        """The jvp rule's tangents, a tuple; those missing among the operands' are zeros."""
+        if self.jvp is None:
+            raise NotDifferentiableError(
+                f"[{self.name}] has no forward-mode derivative; got a tangent; try reverse mode (grad, vjp)"
+            )
+        tangents = [zeros_like(o) if t is None else t for o, t in zip(operands, tangents)]
+        pushed = self.jvp(operands, results, tangents, **options)
+        return pushed if isinstance(pushed, tuple) else (pushed,)
+
 
 def rows():
     """All fallback rows, by name."""
@@ -48,16 +64,18 @@ def fallback(name, *, vjp=None, jvp=None, batch=None, example=None, core=False):
         jvp: `jvp(operands, results, tangents, **options)`, a tangent for each result; missing
             tangents are zeros.
         batch: what `vmap` does with the row. None: a loop over the batch. `LEADING`: the row takes any axes in front and has
-            one operand. `ELEMENTWISE`: operands broadcast. `BY_VALUES`: the results' shapes depend on values, so it is an error.
-            Otherwise a function `batch(call, operands, **options)` of operands that all have the batch axis in front.
+            one operand. `ELEMENTWISE`: operands broadcast. `BY_VALUES`: the results' shapes depend on values, so it is
+            an error. Otherwise a function `batch(call, operands, **options)` of operands that all have the batch axis
+            in front.
         example: operands on which the row's derivative can be tested.
         core: whether the function takes tensors and records operations of the core. Only its derivative is a
             row's then; it is lazy and works inside `vmap`.
 
-    The decorated function takes `xp` and arrays and returns an array or a tuple of them. `xp` is NumPy, or
-    CuPy where the operands lie on a GPU; the arrays share the operands' memory, so they must not be
-    written to. Inside `vmap`, where there are no values yet, it is called once with others of the same shapes, for the
-    shapes of its results; so these must not depend on values (or `batch=BY_VALUES`). Without rules the operation is not differentiable: asking is an error that names it.
+    The decorated function takes `xp` and arrays and returns an array or a tuple of them. `xp` is NumPy, or CuPy where
+    the operands lie on a GPU; the arrays share the operands' memory, so they must not be written to. Inside `vmap`,
+    where there are no values yet, it is called once with others of the same shapes, for the shapes of its results; so
+    these must not depend on values (or `batch=BY_VALUES`). Without rules the operation is not differentiable: asking is
+    an error that names it.
 
     >>> import pydiff as pd
     >>> @pd.fallback.fallback("sum_of_digits")
@@ -74,16 +92,10 @@ def fallback(name, *, vjp=None, jvp=None, batch=None, example=None, core=False):
 
         @functools.wraps(forward)
         def operation(*operands, **options):
-            floats = [o.dtype for o in operands if isinstance(o, Tensor) and o.dtype.is_floating_point]
-            if core or not any(t.itemsize == 2 for t in floats):
+            if core or not any(map(narrow, operands)):
                 return call(row, operands, options)
-            # Neither NumPy nor CuPy computes all of this in 16 bits: float32, and the results rounded once.
-            wide = [o.float() if isinstance(o, Tensor) and o.dtype.itemsize == 2 and o.dtype.is_floating_point else o
-                    for o in operands]  # fmt: skip
-            results, dtype = call(row, wide, options), functools.reduce(promote_types, floats)
-            back = [r.to(dtype) if r.dtype.is_floating_point else r
-                    for r in (results if isinstance(results, tuple) else (results,))]  # fmt: skip
-            return tuple(back) if isinstance(results, tuple) else back[0]
+            # Neither NumPy nor CuPy computes all of this in 16 bits.
+            return in_float32(lambda wide: call(row, wide, options), operands)
 
         operation.row = row
         return operation
@@ -127,17 +139,14 @@ def common_device(row, operands):
     for operand in operands:
         if operand.device != device:
             raise ValueError(
-                f"[{row.name}] operands on different devices; got {device} and {operand.device}; "
-                f"try .to({str(device)!r})"
+                f"[{row.name}] operands on different devices; got {device} and {operand.device}; try .to({str(device)!r})"
             )
     return device
 
 
 def _attach(row, operands, results, options):
     def rule(cotangents, kept):
-        if row.vjp is None:
-            raise NotDifferentiableError(f"[{row.name}] not differentiable; got a backward pass; try detach() on its operands")
-        return row.vjp(operands, kept, cotangents, **options)
+        return row.pull(operands, kept, cotangents, options)
 
     attached = attach_custom(operands, results, rule, row.name, [row.vjp is not None] * len(results))
     return [new if new.dtype.is_floating_point else old for new, old in zip(attached, results)]
@@ -149,13 +158,8 @@ def _push(row, operands, results, options, levels):
         tangents = [tangent_of(o, level) for o in operands]
         if all(t is None for t in tangents):
             continue
-        if row.jvp is None:
-            raise NotDifferentiableError(f"[{row.name}] has no forward-mode derivative; got a tangent; try reverse mode (grad, vjp)")
         primals = [_stripped(o, levels[place:]) for o in operands]
-        tangents = [zeros_like(o) if t is None else t for o, t in zip(operands, tangents)]
-        pushed = row.jvp(primals, results, tangents, **options)
-        if not isinstance(pushed, tuple):
-            pushed = (pushed,)
+        pushed = row.push(primals, results, tangents, options)
         results = [r if t is None else with_tangent(r, t, level) for r, t in zip(results, pushed)]
     return results
 

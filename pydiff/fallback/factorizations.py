@@ -143,7 +143,9 @@ def _svdvals_jvp(operands, results, tangents):
     return (matmul(u.mT, tangents[0]) * vh).sum(-1)
 
 
-@fallback("svdvals", batch=LEADING, vjp=_svdvals_vjp, jvp=_svdvals_jvp, example=lambda: (([[2.0, 0.5], [-0.5, 1.0], [0.3, 0.1]],), {}))
+@fallback(
+    "svdvals", batch=LEADING, vjp=_svdvals_vjp, jvp=_svdvals_jvp, example=lambda: (([[2.0, 0.5], [-0.5, 1.0], [0.3, 0.1]],), {})
+)
 def _svdvals(xp, a):
     """Singular values, largest first."""
     if not a.size:
@@ -290,7 +292,9 @@ def _pinv_jvp(operands, results, tangents):
     return -matmul(matmul(p, da), p) + second - matmul(matmul(second, a), p) + third - matmul(p, matmul(a, third))
 
 
-@fallback("pinv", batch=together, vjp=_pinv_vjp, jvp=_pinv_jvp, example=lambda: (([[2.0, 0.5], [-0.5, 1.0], [0.3, 0.1]], 1e-9), {}))
+@fallback(
+    "pinv", batch=together, vjp=_pinv_vjp, jvp=_pinv_jvp, example=lambda: (([[2.0, 0.5], [-0.5, 1.0], [0.3, 0.1]], 1e-9), {})
+)
 def _pinv(xp, a, tolerance):
     """The pseudoinverse; singular values up to the tolerance count as 0."""
     u, s, vh = _factors(xp, a, False)

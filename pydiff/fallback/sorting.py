@@ -283,9 +283,7 @@ def searchsorted(sorted_sequence, values, *, right=False, side=None, out_int32=F
     if sorter is not None:
         sorted_sequence = sorted_sequence.gather(-1, sorter)
     if sorted_sequence.ndim > 1 and sorted_sequence.shape[:-1] != values.shape[:-1]:
-        raise ValueError(
-            f"[searchsorted] the first axes agree; got {sorted_sequence.shape} and {values.shape}; try a vector"
-        )
+        raise ValueError(f"[searchsorted] the first axes agree; got {sorted_sequence.shape} and {values.shape}; try a vector")
     if sorted_sequence.ndim < 1:
         raise ValueError(f"[searchsorted] a vector at least is searched; got {sorted_sequence.shape}; try reshape(1)")
     if sorted_sequence.ndim == 1 and not (sorted_sequence.is_abstract or values.is_abstract):

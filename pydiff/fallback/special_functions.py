@@ -84,11 +84,15 @@ def _of_core(name, slope, doc):
 
 lgamma = _of_core("lgamma", lambda x: digamma(x), "log |Γ(x)|.")
 digamma = _of_core("digamma", lambda x: polygamma(1, x), "Γ'(x) / Γ(x).")
-bessel_j0 = _special("bessel_j0", lambda x, y: -bessel_j1(x), library="j0", doc="Bessel function of the first kind, of order 0.")
+bessel_j0 = _special(
+    "bessel_j0", lambda x, y: -bessel_j1(x), library="j0", doc="Bessel function of the first kind, of order 0."
+)
 bessel_j1 = _special(
     "bessel_j1", lambda x, y: bessel_j0(x) - _over(y, x, 0.5), library="j1", doc="Bessel function of the first kind, of order 1."
 )  # fmt: skip
-bessel_y0 = _special("bessel_y0", lambda x, y: -bessel_y1(x), library="y0", doc="Bessel function of the second kind, of order 0.")
+bessel_y0 = _special(
+    "bessel_y0", lambda x, y: -bessel_y1(x), library="y0", doc="Bessel function of the second kind, of order 0."
+)
 bessel_y1 = _special(
     "bessel_y1", lambda x, y: bessel_y0(x) - y / x, library="y1", doc="Bessel function of the second kind, of order 1."
 )  # fmt: skip

@@ -129,9 +129,7 @@ def hardtanh(input, min_val=-1.0, max_val=1.0, inplace=False):
     [-1.0, 0.5, 1.0]
     """
     if min_val > max_val:
-        raise ValueError(
-            f"[hardtanh] min_val is not above max_val; got {min_val} and {max_val}; try -1.0 and 1.0"
-        )
+        raise ValueError(f"[hardtanh] min_val is not above max_val; got {min_val} and {max_val}; try -1.0 and 1.0")
     if not input.dtype.is_floating_point:
         return into(input, input.clamp(int(min_val), int(max_val)), inplace)
     result = pydiff.where(input <= min_val, min_val, pydiff.where(input >= max_val, max_val, input))
@@ -207,9 +205,7 @@ def rrelu(input, lower=1.0 / 8, upper=1.0 / 3, training=False, inplace=False):
     """
     slope = (lower + upper) / 2
     if training:
-        slope = lower + (upper - lower) * pydiff.rand(
-            input.shape, dtype=input.dtype, device=input.device
-        )
+        slope = lower + (upper - lower) * pydiff.rand(input.shape, dtype=input.dtype, device=input.device)
     return into(input, pydiff.where(input > 0, input, input * slope), inplace)
 
 

@@ -5,9 +5,7 @@ import math
 import pydiff
 
 
-def embedding(
-    input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False
-):
+def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
     """Rows of `weight`, chosen by integers: `(*)` and `(rows, width)` give `(*, width)`.
 
     Arguments:

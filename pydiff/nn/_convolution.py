@@ -102,17 +102,13 @@ def _transposed(name, input, weight, bias, stride, padding, output_padding, grou
     padding, extra = numbers(name, "padding", padding, axes), numbers(name, "output_padding", output_padding, axes)
     positive(name, stride=stride, dilation=dilation)
     if any(e >= max(s, d) for e, s, d in zip(extra, stride, dilation)):
-        raise ValueError(
-            f"[{name}] output_padding is smaller than stride or dilation; got {extra}; try {(0,) * axes}"
-        )
+        raise ValueError(f"[{name}] output_padding is smaller than stride or dilation; got {extra}; try {(0,) * axes}")
     input, batched = with_batch(name, input, axes)
     _check(name, input, weight, bias, groups, axes, True)
     kernel = tuple(weight.shape[2:])
     batch, channels = input.shape[:2]
     spatial = tuple(input.shape[2:])
-    full = tuple(
-        (n - 1) * s + d * (k - 1) + 1 + e for n, k, s, d, e in zip(spatial, kernel, stride, dilation, extra)
-    )
+    full = tuple((n - 1) * s + d * (k - 1) + 1 + e for n, k, s, d, e in zip(spatial, kernel, stride, dilation, extra))
     if any(n - 2 * p < 1 for n, p in zip(full, padding)):
         raise ValueError(f"[{name}] nothing is left of the result; got padding {padding} for {full}; try padding=0")
     rows = weight.shape[1]

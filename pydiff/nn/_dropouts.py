@@ -38,9 +38,7 @@ def _zeroed(name, input, shape, p, training, inplace):
 def _channels(name, input, spatial):
     """The shape of a mask with one element a channel; with one axis less there is no batch."""
     if input.ndim < 2:
-        raise ValueError(
-            f"[{name}] the input is (batch, channels, *); got {tuple(input.shape)}; try unsqueeze(0)"
-        )
+        raise ValueError(f"[{name}] the input is (batch, channels, *); got {tuple(input.shape)}; try unsqueeze(0)")
     kept = 1 if input.ndim == spatial + 1 and spatial != 2 else 2
     return (*input.shape[:kept], *(1,) * (input.ndim - kept))
 

@@ -15,8 +15,7 @@ def _fractional(name, input, kernel_size, output_size, output_ratio, return_indi
     sizes = tuple(x.shape[2:])
     if (output_size is None) == (output_ratio is None):
         raise ValueError(
-            f"[{name}] one of output_size and output_ratio is given; got {output_size} and {output_ratio}; "
-            "try output_ratio=0.5"
+            f"[{name}] one of output_size and output_ratio is given; got {output_size} and {output_ratio}; try output_ratio=0.5"
         )
     if output_size is not None:
         out = numbers(name, "output_size", output_size, axes)
@@ -24,9 +23,7 @@ def _fractional(name, input, kernel_size, output_size, output_ratio, return_indi
         ratios = (output_ratio,) * axes if isinstance(output_ratio, (int, float)) else tuple(output_ratio)
         out = tuple(int(n * r) for n, r in zip(sizes, ratios))
     if any(not 1 <= o <= n - k + 1 for n, k, o in zip(sizes, kernel, out)):
-        raise ValueError(
-            f"[{name}] that many windows do not fit; got {out} of {kernel} in {sizes}; try a smaller output_size"
-        )
+        raise ValueError(f"[{name}] that many windows do not fit; got {out} of {kernel} in {sizes}; try a smaller output_size")
     batch, channels = x.shape[:2]
     if samples is None:
         samples = pydiff.rand(batch, channels, axes, device=x.device)
@@ -62,9 +59,7 @@ def _starts(sample, size, out, kernel):
     return pydiff.where(place == out - 1, size - kernel, start)
 
 
-def fractional_max_pool2d(
-    input, kernel_size, output_size=None, output_ratio=None, return_indices=False, _random_samples=None
-):
+def fractional_max_pool2d(input, kernel_size, output_size=None, output_ratio=None, return_indices=False, _random_samples=None):
     """The largest element of each of `output_size` windows that begin at random places, a little apart.
 
     Arguments:
@@ -83,9 +78,7 @@ def fractional_max_pool2d(
     return _fractional(name, input, kernel_size, output_size, output_ratio, return_indices, _random_samples, 2)
 
 
-def fractional_max_pool3d(
-    input, kernel_size, output_size=None, output_ratio=None, return_indices=False, _random_samples=None
-):
+def fractional_max_pool3d(input, kernel_size, output_size=None, output_ratio=None, return_indices=False, _random_samples=None):
     """`fractional_max_pool2d` of `(batch, channels, depth, height, width)`.
 
     >>> import pydiff as pd

@@ -22,8 +22,7 @@ def _times(name, loss, weight):
     """Each element's loss times its weight."""
     if tuple(weight.shape) != tuple(loss.shape):
         raise ValueError(
-            f"[{name}] one weight for each element; got {tuple(weight.shape)} for {tuple(loss.shape)}; "
-            "try weight.expand(…)"
+            f"[{name}] one weight for each element; got {tuple(weight.shape)} for {tuple(loss.shape)}; try weight.expand(…)"
         )
     return loss * weight
 
@@ -37,9 +36,7 @@ def _weighted(name, loss, weight, reduction):
 
 
 def _reduction_error(name, reduction):
-    return ValueError(
-        f"[{name}] unknown reduction; got {reduction!r}; try 'mean', 'sum' or 'none'"
-    )
+    return ValueError(f"[{name}] unknown reduction; got {reduction!r}; try 'mean', 'sum' or 'none'")
 
 
 def _warn_of_broadcast(name, input, target):
@@ -119,9 +116,7 @@ def huber_loss(input, target, *, reduction="mean", delta=1.0, weight=None):
     return _reduce("huber_loss", loss, reduction)
 
 
-def cross_entropy(
-    input, target, weight=None, *, ignore_index=-100, reduction="mean", label_smoothing=0.0
-):
+def cross_entropy(input, target, weight=None, *, ignore_index=-100, reduction="mean", label_smoothing=0.0):
     """-log softmax(input) at the target class: logsumexp(x) - x[target].
 
     Arguments:
@@ -197,9 +192,7 @@ def _check_classes(name, input, target, weight, axis):
             f"try a target of shape {shape[:axis] + shape[axis + 1 :]}"
         )
     if target.dtype.is_floating_point:
-        raise TypeError(
-            f"[{name}] target classes are integers; got {target.dtype}; try target.to(pydiff.int64)"
-        )
+        raise TypeError(f"[{name}] target classes are integers; got {target.dtype}; try target.to(pydiff.int64)")
     _check_weight(name, weight, shape[axis])
 
 
@@ -259,9 +252,7 @@ def _soft_cross_entropy(input, target, weight, axis, reduction, label_smoothing)
     return _reduce(name, terms.sum(axis), reduction)
 
 
-def binary_cross_entropy_with_logits(
-    input, target, weight=None, *, reduction="mean", pos_weight=None
-):
+def binary_cross_entropy_with_logits(input, target, weight=None, *, reduction="mean", pos_weight=None):
     """-t log sigmoid(x) - (1-t) log(1 - sigmoid(x)), from the logit x.
 
     Arguments:

@@ -298,9 +298,7 @@ def _triplet(name, anchor, positive, negative, distance, margin, swap, reduction
     return _reduce(name, _hinge(margin + near - far), reduction)
 
 
-def ctc_loss(
-    log_probs, targets, input_lengths, target_lengths, blank=0, reduction="mean", zero_infinity=False
-):
+def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reduction="mean", zero_infinity=False):
     """-log of the probability of label sequences, summed over all their alignments with the frames.
 
     Arguments:
@@ -324,9 +322,7 @@ def ctc_loss(
     name = "ctc_loss"
     batched = log_probs.ndim == 3
     if log_probs.ndim not in (2, 3):
-        raise ValueError(
-            f"[{name}] log_probs is (frames, batch, classes); got {tuple(log_probs.shape)}; try unsqueeze(1)"
-        )
+        raise ValueError(f"[{name}] log_probs is (frames, batch, classes); got {tuple(log_probs.shape)}; try unsqueeze(1)")
     x = log_probs if batched else log_probs.unsqueeze(1)
     frames, batch, classes = x.shape
     inputs, labels = _lengths(input_lengths), _lengths(target_lengths)

@@ -5,6 +5,7 @@ import math
 import pydiff
 
 from .._rounding import narrow, rounded_once
+from ..facts import limits
 from ._windows import by_channels, by_places
 
 
@@ -40,7 +41,7 @@ def rms_norm(input, normalized_shape, weight=None, eps=None):
     """
     dims = _last_axes("rms_norm", input, normalized_shape)
     if eps is None:
-        eps = _EPSILON[input.dtype.name]
+        eps = limits(input.dtype).eps
     return _root_mean_square(input, dims, eps, weight)
 
 
@@ -50,20 +51,15 @@ def _root_mean_square(input, dims, eps, weight):
     return result if weight is None else result * weight
 
 
-_EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
-
-
 def _last_axes(name, input, normalized_shape):
     if type(normalized_shape) is not tuple:
-        normalized_shape = (
-            (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        )
+        normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     axes = len(normalized_shape)
     if not axes or input.shape[-axes:] != normalized_shape:
         raise ValueError(
             f"[{name}] the input does not end in normalized_shape; got input "
             f"{tuple(input.shape)}, normalized_shape {normalized_shape}; "
-            f"try normalized_shape={tuple(input.shape[-max(axes, 1):])}"
+            f"try normalized_shape={tuple(input.shape[-max(axes, 1) :])}"
         )
     return -1 if axes == 1 else tuple(range(-axes, 0))
 
@@ -85,9 +81,7 @@ def _statistics(name, input, dims, eps, hint):
     kept = math.prod(size for axis, size in enumerate(input.shape) if axis not in dims)
     count = input.numel() // max(kept, 1)
     if count == 1:
-        raise ValueError(
-            f"[{name}] one value a channel has no variance; got input {tuple(input.shape)}; try {hint}"
-        )
+        raise ValueError(f"[{name}] one value a channel has no variance; got input {tuple(input.shape)}; try {hint}")
     centred, mean, variance = _moments(input, dims)
     return centred * (variance + eps).rsqrt(), mean, variance * (count / max(count - 1, 1))
 
@@ -105,9 +99,7 @@ def _by_channel(vector, ndim, first=2):
 
 def _check_channels(name, input, **vectors):
     if input.ndim < 2:
-        raise ValueError(
-            f"[{name}] the input is (batch, channels, *); got {tuple(input.shape)}; try unsqueeze(0)"
-        )
+        raise ValueError(f"[{name}] the input is (batch, channels, *); got {tuple(input.shape)}; try unsqueeze(0)")
     channels = input.shape[1]
     for what, vector in vectors.items():
         if vector is not None and vector.numel() != channels:
@@ -144,15 +136,11 @@ def batch_norm(
     if narrow(input):
         wide = batch_norm(input.float(), running_mean, running_var, weight, bias, training, momentum, eps)
         return wide.to(input.dtype)
-    _check_channels(
-        name, input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
-    )
+    _check_channels(name, input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     x, first = by_places(input)
     if not training:
         if running_mean is None or running_var is None:
-            raise ValueError(
-                f"[{name}] without training it uses running statistics; got none; try training=True"
-            )
+            raise ValueError(f"[{name}] without training it uses running statistics; got none; try training=True")
         mean, variance = (_by_channel(v, x.ndim, first) for v in (running_mean, running_var))
         result = (x - mean) * (variance + eps).rsqrt()
     else:
@@ -190,9 +178,7 @@ def instance_norm(
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
     name = "instance_norm"
-    _check_channels(
-        name, input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
-    )
+    _check_channels(name, input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     if narrow(input):
         wide = instance_norm(input.float(), running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
         return wide.to(input.dtype)

@@ -80,9 +80,7 @@ def _max_pool(name, input, kernel_size, stride, padding, dilation, ceil_mode, re
     return (x, index) if return_indices else x
 
 
-def max_pool1d(
-    input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
-):
+def max_pool1d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
     """The largest element of each window of `(batch, channels, length)`, or without batch.
 
     Arguments:
@@ -100,9 +98,7 @@ def max_pool1d(
     return _max_pool("max_pool1d", input, kernel_size, stride, padding, dilation, ceil_mode, return_indices, 1)
 
 
-def max_pool2d(
-    input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
-):
+def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
     """The largest element of each window of `(batch, channels, height, width)`; see `max_pool1d`.
 
     >>> import pydiff as pd
@@ -112,9 +108,7 @@ def max_pool2d(
     return _max_pool("max_pool2d", input, kernel_size, stride, padding, dilation, ceil_mode, return_indices, 2)
 
 
-def max_pool3d(
-    input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
-):
+def max_pool3d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
     """The largest element of each window of `(batch, channels, depth, height, width)`; see `max_pool1d`.
 
     >>> import pydiff as pd
@@ -189,9 +183,7 @@ def avg_pool1d(input, kernel_size, stride=None, padding=0, ceil_mode=False, coun
     return _avg_pool("avg_pool1d", input, kernel_size, stride, padding, ceil_mode, count_include_pad, None, 1)
 
 
-def avg_pool2d(
-    input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
-):
+def avg_pool2d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None):
     """The mean of each window of `(batch, channels, height, width)`; see `avg_pool1d`.
 
     `divisor_override` is divided by, where given, in place of the count.
@@ -200,23 +192,17 @@ def avg_pool2d(
     >>> pd.nn.functional.avg_pool2d(pd.ones(1, 2, 2), 2).item()
     1.0
     """
-    return _avg_pool(
-        "avg_pool2d", input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, 2
-    )
+    return _avg_pool("avg_pool2d", input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, 2)
 
 
-def avg_pool3d(
-    input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
-):
+def avg_pool3d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None):
     """The mean of each window of `(batch, channels, depth, height, width)`; see `avg_pool2d`.
 
     >>> import pydiff as pd
     >>> pd.nn.functional.avg_pool3d(pd.ones(1, 2, 2, 2), 2, divisor_override=2).item()
     4.0
     """
-    return _avg_pool(
-        "avg_pool3d", input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, 3
-    )
+    return _avg_pool("avg_pool3d", input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, 3)
 
 
 def _lp_pool(name, input, norm_type, kernel_size, stride, ceil_mode, axes):

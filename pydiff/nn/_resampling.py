@@ -30,13 +30,9 @@ def pad(input, pad, mode="constant", value=None):
     if mode == "constant":
         return pydiff.pad(input, pad, value=0 if value is None else value)
     if mode not in _EDGES:
-        raise ValueError(
-            f"[pad] unknown mode; got {mode!r}; try 'constant', 'reflect', 'replicate' or 'circular'"
-        )
+        raise ValueError(f"[pad] unknown mode; got {mode!r}; try 'constant', 'reflect', 'replicate' or 'circular'")
     if len(pad) % 2 or len(pad) > 2 * input.ndim:
-        raise ValueError(
-            f"[pad] two widths an axis are needed; got {tuple(pad)} for {tuple(input.shape)}; try (before, after)"
-        )
+        raise ValueError(f"[pad] two widths an axis are needed; got {tuple(pad)} for {tuple(input.shape)}; try (before, after)")
     for k in range(len(pad) // 2):
         axis, before, after = input.ndim - 1 - k, pad[2 * k], pad[2 * k + 1]
         if mode == "circular":  # what is cut is not wrapped either, as in PyTorch
@@ -48,9 +44,7 @@ def pad(input, pad, mode="constant", value=None):
 
 def _pad_axis(input, axis, before, after, mode):
     size = input.shape[axis]
-    widest, reason = {"reflect": (size - 1, "less than its size"), "circular": (size, "its size")}.get(
-        mode, (math.inf, "")
-    )
+    widest, reason = {"reflect": (size - 1, "less than its size"), "circular": (size, "its size")}.get(mode, (math.inf, ""))
     if max(before, after) > widest or size == 0:
         raise ValueError(
             f"[pad] the width of an axis is at most {reason or 'what it has'}; got {(before, after)} for size {size}, "
@@ -140,9 +134,7 @@ def interpolate(
         if recompute_scale_factor:
             scales = [None] * axes
     if min(sizes) < 1 or 0 in input.shape[1:]:
-        raise ValueError(
-            f"[interpolate] sizes are positive; got {sizes} of {tuple(input.shape)}; try a larger size or factor"
-        )
+        raise ValueError(f"[interpolate] sizes are positive; got {sizes} of {tuple(input.shape)}; try a larger size or factor")
     if mode == "area":
         return getattr(_pooling, f"adaptive_avg_pool{axes}d")(input, sizes)
     x, first = by_places(input)
@@ -332,9 +324,7 @@ def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corner
     if mode not in ("bilinear", "nearest", "bicubic") or (mode == "bicubic" and d == 3):
         raise ValueError(f"[grid_sample] unknown mode; got {mode!r} for {d} axes; try 'bilinear' or 'nearest'")
     if padding_mode not in ("zeros", "border", "reflection"):
-        raise ValueError(
-            f"[grid_sample] unknown padding_mode; got {padding_mode!r}; try 'zeros', 'border' or 'reflection'"
-        )
+        raise ValueError(f"[grid_sample] unknown padding_mode; got {padding_mode!r}; try 'zeros', 'border' or 'reflection'")
     sizes = input.shape[2:]
     align = bool(align_corners)
     places = []
@@ -468,8 +458,7 @@ def pixel_unshuffle(input, downscale_factor):
     r = downscale_factor
     if input.ndim < 3 or r < 1 or input.shape[-1] % r or input.shape[-2] % r:
         raise ValueError(
-            f"[pixel_unshuffle] height and width are multiples of {r}; got {tuple(input.shape)}; "
-            "try another downscale_factor"
+            f"[pixel_unshuffle] height and width are multiples of {r}; got {tuple(input.shape)}; try another downscale_factor"
         )
     *lead, channels, height, width = input.shape
     k = len(lead)
@@ -489,8 +478,7 @@ def channel_shuffle(input, groups):
     """
     if input.ndim < 3 or groups < 1 or input.shape[1] % groups:
         raise ValueError(
-            f"[channel_shuffle] the channels are a multiple of groups; got {tuple(input.shape)}, groups {groups}; "
-            "try groups=1"
+            f"[channel_shuffle] the channels are a multiple of groups; got {tuple(input.shape)}, groups {groups}; try groups=1"
         )
     batch, channels, *rest = input.shape
     return input.reshape(batch, groups, channels // groups, *rest).transpose(1, 2).reshape(input.shape)

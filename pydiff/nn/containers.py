@@ -154,10 +154,7 @@ class ModuleList(_Numbered):
                 runs[-1][1] = position
             else:
                 runs.append([position, position, text])
-        return [
-            (str(a), text) if a == b else (f"{a}-{b}", f"{b - a + 1} x {text}")
-            for a, b, text in runs
-        ]
+        return [(str(a), text) if a == b else (f"{a}-{b}", f"{b - a + 1} x {text}") for a, b, text in runs]
 
 
 class ModuleDict(Module):

@@ -44,31 +44,29 @@ from ._pooling import (
     max_unpool2d, max_unpool3d,
 )  # fmt: skip
 from ._resampling import (
-    affine_grid, channel_shuffle, grid_sample,
-    grid_sampler_2d as grid_sampler_2d, grid_sampler_3d as grid_sampler_3d, interpolate, pad, pixel_shuffle, pixel_unshuffle, upsample,
-    upsample_bilinear, upsample_nearest,
+    affine_grid, channel_shuffle, grid_sample, grid_sampler_2d as grid_sampler_2d, grid_sampler_3d as grid_sampler_3d,
+    interpolate, pad, pixel_shuffle, pixel_unshuffle, upsample, upsample_bilinear, upsample_nearest,
 )  # fmt: skip
 
 __all__ = [
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d",
     "adaptive_max_pool3d", "affine_grid", "alpha_dropout", "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm",
-    "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "celu", "celu_", "channel_shuffle",
-    "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cosine_embedding_loss",
+    "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "celu", "celu_", "channel_shuffle", "conv1d",
+    "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cosine_embedding_loss",
     "cosine_similarity", "cross_entropy", "ctc_loss", "dropout", "dropout1d", "dropout2d", "dropout3d", "elu", "elu_",
     "embedding", "embedding_bag", "feature_alpha_dropout", "flatten", "fold", "fractional_max_pool2d",
-    "fractional_max_pool3d", "gaussian_nll_loss", "gelu", "glu",
-    "grid_sample", "group_norm", "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hardtanh_",
-    "hinge_embedding_loss", "huber_loss", "instance_norm", "interpolate", "kl_div", "l1_loss", "layer_norm",
-    "leaky_relu", "leaky_relu_", "linear", "linear_cross_entropy", "local_response_norm", "log_softmax", "logsigmoid", "lp_pool1d",
-    "lp_pool2d", "lp_pool3d", "margin_ranking_loss", "max_pool1d", "max_pool1d_with_indices", "max_pool2d",
-    "max_pool2d_with_indices", "max_pool3d", "max_pool3d_with_indices", "max_unpool1d", "max_unpool2d",
-    "max_unpool3d", "mish", "mse_loss", "multi_head_attention_forward", "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss",
+    "fractional_max_pool3d", "gaussian_nll_loss", "gelu", "glu", "grid_sample", "group_norm", "gumbel_softmax",
+    "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hardtanh_", "hinge_embedding_loss", "huber_loss",
+    "instance_norm", "interpolate", "kl_div", "l1_loss", "layer_norm", "leaky_relu", "leaky_relu_", "linear",
+    "linear_cross_entropy", "local_response_norm", "log_softmax", "logsigmoid", "lp_pool1d", "lp_pool2d", "lp_pool3d",
+    "margin_ranking_loss", "max_pool1d", "max_pool1d_with_indices", "max_pool2d", "max_pool2d_with_indices", "max_pool3d",
+    "max_pool3d_with_indices", "max_unpool1d", "max_unpool2d", "max_unpool3d", "mish", "mse_loss",
+    "multi_head_attention_forward", "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss",
     "nll_loss", "normalize", "one_hot", "pad", "pairwise_distance", "pdist", "pixel_shuffle", "pixel_unshuffle",
-    "poisson_nll_loss", "prelu", "relu", "relu6", "relu_", "rms_norm", "rrelu", "rrelu_",
-    "scaled_dot_product_attention", "selu", "selu_", "sigmoid", "silu", "smooth_l1_loss", "soft_margin_loss",
-    "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh", "tanhshrink", "threshold", "threshold_",
-    "triplet_margin_loss", "triplet_margin_with_distance_loss", "unfold", "upsample", "upsample_bilinear",
-    "upsample_nearest",
+    "poisson_nll_loss", "prelu", "relu", "relu6", "relu_", "rms_norm", "rrelu", "rrelu_", "scaled_dot_product_attention",
+    "selu", "selu_", "sigmoid", "silu", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin", "softplus",
+    "softshrink", "softsign", "tanh", "tanhshrink", "threshold", "threshold_", "triplet_margin_loss",
+    "triplet_margin_with_distance_loss", "unfold", "upsample", "upsample_bilinear", "upsample_nearest",
 ]  # fmt: skip
 
 _SQRT_2_OVER_PI = math.sqrt(2.0 / math.pi)
@@ -104,20 +102,14 @@ def _linear_error(input, weight, bias):
     given, shape = tuple(input.shape), tuple(weight.shape)
     got = f"input {given}, weight {shape}"
     if len(shape) != 2:
-        return (
-            f"[linear] the weight is (out_features, in_features); got {got}; "
-            "try a weight with two axes"
-        )
+        return f"[linear] the weight is (out_features, in_features); got {got}; try a weight with two axes"
     if not given or given[-1] != shape[1]:
         return (
             f"[linear] the input's last axis is not in_features; got {got}; "
             f"try in_features={given[-1] if given else 1}, or an input of shape (*, {shape[1]})"
         )
     if bias is not None and tuple(bias.shape) not in ((), (1,), shape[:1]):
-        return (
-            f"[linear] the bias is (out_features,); got {got}, bias {tuple(bias.shape)}; "
-            f"try a bias of shape {shape[:1]}"
-        )
+        return f"[linear] the bias is (out_features,); got {got}, bias {tuple(bias.shape)}; try a bias of shape {shape[:1]}"
     return None
 
 
@@ -273,9 +265,7 @@ def flatten(input, start_dim=0, end_dim=-1):
         if not hasattr(dim, "__index__"):
             raise TypeError(f"[flatten] an axis is an integer; got {dim!r}; try {axes - 1}")
         if not -axes <= dim < axes:
-            raise IndexError(
-                f"[flatten] no such axis; got {dim} for shape {shape}; try -{axes} to {axes - 1}"
-            )
+            raise IndexError(f"[flatten] no such axis; got {dim} for shape {shape}; try -{axes} to {axes - 1}")
     start, end = start_dim % axes, end_dim % axes
     if start > end:
         raise ValueError(
@@ -301,15 +291,10 @@ def one_hot(tensor, num_classes=-1):
     [[0, 0, 1], [1, 0, 0]]
     """
     if tensor.dtype.is_floating_point:
-        raise TypeError(
-            f"[one_hot] classes are integers; got {tensor.dtype}; try tensor.to(pydiff.int64)"
-        )
+        raise TypeError(f"[one_hot] classes are integers; got {tensor.dtype}; try tensor.to(pydiff.int64)")
     if num_classes == -1:
         if not tensor.numel():
-            raise ValueError(
-                f"[one_hot] no classes to count; got shape {tuple(tensor.shape)}; "
-                "try num_classes=10"
-            )
+            raise ValueError(f"[one_hot] no classes to count; got shape {tuple(tensor.shape)}; try num_classes=10")
         num_classes = int(tensor.max().item()) + 1
     elif num_classes < 1:
         raise ValueError(f"[one_hot] num_classes is positive; got {num_classes}; try -1")

@@ -9,10 +9,7 @@ def _fans(name, tensor):
     """(fan_in, fan_out) of a weight `(out, in, *receptive_field)`."""
     shape = tuple(tensor.shape)
     if len(shape) < 2:
-        raise ValueError(
-            f"[{name}] fan-in and fan-out need two axes at least; got shape {shape}; "
-            "try uniform_ or normal_"
-        )
+        raise ValueError(f"[{name}] fan-in and fan-out need two axes at least; got shape {shape}; try uniform_ or normal_")
     receptive = math.prod(shape[2:])
     return shape[1] * receptive, shape[0] * receptive
 
@@ -39,9 +36,7 @@ def calculate_gain(nonlinearity, param=None):
     if nonlinearity == "leaky_relu":
         slope = 0.01 if param is None else param
         if isinstance(slope, bool) or not isinstance(slope, (int, float)):
-            raise ValueError(
-                f"[calculate_gain] the negative slope is a number; got {slope!r}; try 0.01"
-            )
+            raise ValueError(f"[calculate_gain] the negative slope is a number; got {slope!r}; try 0.01")
         return math.sqrt(2.0 / (1 + slope**2))
     if nonlinearity == "selu":
         return 0.75

@@ -50,9 +50,7 @@ class Linear(Module):
             )
         self.in_features = in_features
         self.out_features = out_features
-        self.weight = Parameter(
-            pydiff.empty((out_features, in_features), device=device, dtype=dtype)
-        )
+        self.weight = Parameter(pydiff.empty((out_features, in_features), device=device, dtype=dtype))
         if bias:
             self.bias = Parameter(pydiff.empty((out_features,), device=device, dtype=dtype))
         else:
@@ -72,10 +70,7 @@ class Linear(Module):
         return F.linear(input, self.weight, self.bias)
 
     def extra_repr(self):
-        return (
-            f"in_features={self.in_features}, out_features={self.out_features}, "
-            f"bias={self.bias is not None}"
-        )
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
 class Flatten(Module):

@@ -58,9 +58,7 @@ class Module:
 
     def forward(self, *args, **kwargs):
         """The computation of the module; every subclass that is called defines it."""
-        raise NotImplementedError(
-            f"[{type(self).__name__}] forward is not defined; try def forward(self, input): ..."
-        )
+        raise NotImplementedError(f"[{type(self).__name__}] forward is not defined; try def forward(self, input): ...")
 
     # Attributes
 
@@ -119,19 +117,14 @@ class Module:
     def _check_name(self, name):
         owner = type(self).__name__
         if not isinstance(name, str):
-            raise TypeError(
-                f"[{owner}] a name is a string; got {type(name).__name__}; try str(name)"
-            )
+            raise TypeError(f"[{owner}] a name is a string; got {type(name).__name__}; try str(name)")
         if not name or "." in name:
             raise KeyError(
                 f"[{owner}] a name has at least one character and no dot; got {name!r}; "
                 f"try {name.replace('.', '_') or 'weight'!r}"
             )
         if hasattr(self, name):
-            raise KeyError(
-                f"[{owner}] attribute {name!r} already exists; got it a second time; "
-                "try another name"
-            )
+            raise KeyError(f"[{owner}] attribute {name!r} already exists; got it a second time; try another name")
 
     def _refuse(self, name, kind, value, advice):
         raise TypeError(
@@ -302,9 +295,7 @@ class Module:
             destination[prefix + name] = tensor if keep_vars else tensor.detach()
         for name, child in self._modules.items():
             if child is not None:
-                child.state_dict(
-                    destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars
-                )
+                child.state_dict(destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
         return destination
 
     def _own_state(self):
@@ -370,12 +361,9 @@ class Module:
         ]
         advice = "strict=False to load the keys that match"
         if wrong:
-            advice = "a module built with the sizes of the state" + (
-                f", and {advice}" if missing or unexpected else ""
-            )
+            advice = "a module built with the sizes of the state" + (f", and {advice}" if missing or unexpected else "")
         raise RuntimeError(
-            f"[load_state_dict] the state does not fit {type(self).__name__}; "
-            f"got {'; '.join(found)}; try {advice}"
+            f"[load_state_dict] the state does not fit {type(self).__name__}; got {'; '.join(found)}; try {advice}"
         )
 
     # Changing all of it
@@ -390,9 +378,7 @@ class Module:
     def train(self, mode=True):
         """Set training mode (dropout active) here and below; returns self."""
         if not isinstance(mode, bool):
-            raise ValueError(
-                f"[train] mode is a bool; got {type(mode).__name__}; try train() or eval()"
-            )
+            raise ValueError(f"[train] mode is a bool; got {type(mode).__name__}; try train() or eval()")
         for module in self.modules():
             module.training = mode
         return self
@@ -486,9 +472,7 @@ class Module:
         """
         return RemovableHandle(self._hooks, Hook(hook, True, with_kwargs), prepend)
 
-    def register_forward_hook(
-        self, hook, *, prepend=False, with_kwargs=False, always_call=False
-    ):
+    def register_forward_hook(self, hook, *, prepend=False, with_kwargs=False, always_call=False):
         """Call `hook(module, args, result)` after `forward`; what it returns replaces the result.
 
         With `with_kwargs` it is called as `hook(module, args, kwargs, result)`; with
@@ -518,9 +502,7 @@ class Module:
     def __repr__(self):
         extra = self.extra_repr()
         lines = extra.split("\n") if extra else []
-        children = [
-            f"({label}): " + text.replace("\n", "\n  ") for label, text in self._children_repr()
-        ]
+        children = [f"({label}): " + text.replace("\n", "\n  ") for label, text in self._children_repr()]
         name = type(self).__name__
         if children or len(lines) > 1:
             return f"{name}(\n  " + "\n  ".join(lines + children) + "\n)"
@@ -544,8 +526,5 @@ def _parse_to(args, kwargs):
         elif arg is not None:
             device = f"cuda:{arg}" if isinstance(arg, int) else arg
     if dtype is not None and not (dtype.is_floating_point or dtype.is_complex):
-        raise TypeError(
-            f"[to] modules are converted to floating-point dtypes only; got {dtype}; "
-            "try pydiff.float32"
-        )
+        raise TypeError(f"[to] modules are converted to floating-point dtypes only; got {dtype}; try pydiff.float32")
     return device, dtype

@@ -36,12 +36,7 @@ class _Plan:
     __slots__ = ("ids", "names", "state", "known", "buckets")
 
     def serves(self, ids, names, state):
-        return (
-            self.ids == ids
-            and self.names == names
-            and self.state is state
-            and self.known == len(state)
-        )
+        return self.ids == ids and self.names == names and self.state is state and self.known == len(state)
 
 
 class FusedOptimizer(Optimizer):
@@ -104,9 +99,7 @@ class FusedOptimizer(Optimizer):
 
     def _update_bucket(self, group, bucket, grads, name, update):
         step = bucket.step + 1
-        results = _core.foreach(
-            name, update, (bucket.params, grads, *bucket.slots), self._scalars(group, step)
-        )
+        results = _core.foreach(name, update, (bucket.params, grads, *bucket.slots), self._scalars(group, step))
         values = [value for result in results for value in result]
         _core.rebind(bucket.handles, values)
         bucket.step = step
@@ -124,9 +117,7 @@ class FusedOptimizer(Optimizer):
                 state["step"] = step
             for name in names:
                 if state.get(name) is None:
-                    state[name] = pydiff.zeros(
-                        parameter.shape, dtype=parameter.dtype, device=parameter.device
-                    )
+                    state[name] = pydiff.zeros(parameter.shape, dtype=parameter.dtype, device=parameter.device)
             key = step, str(parameter.dtype), str(parameter.device)
             bucket = buckets.setdefault(key, _Bucket(step))
             bucket.positions.append(position)

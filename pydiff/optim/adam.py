@@ -69,8 +69,7 @@ class Adam(FusedOptimizer):
         betas = group["betas"]
         if len(betas) != 2 or not all(0.0 <= beta < 1.0 for beta in betas):
             raise ValueError(
-                f"[{self._name()}] betas are two numbers from 0 up to but not 1; got {betas}; "
-                "try betas=(0.9, 0.999)"
+                f"[{self._name()}] betas are two numbers from 0 up to but not 1; got {betas}; try betas=(0.9, 0.999)"
             )
 
     def _slots(self, group):
@@ -128,9 +127,7 @@ class AdamW(Adam):
         foreach=None,
         fused=None,
     ):
-        super().__init__(
-            params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize
-        )
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
 
 
 @functools.lru_cache(maxsize=None)

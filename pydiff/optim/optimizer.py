@@ -61,25 +61,16 @@ class Optimizer:
         """
         name = self._name()
         if not isinstance(param_group, dict):
-            raise TypeError(
-                f"[{name}] a group is a dict; got {type(param_group).__name__}; "
-                'try {"params": [tensor]}'
-            )
+            raise TypeError(f'[{name}] a group is a dict; got {type(param_group).__name__}; try {{"params": [tensor]}}')
         params = param_group["params"]
         if isinstance(params, (set, frozenset)):
-            raise TypeError(
-                f"[{name}] parameters need a fixed order, for the saved state; got a set; "
-                "try a list"
-            )
+            raise TypeError(f"[{name}] parameters need a fixed order, for the saved state; got a set; try a list")
         params = [params] if isinstance(params, Tensor) else list(params)
         group = {**self.defaults, **param_group, "params": params}
         known = {id(p) for p in chain.from_iterable(g["params"] for g in self.param_groups)}
         for position, parameter in enumerate(params):
             if not isinstance(parameter, Tensor):
-                raise TypeError(
-                    f"[{name}] parameters are tensors; got {type(parameter).__name__}; "
-                    "try model.parameters()"
-                )
+                raise TypeError(f"[{name}] parameters are tensors; got {type(parameter).__name__}; try model.parameters()")
             if not parameter.is_leaf:
                 raise ValueError(
                     f"[{name}] only leaf tensors are trained; got the result of an operation, "
@@ -115,9 +106,7 @@ class Optimizer:
 
     def step(self, closure=None):
         """Update the parameters from their gradients; every subclass defines it."""
-        raise NotImplementedError(
-            f"[{self._name()}] step is not defined; try def step(self, closure=None): ..."
-        )
+        raise NotImplementedError(f"[{self._name()}] step is not defined; try def step(self, closure=None): ...")
 
     def state_dict(self):
         """The state in PyTorch's layout: {"state": {index: …}, "param_groups": […]}.
@@ -133,10 +122,7 @@ class Optimizer:
             saved = {key: value for key, value in group.items() if key != "params"}
             saved["params"] = [numbers[id(parameter)] for parameter in group["params"]]
             groups.append(saved)
-        state = {
-            numbers.get(id(key), key) if isinstance(key, Tensor) else key: value
-            for key, value in self.state.items()
-        }
+        state = {numbers.get(id(key), key) if isinstance(key, Tensor) else key: value for key, value in self.state.items()}
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict):
@@ -169,9 +155,7 @@ class Optimizer:
             if parameter is None:
                 state[key] = copy.deepcopy(value)
             else:
-                state[parameter] = {
-                    name: _like(parameter, name, item) for name, item in value.items()
-                }
+                state[parameter] = {name: _like(parameter, name, item) for name, item in value.items()}
         self.param_groups = groups
         self.state = state
 
