@@ -3,6 +3,8 @@
 from . import functional as F
 from .module import Module
 
+__all__ = ["GELU", "LeakyReLU", "LogSoftmax", "ReLU", "Sigmoid", "SiLU", "Softmax", "Softplus", "Tanh"]
+
 
 class ReLU(Module):
     """max(x, 0), element by element.

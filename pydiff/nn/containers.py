@@ -6,6 +6,8 @@ from operator import index as as_index
 
 from .module import Module
 
+__all__ = ["ModuleDict", "ModuleList", "Sequential"]
+
 
 class _Numbered(Module):
     """What `Sequential` and `ModuleList` share: children named by position, a list's methods."""

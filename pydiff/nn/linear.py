@@ -9,6 +9,8 @@ from . import init
 from .module import Module
 from .parameter import Parameter
 
+__all__ = ["Flatten", "Identity", "Linear"]
+
 
 class Identity(Module):
     """Gives its input back; any arguments are accepted and ignored.

@@ -3,6 +3,8 @@
 from . import functional as F
 from .module import Module
 
+__all__ = ["BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "HuberLoss", "L1Loss", "MSELoss", "NLLLoss", "SmoothL1Loss"]
+
 
 class _Loss(Module):
     def __init__(self, reduction):

@@ -16,6 +16,8 @@ from ._grads import clear_grads
 from ._hooks import Hook, RemovableHandle, call_with_hooks
 from .parameter import Parameter
 
+__all__ = ["Module"]
+
 IncompatibleKeys = namedtuple("IncompatibleKeys", ["missing_keys", "unexpected_keys"])
 
 _set = object.__setattr__

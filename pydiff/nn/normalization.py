@@ -7,6 +7,8 @@ from . import init
 from .module import Module
 from .parameter import Parameter
 
+__all__ = ["LayerNorm"]
+
 
 class LayerNorm(Module):
     """Normalises the last axes of each sample to mean 0 and variance 1, then scales and shifts.

@@ -3,6 +3,8 @@
 import pydiff
 from pydiff import Tensor
 
+__all__ = ["Parameter"]
+
 
 class Parameter(Tensor):
     """A leaf tensor that a `Module` registers when it is assigned as an attribute.
