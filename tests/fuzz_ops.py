@@ -16,11 +16,13 @@ denormals in it. Of each:
   derivatives in two orders of the modes against each other and against differences; every other one of these under vmap
   against a loop.
 
-Programs run in processes of their own, a few hundred in each, so that a crash is counted like an error and names its program.
+Programs run in processes of their own, a few hundred in each, so that a crash, or a program that does not end, is counted like
+an error and names its program.
 """
 
 import argparse
 import collections
+import faulthandler
 import os
 import subprocess
 import sys
@@ -43,6 +45,7 @@ SMOOTH_EVERY = 4
 SINGLE_EVERY = 8
 COMPILED_EVERY = 20
 BATCH = 250  # programs of a process
+HANGS_AFTER = 300  # seconds; the slowest take one
 NOT_MAPPED = ("solve", "masked_select", "logcumsumexp")  # errors inside vmap, and say so
 
 
@@ -250,6 +253,7 @@ def work(seed, first, last, status):
             f.write(str(number))
         if os.environ.get("PYDIFF_FUZZ_CRASH") == str(number):  # what test_fuzz_ops.py asks for
             os.abort()
+        faulthandler.dump_traceback_later(HANGS_AFTER, exit=True)
         try:
             check(seed, number, counts)
         except Exception as error:
@@ -257,6 +261,7 @@ def work(seed, first, last, status):
             print(f"FAULT {number}\n{detail}\nEND", flush=True)
             counts["faults"] += 1
         counts["cases"] += 1
+    faulthandler.cancel_dump_traceback_later()
     print("COUNTS " + " ".join(f"{k.replace(' ', '~')}={v}" for k, v in counts.items()), flush=True)
 
 
@@ -275,8 +280,13 @@ def run(cases, seed, jobs, quiet=False):
                 status, out = Path(folder, f"{first}.at"), Path(folder, f"{first}.out").open("w+")
                 command = [sys.executable, str(HERE / "fuzz_ops.py"), "--seed", str(seed), "--work", str(first), str(last), str(status)]
                 running.append((subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=env), first, last, status, out))
-            process, first, last, status, out = running.pop(0)
-            code = process.wait()
+            done = next((r for r in running if r[0].poll() is not None), None)
+            if done is None:
+                time.sleep(0.05)
+                continue
+            running.remove(done)
+            process, first, last, status, out = done
+            code = process.returncode
             out.seek(0)
             text = out.read()
             out.close()

@@ -29,12 +29,35 @@ def _library(xp, name):
     return found
 
 
+def _zeta(xp, s, q):
+    """Hurwitz's zeta function of whole s at negative q, too, in time that does not depend on q.
+
+    SciPy adds the terms below 0 one by one. Of q far below 0, with f = q - floor(q), they are up to their sign those of 1 - f
+    that come before those of 1 - q.
+    """
+    zeta = _library(xp, "zeta")
+    dtype = xp.result_type(s, q)
+    s, q = (xp.asarray(v, np.float64) for v in xp.broadcast_arrays(s, q))
+    far = (q < -16) & (q != xp.floor(q)) & (s > 1) & (s == xp.floor(s)) & xp.isfinite(s)
+    result = zeta(s, xp.where(far, 1.0, q))
+    if far.any():
+        whole, below = s[far], q[far]
+        f = below - xp.floor(below)
+        sign = xp.where(whole % 2 == 0, 1.0, -1.0)
+        result = xp.asarray(result)
+        result[far] = zeta(whole, f) + sign * (zeta(whole, 1 - f) - zeta(whole, 1 - below))
+    return xp.asarray(result, dtype=dtype)
+
+
 def _special(name, *derivatives, library=None, pick=None, doc):
-    """A row of a function of SciPy's: `derivatives` are functions of (operands…, result), or None, one an operand."""
+    """A row of a function of SciPy's: `derivatives` are functions of (operands…, result), or None, one an operand.
+
+    `library`: SciPy's name, where it is another, or a function of xp and arrays.
+    """
     library = library or name
 
     def forward(xp, *arrays):
-        result = _library(xp, library)(*arrays)
+        result = library(xp, *arrays) if callable(library) else _library(xp, library)(*arrays)
         if pick is not None:
             result = result[pick]
         return xp.asarray(result, dtype=xp.result_type(*[a.dtype for a in arrays]))
@@ -111,7 +134,9 @@ def _density(a, x, y):
 
 gammainc = _special("gammainc", None, _density, doc="Regularized lower incomplete gamma function.")
 gammaincc = _special("gammaincc", None, lambda a, x, y: -_density(a, x, y), doc="1 - gammainc.")
-zeta = _special("zeta", None, lambda x, q, y: -x * zeta(x + 1, q), doc="Hurwitz zeta function: sum of (k + q)^-x.")
+zeta = _special(
+    "zeta", None, lambda x, q, y: -x * zeta(x + 1, q), library=_zeta, doc="Hurwitz zeta function: sum of (k + q)^-x."
+)
 
 
 @fallback(
@@ -122,7 +147,8 @@ zeta = _special("zeta", None, lambda x, q, y: -x * zeta(x + 1, q), doc="Hurwitz 
 )
 def _polygamma(xp, x, n):
     """The n-th derivative of digamma."""
-    return xp.asarray(_library(xp, "polygamma")(n, x), dtype=x.dtype)
+    factor = (-1.0) ** (n + 1) * _library(xp, "gamma")(n + 1.0)
+    return xp.asarray(factor * _zeta(xp, n + 1.0, x.astype(np.float64)), dtype=x.dtype)
 
 
 def polygamma(n, x):

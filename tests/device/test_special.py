@@ -65,6 +65,25 @@ def test_rows_of_two_operands_to_second_order():
     check_grads(lambda x: special.mvlgamma(x + 2, 3))(x)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [1, 2, 3, 6])
+def test_polygamma_far_below_zero_does_not_count_up(n, dtype):
+    """By reflection: psi_n(x) = (-1)^n psi_n(1 - x) - pi d^n/dx^n cot(pi x)."""
+    mp = pytest.importorskip("mpmath")
+    pytest.importorskip("scipy")
+    x = np.array([-16.25, -17.5, -1000.125, -1e6 - 0.25, -1e6 - 0.9375, -(2.0**22) - 0.5], dtype)
+    x = np.concatenate([x, [-(2.0**40) - 0.25, -(2.0**51) - 0.5]]) if dtype == "float64" else x
+    with mp.workdps(60):
+        cot = [mp.diff(lambda t: mp.pi * mp.cot(mp.pi * t), mp.mpf(v) - mp.floor(v), n) for v in x.tolist()]
+        exact = [(-1) ** n * mp.psi(n, 1 - mp.mpf(v)) - c for v, c in zip(x.tolist(), cot)]
+    got = pd.polygamma(n, pd.tensor(x))
+    near_zero = np.array([float(abs(c)) < 1e-10 for c in cot])  # the two terms cancel where cot is odd
+    np.testing.assert_allclose(got.numpy()[~near_zero], np.array(exact, float)[~near_zero], rtol=32 * np.finfo(dtype).eps)
+    assert np.isinf(pd.polygamma(1, pd.tensor([-1e9, -3.0])).numpy()).all()  # poles
+    slope = pd.grad(lambda t: pd.digamma(t).sum())(pd.tensor([-1e15 - 0.5], dtype=pd.float64))
+    np.testing.assert_allclose(slope.item(), np.pi**2, rtol=1e-12)
+
+
 def test_an_order_has_no_derivative():
     pytest.importorskip("scipy")
     a = pd.tensor([0.5], requires_grad=True)
