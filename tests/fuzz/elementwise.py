@@ -61,13 +61,13 @@ def row_reference(row):
             if name in DIVISIONS:
                 safe = np.where(a[1] == 0, np.ones((), a[1].dtype), a[1])
                 if is_float(dtype):
-                    x, y = wide(a[0]).astype(np.float64), wide(safe).astype(np.float64)
+                    x, y = wide(a[0]).astype(np.longdouble), wide(safe).astype(np.longdouble)  # x / y hides no remainder
                     free = (a[1] == 0) | ~(np.abs(x / y) < 0.25 / eps(dtype)) | ~np.isfinite(x) | ~np.isfinite(y)
                     near = np.abs(x / y - np.rint(x / y)) < 8 * eps(dtype) * np.maximum(1, np.abs(x / y))
                     free |= near & (np.rint(x / y) != x / y) | (np.abs(x / y) < 1e-30) & (x != 0)
                     bound = 2 * eps(dtype) * (np.abs(y) if name == "remainder" else 0)
                     value = np.remainder(x, y) if name == "remainder" else np.floor(x / y)
-                    return Reference(value, np.where(free, np.inf, bound))
+                    return Reference(value.astype(np.float64), np.where(free, np.inf, bound).astype(np.float64))
                 least = np.iinfo(dtype).min if dtype.kind == "i" else 1
                 free = (a[1] == 0) | ((a[0] == least) & (safe == -1) if dtype.kind == "i" else False)
                 return Reference(twin(row, a[0], safe), np.where(free, np.inf, 0))
