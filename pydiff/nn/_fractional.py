@@ -27,6 +27,7 @@ def _fractional(name, input, kernel_size, output_size, output_ratio, return_indi
     batch, channels = x.shape[:2]
     if samples is None:
         samples = pydiff.rand(batch, channels, axes, device=x.device)
+    samples = samples[:batch]  # more than are needed may be given, as in PyTorch
     # Of two axes the first number is the last axis's, of three the first's, as in PyTorch.
     order = range(axes) if axes == 3 else reversed(range(axes))
     index = 0

@@ -60,7 +60,7 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"
     """(log var + (input - target)² / var) / 2, the variance held above `eps`.
 
     Arguments:
-        var: of the input's shape, or 1 along its last axis, or without it, or a number.
+        var: of the input's shape, or 1 along one axis, or without the last one, or a number.
         full: whether log(2 π) / 2 is added.
 
     The hold on `var` passes its gradient on. Raises ValueError for shapes that do not match and for a
@@ -80,10 +80,9 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"
     if given != shape:
         if given == shape[:-1]:
             var = var.unsqueeze(-1)
-        elif given != (*shape[:-1], 1):
+        elif len(given) != len(shape) or [n for n, m in zip(given, shape) if n != m] != [1]:
             raise ValueError(
-                f"[{name}] the variance has the input's shape, or 1 along its last axis; got {given} for {shape}; "
-                f"try shape {shape}"
+                f"[{name}] the variance has the input's shape, or 1 along one axis; got {given} for {shape}; try shape {shape}"
             )
     held = var + (var.detach().clamp(min=eps) - var.detach())
     loss = 0.5 * (held.log() + (input - target) ** 2 / held)

@@ -146,8 +146,9 @@ def batch_norm(
     else:
         dims = (0, *range(first, x.ndim - 2 + first))
         result, mean, variance = _statistics(name, x, dims, eps, "a larger batch, or training=False")
-        _move(running_mean, mean.reshape(-1), momentum)
-        _move(running_var, variance.reshape(-1), momentum)
+        if input.numel():  # a batch of none moves nothing, as in PyTorch
+            _move(running_mean, mean.reshape(-1), momentum)
+            _move(running_var, variance.reshape(-1), momentum)
     return _scaled(result, weight, bias, first)
 
 
@@ -186,8 +187,9 @@ def instance_norm(
     dims = tuple(range(first, x.ndim - 2 + first))
     result, mean, variance = _statistics(name, x, dims, eps, "more than one place")
     channels = input.shape[:2]
-    _move(running_mean, mean.reshape(channels).mean(0), momentum)
-    _move(running_var, variance.reshape(channels).mean(0), momentum)
+    if input.numel():
+        _move(running_mean, mean.reshape(channels).mean(0), momentum)
+        _move(running_var, variance.reshape(channels).mean(0), momentum)
     return _scaled(result, weight, bias, first)
 
 

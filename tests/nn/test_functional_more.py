@@ -215,6 +215,36 @@ def test_rows_are_chosen_by_integers():
         F.embedding(pd.zeros(1), pd.zeros(2, 2))
 
 
+@pytest.mark.parametrize("shape", [(1, 3), (4, 1), (4,), (4, 3)])
+def test_gaussian_nll_loss_takes_a_variance_of_1_along_any_axis(torch, both, compare, rng, shape):
+    (x, tx), (t, tt) = (both(rng.standard_normal((4, 3))) for _ in range(2))
+    var, tvar = both(rng.uniform(0.5, 2.0, shape))
+    y, ty = F.gaussian_nll_loss(x, t, var), torch.nn.functional.gaussian_nll_loss(tx, tt, tvar)
+    compare(y, ty, 16)
+    y.backward()
+    ty.backward()
+    compare(var.grad, tvar.grad, 32)
+    for wrong in ((1, 1), (3, 1), (4, 3, 1)):
+        with pytest.raises(ValueError, match=r"^\[gaussian_nll_loss\] the variance"):
+            F.gaussian_nll_loss(x, t, pd.ones(wrong))
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+def test_fractional_pooling_takes_more_samples_than_it_needs(torch, both, compare, rng, axes):
+    name, shape = f"fractional_max_pool{axes}d", (4, *(5, 6, 7)[:axes])
+    x, tx = both(rng.standard_normal(shape), grad=False)
+    samples, tsamples = both(rng.random((2, 4, axes)), grad=False)
+    y = getattr(F, name)(x, 2, output_size=3, _random_samples=samples)
+    compare(y, getattr(torch.nn.functional, name)(tx, 2, output_size=3, _random_samples=tsamples), 0)
+
+
+@pytest.mark.parametrize("name", ["batch_norm", "instance_norm"])
+def test_a_batch_of_none_moves_no_statistics(name):
+    mean, variance = pd.zeros(3), pd.ones(3)
+    assert tuple(getattr(F, name)(pd.zeros(0, 3, 4), mean, variance, None, None, True).shape) == (0, 3, 4)
+    assert mean.tolist() == [0.0] * 3 and variance.tolist() == [1.0] * 3
+
+
 @pytest.mark.parametrize("name", sorted({getattr(F, name).__module__ for name in F.__all__}))
 def test_the_examples_in_the_docstrings(name):
     tried = doctest.testmod(importlib.import_module(name))
