@@ -1,15 +1,31 @@
 """Layers, losses and their functions, under PyTorch's names."""
 
-from . import activation, containers, dropout, functional, init, linear, loss, module, normalization, parameter
+from . import (
+    activation, adaptive, batchnorm, containers, convolution, distance, dropout, embedding, functional, init, lazy, linear,
+    loss, module, normalization, padding, parameter, parameter_containers, pooling, shape,
+)  # fmt: skip
 from .activation import *
+from .adaptive import *
+from .batchnorm import *
 from .containers import *
+from .convolution import *
+from .distance import *
 from .dropout import *
+from .embedding import *
+from .lazy import *
 from .linear import *
 from .loss import *
 from .module import *
 from .normalization import *
+from .padding import *
 from .parameter import *
+from .parameter_containers import *
+from .pooling import *
+from .shape import *
 
 __all__ = ["functional", "init"]
-for _module in (activation, containers, dropout, linear, loss, module, normalization, parameter):
+for _module in (
+    activation, adaptive, batchnorm, containers, convolution, distance, dropout, embedding, lazy, linear, loss, module,
+    normalization, padding, parameter, parameter_containers, pooling, shape,
+):  # fmt: skip
     __all__ += _module.__all__

@@ -1,4 +1,4 @@
-"""Layers that multiply by a matrix, and the layer that does nothing."""
+"""Layers that multiply by a matrix or a stack of them, and those that do nothing to the elements."""
 
 import math
 
@@ -9,7 +9,7 @@ from . import init
 from .module import Module
 from .parameter import Parameter
 
-__all__ = ["Flatten", "Identity", "Linear"]
+__all__ = ["Bilinear", "Flatten", "Identity", "Linear"]
 
 
 class Identity(Module):
@@ -73,6 +73,56 @@ class Linear(Module):
 
     def extra_repr(self):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+class Bilinear(Module):
+    """x1ᵀ W x2 + bias for each of the outputs: `(*, in1_features)` and `(*, in2_features)` give `(*, out_features)`.
+
+    Arguments:
+        in1_features, in2_features, out_features: sizes of the last axes.
+        bias: whether to add a bias, `(out_features,)`.
+        device, dtype: of the parameters.
+
+    `weight`, `(out_features, in1_features, in2_features)`, and `bias` start uniform in ±1/sqrt(in1_features).
+    Raises ValueError unless `in1_features` is positive.
+
+    >>> import pydiff as pd
+    >>> tuple(pd.nn.Bilinear(4, 5, 2)(pd.zeros(3, 4), pd.zeros(3, 5)).shape)
+    (3, 2)
+    """
+
+    def __init__(self, in1_features, in2_features, out_features, bias=True, device=None, dtype=None):
+        super().__init__()
+        if in1_features < 1 or in2_features < 0 or out_features < 0:
+            raise ValueError(
+                "[Bilinear] in1_features is positive, the other sizes are not negative; got "
+                f"{(in1_features, in2_features, out_features)}; try Bilinear(20, 30, 40)"
+            )
+        self.in1_features = in1_features
+        self.in2_features = in2_features
+        self.out_features = out_features
+        self.weight = Parameter(pydiff.empty((out_features, in1_features, in2_features), device=device, dtype=dtype))
+        if bias:
+            self.bias = Parameter(pydiff.empty((out_features,), device=device, dtype=dtype))
+        else:
+            self.register_parameter("bias", None)
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        """Draw weight and bias anew."""
+        bound = 1 / math.sqrt(self.in1_features)
+        init.uniform_(self.weight, -bound, bound)
+        if self.bias is not None:
+            init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, input1, input2):
+        return F.bilinear(input1, input2, self.weight, self.bias)
+
+    def extra_repr(self):
+        return (
+            f"in1_features={self.in1_features}, in2_features={self.in2_features}, out_features={self.out_features}, "
+            f"bias={self.bias is not None}"
+        )
 
 
 class Flatten(Module):
