@@ -27,8 +27,8 @@ class AdaptiveLogSoftmaxWithLoss(Module):
 
     It is called with an input `(batch, in_features)` and classes `(batch,)`, or both without batch, and gives the
     named tuple `(output, loss)`: the log-probability of each class, and minus their mean. Raises ValueError for
-    cutoffs or shapes that do not fit. A class out of range is an error when it is computed. Every cluster is
-    computed for every sample, so that nothing waits for the classes. Grave et al., arXiv:1609.04309.
+    cutoffs, shapes or classes that do not fit. A cluster is computed for the samples whose class it holds, and so
+    the classes are read at once. Grave et al., arXiv:1609.04309.
 
     >>> import pydiff as pd
     >>> layer = pd.nn.AdaptiveLogSoftmaxWithLoss(8, 20, cutoffs=[4, 10])
@@ -79,19 +79,32 @@ class AdaptiveLogSoftmaxWithLoss(Module):
             )
         batched = target_.ndim == 1
         input, target = (input_, target_) if batched else (input_.unsqueeze(0), target_.unsqueeze(0))
-        first = pydiff.where(target < self.shortlist_size, target, 0)
-        rest = 0
+        classes = target.tolist()
+        wrong = [c for c in classes if not 0 <= c < self.n_classes]
+        if wrong:
+            raise ValueError(
+                f"[AdaptiveLogSoftmaxWithLoss] classes are 0 to {self.n_classes - 1}; got {wrong[0]}; try target.clamp(0, "
+                f"{self.n_classes - 1})"
+            )
+        first, rest = target, input.new_zeros(len(classes))
         for k, (start, stop) in enumerate(pairwise(self.cutoffs)):
-            inside = (target >= start) & (target < stop)
-            first = pydiff.where(inside, self.shortlist_size + k, first)
-            index = pydiff.where(inside, target - start, 0).unsqueeze(1)
-            found = self.tail[k](input).log_softmax(1).gather(1, index).squeeze(1)
-            rest = rest + pydiff.where(inside, found, 0)
-        # A class that no part holds is one too many for the head, where gather finds it out.
-        first = pydiff.where((target < 0) | (target >= self.n_classes), self.head_size, first)
+            rows = [row for row, c in enumerate(classes) if start <= c < stop]
+            if not rows:
+                continue
+            first = pydiff.where((target >= start) & (target < stop), self.shortlist_size + k, first)
+            found = self._within(k, input, target - start, rows)
+            rest = rest.index_add(0, pydiff.tensor(rows, device=input.device), found)
         output = self.head(input).log_softmax(1).gather(1, first.unsqueeze(1)).squeeze(1) + rest
         loss = -output.mean()
         return _Result(output if batched else output.squeeze(0), loss)
+
+    def _within(self, cluster, input, place, rows):
+        """The log-probabilities of `place` in a cluster, of some rows."""
+        # As many rows as the next power of two, the last one repeated, so that batches share plans.
+        size = min(1 << (len(rows) - 1).bit_length(), input.shape[0])
+        index = pydiff.tensor(rows + rows[-1:] * (size - len(rows)), device=input.device)
+        found = self.tail[cluster](input.index_select(0, index)).log_softmax(1)
+        return found.gather(1, place.index_select(0, index).unsqueeze(1)).squeeze(1)[: len(rows)]
 
     def log_prob(self, input):
         """The log-probabilities of all classes: `(batch, in_features)` gives `(batch, n_classes)`."""
