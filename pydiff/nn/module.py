@@ -7,20 +7,21 @@ those that never reach it, and would hide an AttributeError raised inside a prop
 registered items change only through attributes and the `register_…` methods.
 """
 
-from collections import OrderedDict, namedtuple
+from collections import OrderedDict
 
 import pydiff
 from pydiff import Tensor
 
 from ._grads import clear_grads
 from ._hooks import Hook, RemovableHandle, call_with_hooks
-from .parameter import Parameter
+from ._paths import tell_path
+from ._state import load
+from .parameter import Buffer, Parameter
 
 __all__ = ["Module"]
 
-IncompatibleKeys = namedtuple("IncompatibleKeys", ["missing_keys", "unexpected_keys"])
-
 _set = object.__setattr__
+_NO_HOOKS = {}
 
 
 class Module:
@@ -43,6 +44,11 @@ class Module:
     (2, 3)
     """
 
+    #: What `state_dict` notes of each module beside its tensors, for hooks before loading.
+    _version = 1
+    # Hooks of the state, by what they are called at; made when the first is registered.
+    _state_hooks = _NO_HOOKS
+
     def __init__(self):
         # Not through self.__dict__: touching it would turn CPython's inline attribute slots
         # into a dict, and attribute reads would be slower from then on.
@@ -54,9 +60,13 @@ class Module:
         _set(self, "_hooks", OrderedDict())
 
     def __call__(self, *args, **kwargs):
-        if self._hooks:
-            return call_with_hooks(self, args, kwargs)
-        return self.forward(*args, **kwargs)
+        try:
+            if self._hooks:
+                return call_with_hooks(self, args, kwargs)
+            return self.forward(*args, **kwargs)
+        except Exception as error:
+            tell_path(self, error)
+            raise
 
     def forward(self, *args, **kwargs):
         """The computation of the module; every subclass that is called defines it."""
@@ -69,6 +79,9 @@ class Module:
             self._adopt("_parameters", name, value)
         elif isinstance(value, Module):
             self._adopt("_modules", name, value)
+        elif isinstance(value, Buffer):
+            self._adopt("_buffers", name, value)
+            self._note_persistence(name, value.persistent)
         else:
             try:
                 parameters, buffers, modules = self._parameters, self._buffers, self._modules
@@ -153,6 +166,9 @@ class Module:
         if tensor is not None and not isinstance(tensor, Tensor):
             self._refuse(name, "a buffer", tensor, "a tensor")
         self._register("_buffers", name, tensor)
+        self._note_persistence(name, persistent)
+
+    def _note_persistence(self, name, persistent):
         if persistent:
             self._non_persistent_buffers.discard(name)
         else:
@@ -260,6 +276,33 @@ class Module:
             module = child
         return module
 
+    def set_submodule(self, target, module, strict=False):
+        """Put `module` at the dotted path `target`, in the place of what is there.
+
+        With `strict` something has to be there. Raises ValueError for an empty path or what is no module,
+        AttributeError where the path leads to nothing.
+
+        >>> import pydiff as pd
+        >>> model = pd.nn.Sequential(pd.nn.Sequential(pd.nn.Linear(2, 2)))
+        >>> model.set_submodule("0.0", pd.nn.Identity())
+        >>> model[0][0]
+        Identity()
+        """
+        if not target or not isinstance(module, Module):
+            raise ValueError(
+                f"[set_submodule] a path and a module are wanted; got {target!r} and {type(module).__name__}; "
+                "try set_submodule('layers.0', nn.Identity())"
+            )
+        path, _, name = target.rpartition(".")
+        parent = self.get_submodule(path)
+        there = getattr(parent, name, None)
+        if not isinstance(there, Module) and (strict or there is not None):
+            raise AttributeError(
+                f"[set_submodule] {type(parent).__name__} has no child {name!r}; got {target!r}; "
+                f"try one of {list(parent._modules)}"
+            )
+        setattr(parent, name, module)
+
     def _get_member(self, method, registry, target):
         path, _, name = target.rpartition(".")
         module = self.get_submodule(path)
@@ -293,11 +336,21 @@ class Module:
         """
         if destination is None:
             destination = OrderedDict()
+            destination._metadata = OrderedDict()
+        noted = {"version": self._version}
+        if hasattr(destination, "_metadata"):
+            destination._metadata[prefix[:-1]] = noted
+        for hook in self._state_hooks_of("before save"):
+            hook(self, prefix, keep_vars)
         for name, tensor in self._own_state():
             destination[prefix + name] = tensor if keep_vars else tensor.detach()
+        if self._has_extra_state("get_extra_state"):
+            destination[prefix + "_extra_state"] = self.get_extra_state()
         for name, child in self._modules.items():
             if child is not None:
                 child.state_dict(destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
+        for hook in self._state_hooks_of("after save"):
+            hook(self, destination, prefix, noted)
         return destination
 
     def _own_state(self):
@@ -308,65 +361,53 @@ class Module:
             if buffer is not None and name not in self._non_persistent_buffers:
                 yield name, buffer
 
-    def load_state_dict(self, state_dict, strict=True, assign=False):
+    def get_extra_state(self):
+        """What a module saves beside its tensors, under the key `_extra_state`; a subclass defines it, or there is none.
+
+        It comes to `set_extra_state` when the state is loaded. Raises RuntimeError where it is not defined.
+        """
+        self._no_extra_state("get_extra_state(self)")
+
+    def set_extra_state(self, state):
+        """Take what `get_extra_state` gave, out of a state that is loaded; a subclass that has the one defines the other."""
+        self._no_extra_state("set_extra_state(self, state)")
+
+    def _no_extra_state(self, call):
+        raise RuntimeError(f"[{type(self).__name__}] there is no extra state; got a call for it; try def {call}: ...")
+
+    def _has_extra_state(self, method):
+        return getattr(type(self), method) is not getattr(Module, method)
+
+    def load_state_dict(self, state_dict, strict=True, assign=False, *, rename=None):
         """Copy the tensors of `state_dict` into this module's parameters and buffers.
 
         Arguments:
-            state_dict: mapping from path to tensor (or array), as `state_dict()` gives.
+            state_dict: mapping from key to tensor (or array), as `state_dict()` gives.
             strict: refuse missing and unexpected keys. Wrong shapes are always refused.
             assign: take the tensors themselves, with their dtype and device, in place of
                 copying into those of the module. Create the optimiser afterwards.
+            rename: how saved keys become keys of this module. A function from a key to a key, None for what is left
+                out; or a dict whose entries are applied in turn, each to what the one before made: a text is replaced
+                where a key begins with it, a compiled regular expression (`re.compile`) wherever it is found, as
+                `re.sub` does, and a key for which the entry is None is left out.
 
-        Returns the named tuple `(missing_keys, unexpected_keys)`. Raises RuntimeError where
-        the state does not fit; the module is then unchanged.
+        Returns the named tuple `(missing_keys, unexpected_keys)`, which prints as a table. Raises RuntimeError where
+        the state does not fit, with that table, wrong shapes included, as `error.report`; ValueError where `rename`
+        gives two keys one name. The tensors are then unchanged.
+
+        >>> import re
+        >>> import pydiff as pd
+        >>> saved = {"module.body.gamma": pd.ones(2), "module.body.beta": pd.zeros(2), "step": 3}
+        >>> model = pd.nn.Sequential(pd.nn.LayerNorm(2))
+        >>> model.load_state_dict(saved, rename={
+        ...     "module.body.": "0.", re.compile(r"gamma$"): "weight", re.compile(r"beta$"): "bias", "step": None})
+        <All keys matched successfully>
+        >>> model.load_state_dict({"0.weight": pd.ones(2), "scale": pd.ones(3)}, strict=False)
+        1 keys fit, 1 missing, 1 unexpected, 0 of a wrong shape
+        missing     0.bias  (2,)
+        unexpected  scale   (3,)
         """
-        slots = {}
-        for path, module in self.named_modules(remove_duplicate=False):
-            for name, tensor in module._own_state():
-                slots[f"{path}.{name}" if path else name] = (module, name, tensor)
-        values = {
-            key: value if isinstance(value, Tensor) else pydiff.tensor(value)
-            for key, value in state_dict.items()
-            if key in slots
-        }
-        missing = [key for key in slots if key not in state_dict]
-        unexpected = [key for key in state_dict if key not in slots]
-        wrong = [
-            f"{key} {tuple(values[key].shape)} for {tuple(tensor.shape)}"
-            for key, (_, _, tensor) in slots.items()
-            if key in values and values[key].shape != tensor.shape
-        ]
-        if wrong or (strict and (missing or unexpected)):
-            self._raise_unfit(missing if strict else [], unexpected if strict else [], wrong)
-        with pydiff.no_grad():
-            for key, value in values.items():
-                module, name, tensor = slots[key]
-                if not assign:
-                    tensor.copy_(value)
-                elif isinstance(tensor, Parameter):
-                    if not isinstance(value, Parameter):
-                        value = Parameter(value, tensor.requires_grad)
-                    setattr(module, name, value.requires_grad_(tensor.requires_grad))
-                else:
-                    setattr(module, name, value)
-        return IncompatibleKeys(missing, unexpected)
-
-    def _raise_unfit(self, missing, unexpected, wrong):
-        found = [
-            f"{what}: {', '.join(keys)}"
-            for what, keys in (
-                ("missing keys", missing),
-                ("unexpected keys", unexpected),
-                ("wrong shapes", wrong),
-            )
-            if keys
-        ]
-        advice = "strict=False to load the keys that match"
-        if wrong:
-            advice = "a module built with the sizes of the state" + (f", and {advice}" if missing or unexpected else "")
-        raise RuntimeError(
-            f"[load_state_dict] the state does not fit {type(self).__name__}; got {'; '.join(found)}; try {advice}"
-        )
+        return load(self, state_dict, strict, assign, rename)
 
     # Changing all of it
 
@@ -438,6 +479,20 @@ class Module:
                         tensor.grad = fn(grad.detach())
         return self
 
+    def to_empty(self, *, device, recurse=True):
+        """Move parameters and buffers to `device` without their values, which are then anything; returns self.
+
+        With `recurse=False` those of this module alone.
+        """
+        with pydiff.no_grad():
+            for tensor in [*self.parameters(recurse), *self.buffers(recurse)]:
+                tensor.data = pydiff.empty(tensor.shape, dtype=tensor.dtype, device=device)
+        return self
+
+    def type(self, dst_type):
+        """Convert floating-point parameters and buffers to `dst_type`, a dtype; returns self."""
+        return self.to(dst_type)
+
     def float(self):
         """Convert floating-point parameters and buffers to float32; returns self."""
         return self.to(pydiff.float32)
@@ -472,7 +527,7 @@ class Module:
         With `with_kwargs` it is called as `hook(module, args, kwargs)` and returns None or
         `(args, kwargs)`. Returns a handle; `handle.remove()` takes the hook away.
         """
-        return RemovableHandle(self._hooks, Hook(hook, True, with_kwargs), prepend)
+        return RemovableHandle(self._hooks, Hook(hook, "before", with_kwargs), prepend)
 
     def register_forward_hook(self, hook, *, prepend=False, with_kwargs=False, always_call=False):
         """Call `hook(module, args, result)` after `forward`; what it returns replaces the result.
@@ -489,7 +544,65 @@ class Module:
         >>> layer(3.0)
         3.0
         """
-        return RemovableHandle(self._hooks, Hook(hook, False, with_kwargs, always_call), prepend)
+        return RemovableHandle(self._hooks, Hook(hook, "after", with_kwargs, always_call), prepend)
+
+    def register_full_backward_hook(self, hook, prepend=False):
+        """Call `hook(module, grad_input, grad_output)` when the backward pass has gone through the module.
+
+        `grad_input` is a tuple with the gradient of each positional argument (zeros for a tensor that needs none, None for
+        what is no tensor), and
+        `grad_output` one with the gradient of each result. What it returns, a tuple, replaces `grad_input`. Where no
+        argument has a gradient it is called with None for each. Returns a handle.
+
+        >>> import pydiff as pd
+        >>> layer, seen = pd.nn.ReLU(), []
+        >>> handle = layer.register_full_backward_hook(lambda module, before, after: seen.append(before[0].tolist()))
+        >>> layer(pd.tensor([1.0, -1.0], requires_grad=True)).sum().backward()
+        >>> seen
+        [[1.0, 0.0]]
+        """
+        return RemovableHandle(self._hooks, Hook(hook, "backward"), prepend)
+
+    def register_full_backward_pre_hook(self, hook, prepend=False):
+        """Call `hook(module, grad_output)` when the backward pass comes to the module; what it returns replaces them.
+
+        Returns a handle.
+        """
+        return RemovableHandle(self._hooks, Hook(hook, "before backward"), prepend)
+
+    def register_state_dict_pre_hook(self, hook):
+        """Call `hook(module, prefix, keep_vars)` before `state_dict` reads this module; returns a handle."""
+        return self._add_state_hook("before save", hook)
+
+    def register_state_dict_post_hook(self, hook):
+        """Call `hook(module, state_dict, prefix, local_metadata)` after `state_dict` has read this module.
+
+        It may change the state, which has been read down from the root to here. Returns a handle.
+        """
+        return self._add_state_hook("after save", hook)
+
+    def register_load_state_dict_pre_hook(self, hook):
+        """Call `hook(module, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)`
+        before a state is loaded.
+
+        It may change the state, a copy of the mapping given, and add to the lists. Returns a handle.
+        """
+        return self._add_state_hook("before load", hook)
+
+    def register_load_state_dict_post_hook(self, hook):
+        """Call `hook(module, incompatible_keys)` after a state was loaded; it may change both lists of keys.
+
+        Returns a handle.
+        """
+        return self._add_state_hook("after load", hook)
+
+    def _add_state_hook(self, when, hook):
+        if self._state_hooks is _NO_HOOKS:
+            _set(self, "_state_hooks", {})
+        return RemovableHandle(self._state_hooks.setdefault(when, OrderedDict()), hook)
+
+    def _state_hooks_of(self, when):
+        return list(self._state_hooks.get(when, _NO_HOOKS).values())
 
     # Printing
 

@@ -1,9 +1,9 @@
-"""The tensor that a module trains, and those whose sizes a module does not know yet."""
+"""The tensors that a module trains, those that it only keeps, and both while their sizes are not known."""
 
 import pydiff
 from pydiff import Tensor
 
-__all__ = ["Parameter", "UninitializedBuffer", "UninitializedParameter"]
+__all__ = ["Buffer", "Parameter", "UninitializedBuffer", "UninitializedParameter"]
 
 
 class Parameter(Tensor):
@@ -11,7 +11,7 @@ class Parameter(Tensor):
 
     Arguments:
         data: a tensor, whose value is shared and whose tape is left behind, or anything
-            that `pydiff.tensor` takes; by default a tensor without elements.
+            that `pydiff.tensor` takes.
         requires_grad: whether `backward` fills `.grad`.
 
     Operations on a parameter give plain tensors. Attributes set on it (`p.no_decay = True`)
@@ -23,73 +23,70 @@ class Parameter(Tensor):
     (True, (2, 3))
     """
 
-    def __new__(cls, data=None, requires_grad=True):
-        if data is None:
-            data = pydiff.empty(0)
-        elif not isinstance(data, Tensor):
+    def __new__(cls, data, requires_grad=True):
+        if not isinstance(data, Tensor):
             data = pydiff.tensor(data)
         return Tensor.__new__(cls, data, requires_grad=requires_grad)
 
     # `__new__` has built the tensor; the base's own initialiser must not run a second time.
-    def __init__(self, data=None, requires_grad=True):
+    def __init__(self, data, requires_grad=True):
         pass
 
     def __repr__(self):
         return "Parameter containing:\n" + super().__repr__()
 
     def __deepcopy__(self, memo):
-        # Two modules that share a parameter share its copy, hence the memo.
-        known = memo.get(id(self))
-        if known is None:
-            known = _rebuild(type(self), self.detach().clone(), self.requires_grad, self.__dict__)
-            memo[id(self)] = known
-        return known
+        return _copy(self, memo)
 
     def __reduce_ex__(self, protocol):
         return _rebuild, (type(self), self.detach(), self.requires_grad, self.__dict__)
 
 
-def _rebuild(cls, value, requires_grad, attributes):
-    parameter = cls(value, requires_grad)
-    parameter.__dict__.update(attributes)
-    return parameter
-
-
 class Buffer(Tensor):
-    """A tensor that is state and not trained.
+    """A tensor that a `Module` registers as a buffer when it is assigned as an attribute: kept, moved, not trained.
 
     Arguments:
-        data: a tensor, whose value is shared and whose tape is left behind; by default one without elements.
-        persistent: whether it is part of a module's `state_dict`.
+        data: a tensor, whose value is shared, or anything that `pydiff.tensor` takes; nothing gives an empty tensor.
+        persistent: whether it is part of the module's `state_dict`.
 
     >>> import pydiff as pd
-    >>> pd.nn.parameter.Buffer(pd.ones(2)).persistent
-    True
+    >>> module = pd.nn.Module()
+    >>> module.mean = pd.nn.Buffer(pd.zeros(2))
+    >>> list(module.state_dict())
+    ['mean']
     """
 
     def __new__(cls, data=None, *, persistent=True):
-        value = Tensor.__new__(cls, pydiff.empty(0) if data is None else data, requires_grad=False)
-        value.persistent = persistent
-        return value
+        if not isinstance(data, Tensor):
+            data = pydiff.tensor([] if data is None else data)
+        self = Tensor.__new__(cls, data, requires_grad=data.requires_grad)
+        self.persistent = persistent
+        return self
 
+    # `__new__` has built the tensor; the base's own initialiser must not run a second time.
     def __init__(self, data=None, *, persistent=True):
         pass
 
     def __deepcopy__(self, memo):
-        known = memo.get(id(self))
-        if known is None:
-            known = _rebuild_buffer(type(self), self.detach().clone(), self.__dict__)
-            memo[id(self)] = known
-        return known
+        return _copy(self, memo)
 
     def __reduce_ex__(self, protocol):
-        return _rebuild_buffer, (type(self), self.detach(), self.__dict__)
+        return _rebuild, (type(self), self.detach(), self.requires_grad, self.__dict__)
 
 
-def _rebuild_buffer(cls, value, attributes):
-    buffer = cls(value)
-    buffer.__dict__.update(attributes)
-    return buffer
+def _copy(tensor, memo):
+    # Two modules that share a tensor share its copy, hence the memo.
+    known = memo.get(id(tensor))
+    if known is None:
+        known = _rebuild(type(tensor), tensor.detach().clone(), tensor.requires_grad, tensor.__dict__)
+        memo[id(tensor)] = known
+    return known
+
+
+def _rebuild(cls, value, requires_grad, attributes):
+    tensor = cls(value, requires_grad) if issubclass(cls, Parameter) else cls(value).requires_grad_(requires_grad)
+    tensor.__dict__.update(attributes)
+    return tensor
 
 
 # ---- not sized yet
