@@ -1,8 +1,8 @@
 """Layers, losses and their functions, under PyTorch's names."""
 
 from . import (
-    activation, adaptive, batchnorm, containers, convolution, distance, dropout, embedding, functional, init, lazy, linear,
-    loss, module, normalization, padding, parameter, parameter_containers, pooling, shape,
+    activation, adaptive, batchnorm, containers, convolution, distance, dropout, embedding, functional, init, lazy,
+    linear, loss, module, normalization, padding, parameter, parameter_containers, pooling, recurrent, shape, utils,
 )  # fmt: skip
 from .activation import *
 from .adaptive import *
@@ -21,11 +21,12 @@ from .padding import *
 from .parameter import *
 from .parameter_containers import *
 from .pooling import *
+from .recurrent import *
 from .shape import *
 
-__all__ = ["functional", "init"]
+__all__ = ["functional", "init", "utils"]
 for _module in (
     activation, adaptive, batchnorm, containers, convolution, distance, dropout, embedding, lazy, linear, loss, module,
-    normalization, padding, parameter, parameter_containers, pooling, shape,
+    normalization, padding, parameter, parameter_containers, pooling, recurrent, shape,
 ):  # fmt: skip
     __all__ += _module.__all__
