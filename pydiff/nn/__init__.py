@@ -1,11 +1,13 @@
 """Layers, losses and their functions, under PyTorch's names."""
 
 from . import (
-    activation, adaptive, batchnorm, containers, convolution, distance, dropout, embedding, functional, init, lazy,
-    linear, loss, module, normalization, padding, parameter, parameter_containers, pooling, recurrent, shape, utils,
+    activation, adaptive, attention, batchnorm, containers, convolution, distance, dropout, embedding, functional, init,
+    lazy, linear, loss, module, normalization, padding, parameter, parameter_containers, pooling, recurrent, shape,
+    transformer, utils,
 )  # fmt: skip
 from .activation import *
 from .adaptive import *
+from .attention import *
 from .batchnorm import *
 from .containers import *
 from .convolution import *
@@ -23,10 +25,11 @@ from .parameter_containers import *
 from .pooling import *
 from .recurrent import *
 from .shape import *
+from .transformer import *
 
 __all__ = ["functional", "init", "utils"]
 for _module in (
-    activation, adaptive, batchnorm, containers, convolution, distance, dropout, embedding, lazy, linear, loss, module,
-    normalization, padding, parameter, parameter_containers, pooling, recurrent, shape,
+    activation, adaptive, attention, batchnorm, containers, convolution, distance, dropout, embedding, lazy, linear,
+    loss, module, normalization, padding, parameter, parameter_containers, pooling, recurrent, shape, transformer,
 ):  # fmt: skip
     __all__ += _module.__all__
