@@ -74,7 +74,7 @@ _publish(Tensor)
 _publish(globals())
 
 #: Loaded when first asked for.
-_LAZY = ("cuda", "linalg", "nn", "optim", "testing")
+_LAZY = ("cuda", "func", "linalg", "nn", "optim", "testing")
 
 #: Functions of `nn.functional` that PyTorch has at the top too, loaded with it.
 _FUNCTIONAL = (
@@ -160,7 +160,7 @@ __all__ = [
     "searchsorted", "sort", "topk", "unique", "unique_consecutive", "bernoulli", "binomial", "default_generator",
     "multinomial", "normal", "poisson", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm",
     "seed", "uniform", "bartlett_window", "blackman_window", "hamming_window", "hann_window", "kaiser_window", "signal",
-    "e", "inf", "nan", "newaxis", "pi", "cuda", "linalg", "nn", "optim", "testing", "digamma", "erfinv", "i0", "igamma",
+    "e", "inf", "nan", "newaxis", "pi", "cuda", "func", "linalg", "nn", "optim", "testing", "digamma", "erfinv", "i0", "igamma",
     "igammac", "lgamma", "mvlgamma", "polygamma", "sinc", "special", *DTYPES, *bits.__all__, *contraction.__all__,
     *decompositions.__all__, *facts.__all__, *functions.__all__, *in_place.__all__, *indexing.__all__,
     *memory_formats.__all__, *movement.__all__, *numpy_names.__all__, *ops.__all__, *pointwise.__all__, *reductions.__all__,

@@ -13,6 +13,7 @@ from . import (
     decompositions as decompositions,
     facts as facts,
     fallback as fallback,
+    func as func,
     functions as functions,
     in_place as in_place,
     indexing as indexing,
