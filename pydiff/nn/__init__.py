@@ -5,6 +5,7 @@ from . import (
     lazy, linear, loss, module, normalization, padding, parameter, parameter_containers, pooling, recurrent, shape,
     transformer, utils,
 )  # fmt: skip
+from ._summary import summary
 from .activation import *
 from .adaptive import *
 from .attention import *
@@ -27,7 +28,7 @@ from .recurrent import *
 from .shape import *
 from .transformer import *
 
-__all__ = ["functional", "init", "utils"]
+__all__ = ["functional", "init", "summary", "utils"]
 for _module in (
     activation, adaptive, attention, batchnorm, containers, convolution, distance, dropout, embedding, lazy, linear,
     loss, module, normalization, padding, parameter, parameter_containers, pooling, recurrent, shape, transformer,

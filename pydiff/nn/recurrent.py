@@ -179,7 +179,8 @@ class RNNBase(Module):
     def extra_repr(self):
         shown = f"{self.input_size}, {self.hidden_size}"
         for name, usual in (
-            ("proj_size", 0), ("num_layers", 1), ("bias", True), ("batch_first", False), ("dropout", 0), ("bidirectional", False)
+            ("proj_size", 0), ("num_layers", 1), ("bias", True), ("batch_first", False), ("dropout", 0),
+            ("bidirectional", False),
         ):  # fmt: skip
             value = getattr(self, name)
             shown += "" if value == usual else f", {name}={value}"

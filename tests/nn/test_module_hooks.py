@@ -1,4 +1,4 @@
-"""Hooks of backward passes and of states, extra state, renamed keys, paths in errors, tied weights: with PyTorch as the oracle."""
+"""Hooks of backward passes and of states, extra state, renamed keys, paths in errors, tied weights; PyTorch is the oracle."""
 
 import copy
 import doctest

@@ -38,7 +38,7 @@ def vector_to_parameters(vec, parameters):
     size = sum(p.numel() for p in parameters)
     if tuple(vec.shape) != (size,):
         raise ValueError(
-            f"[vector_to_parameters] the parameters have {size} elements; got {tuple(vec.shape)}; try a vector of shape ({size},)"
+            f"[vector_to_parameters] the parameters have {size} elements; got {tuple(vec.shape)}; try shape ({size},)"
         )
     parts = vec.detach().split([p.numel() for p in parameters])
     for parameter, part in zip(parameters, parts, strict=True):

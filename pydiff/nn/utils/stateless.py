@@ -32,12 +32,12 @@ def functional_call(module, parameters_and_buffers, args=None, kwargs=None, *, t
     before = [(key, *slots[key]) for key in given]
     try:
         for key, tensor in given.items():
-            _put(slots[key], tensor)
+            put(slots[key], tensor)
         return module(*args, **(kwargs or {}))
     finally:
         # A forward pass may give a buffer a new tensor; that is left with the caller's, as in PyTorch.
         for _, owner, registry, name, tensor in before:
-            _put((owner, registry, name), tensor)
+            put((owner, registry, name), tensor)
 
 
 def _slots(module):
@@ -51,7 +51,8 @@ def _slots(module):
     return slots
 
 
-def _put(slot, tensor):
+def put(slot, tensor):
+    """Make a tensor the parameter or buffer of a slot (module, registry, name)."""
     # Past the module's own `__setattr__`, which wants parameters; see module.py on where attributes are.
     owner, registry, name = slot[:3]
     registry[name] = tensor
