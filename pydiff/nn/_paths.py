@@ -23,11 +23,8 @@ def tell_path(module, error):
     text, path, last = told
     if last == id(module):  # it called itself
         return
-    for name, child in module.named_modules():
-        if id(child) == last:
-            break
-    else:  # not registered below: called all the same
-        name = ""
+    # What is not registered below was called all the same, and has no name.
+    name = next((name for name, child in module.named_modules() if id(child) == last), "")
     path = f"{name}.{path}" if name and path else name or path
     # Plain values: an error may be pickled.
     error._model_path = text, path, id(module)

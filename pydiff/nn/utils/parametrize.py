@@ -7,7 +7,6 @@ import pydiff
 from pydiff import Tensor
 
 from ..containers import ModuleDict, ModuleList
-from ..module import Module
 from ..parameter import Parameter
 
 __all__ = [
