@@ -74,7 +74,7 @@ _publish(Tensor)
 _publish(globals())
 
 #: Loaded when first asked for.
-_LAZY = ("cuda", "func", "linalg", "nn", "optim", "testing")
+_LAZY = ("func", "cuda", "io", "linalg", "nn", "optim", "testing")
 
 #: Functions of `nn.functional` that PyTorch has at the top too, loaded with it.
 _FUNCTIONAL = (
@@ -84,7 +84,7 @@ _FUNCTIONAL = (
     "pairwise_distance pixel_shuffle pixel_unshuffle prelu rms_norm rrelu rrelu_ selu selu_ threshold threshold_"
 ).split()
 
-_ELSEWHERE = {"custom_op": "_custom", "elementwise": "_expression", **dict.fromkeys(_FUNCTIONAL, "nn.functional")}
+_ELSEWHERE = {"custom_op": "_custom", "elementwise": "_expression", "load": "io", "save": "io", **dict.fromkeys(_FUNCTIONAL, "nn.functional")}
 
 newaxis = None
 
@@ -152,7 +152,7 @@ def __dir__():
 
 __all__ = [
     "DTYPES", "Generator", "NotDifferentiableError", "Tensor", "are_deterministic_algorithms_enabled", "autograd",
-    "custom_op", "deterministic", "device", "dtype", "elementwise", "enable_grad", "fallback", "get_default_device",
+    "deterministic", "device", "dtype", "enable_grad", "fallback", "get_default_device",
     "get_default_dtype", "get_num_threads", "get_rng_state", "grad", "hessian", "hvp", "inference_mode", "initial_seed",
     "is_grad_enabled", "jacfwd", "jacrev", "jvp", "manual_seed", "no_grad", "promote_types", "random", "result_type",
     "set_default_device", "set_default_dtype", "set_grad_enabled", "set_num_threads", "set_printoptions", "set_rng_state",
@@ -160,9 +160,9 @@ __all__ = [
     "searchsorted", "sort", "topk", "unique", "unique_consecutive", "bernoulli", "binomial", "default_generator",
     "multinomial", "normal", "poisson", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm",
     "seed", "uniform", "bartlett_window", "blackman_window", "hamming_window", "hann_window", "kaiser_window", "signal",
-    "e", "inf", "nan", "newaxis", "pi", "cuda", "func", "linalg", "nn", "optim", "testing", "digamma", "erfinv", "i0", "igamma",
+    "e", "inf", "nan", "newaxis", "pi", "digamma", "erfinv", "i0", "igamma",
     "igammac", "lgamma", "mvlgamma", "polygamma", "sinc", "special", *DTYPES, *bits.__all__, *contraction.__all__,
     *decompositions.__all__, *facts.__all__, *functions.__all__, *in_place.__all__, *indexing.__all__,
     *memory_formats.__all__, *movement.__all__, *numpy_names.__all__, *ops.__all__, *pointwise.__all__, *reductions.__all__,
-    *scans.__all__, *statistics.__all__, *_FUNCTIONAL,
+    *scans.__all__, *statistics.__all__, *_LAZY, *_ELSEWHERE,
 ]  # fmt: skip

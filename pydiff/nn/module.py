@@ -328,13 +328,15 @@ class Module:
         """All parameters and persistent buffers by path, as an `OrderedDict`.
 
         The tensors are detached (unless `keep_vars`) and, as in PyTorch, follow later changes
-        of the module: `copy.deepcopy` gives a snapshot.
+        of the module: `copy.deepcopy` gives a snapshot. A tensor that stands at several paths
+        (tied weights) is one object at all of them.
 
         >>> import pydiff as pd
         >>> list(pd.nn.Linear(2, 3).state_dict(prefix="first."))
         ['first.weight', 'first.bias']
         """
-        if destination is None:
+        outermost = destination is None
+        if outermost:
             destination = OrderedDict()
             destination._metadata = OrderedDict()
         noted = {"version": self._version}
@@ -349,9 +351,20 @@ class Module:
         for name, child in self._modules.items():
             if child is not None:
                 child.state_dict(destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
+        if outermost:
+            self._tie(destination, prefix)
         for hook in self._state_hooks_of("after save"):
             hook(self, destination, prefix, noted)
         return destination
+
+    def _tie(self, state, prefix):
+        """Give the paths of one tensor the same handle."""
+        first = {}
+        for path, tensor in self.named_parameters(remove_duplicate=False):
+            key = prefix + path
+            known = first.setdefault(id(tensor), key)
+            if known != key and known in state and key in state:
+                state[key] = state[known]
 
     def _own_state(self):
         for name, parameter in self._parameters.items():

@@ -1,0 +1,116 @@
+"""Files: mapped for reading, and replaced as a whole when written."""
+
+import contextlib
+import mmap
+import os
+import tempfile
+
+__all__ = ["Sink", "contents", "replaced", "sync_folder"]
+
+
+def contents(source, mapped=True):
+    """(bytes of a file as a memoryview, name for errors). `source`: a path, bytes, or an object with `read`.
+
+    The mapping is private: whatever is written into it stays in this process's memory and never reaches the file.
+    """
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return memoryview(source).cast("B"), "bytes"
+    if hasattr(source, "read"):
+        return memoryview(source.read()).cast("B"), "the open file"
+    path = os.fspath(source)
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if mapped and size:
+                return memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY)), path
+            return _read(file, size), path
+    except FileNotFoundError:
+        raise FileNotFoundError(f"[load] there is no such file; got {path}; try the path that save() was given") from None
+    except IsADirectoryError:
+        raise IsADirectoryError(f"[load] a folder is no file; got {path}; try the path of a file in it") from None
+
+
+def _read(file, size):
+    data = bytearray(size)
+    view, done = memoryview(data), 0
+    while done < size and (n := file.readinto(view[done:])):
+        done += n
+    return view[:done]
+
+
+class Sink:
+    """What tensors are written to. Tests put a failing one in its place."""
+
+    def __init__(self, fd):
+        self._file = os.fdopen(fd, "wb", buffering=1 << 20)
+        self.write, self.seek, self.tell = self._file.write, self._file.seek, self._file.tell
+
+    def finish(self):
+        """All bytes are on the disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def abandon(self):
+        """Close, whatever becomes of the bytes."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+
+@contextlib.contextmanager
+def replaced(path):
+    """`with replaced(path) as sink`: the file at `path` becomes what was written, at once, at the end.
+
+    Until then it is written under another name in the same folder; if anything fails that one is removed and what was at
+    `path` is as before. Raises OSError, in the form of all errors, where the disk is full or cannot be written.
+    """
+    path = os.fspath(path)
+    folder, name = os.path.split(path)
+    temporary = sink = None
+    try:
+        fd, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".part", dir=folder or ".")
+        with contextlib.suppress(OSError):
+            os.fchmod(fd, os.stat(path).st_mode & 0o777 if os.path.exists(path) else 0o666 & ~_umask())
+        sink = Sink(fd)
+        yield sink
+        sink.finish()
+        os.replace(temporary, path)
+    except BaseException as error:
+        if sink is not None:
+            sink.abandon()
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        if not isinstance(error, OSError) or str(error).startswith("[save]"):
+            raise
+        raise _told(error, path) from None
+    sync_folder(folder)
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _told(error, path):
+    if isinstance(error, FileNotFoundError):
+        text = f"[save] there is no such folder; got {path}; try os.makedirs() first"
+    else:
+        text = f"[save] the file cannot be written, and what was there before is untouched; got {error.strerror or error} for {path}; try another disk"
+    new = type(error)(text)
+    new.errno = error.errno
+    return new
+
+
+def sync_folder(folder):
+    """A rename in the folder is on the disk."""
+    if os.name != "posix":
+        return
+    fd = os.open(folder or ".", os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    except OSError:  # file systems that have no such thing
+        pass
+    finally:
+        os.close(fd)
