@@ -1,6 +1,6 @@
 """Errors of files, in the form of all others."""
 
-__all__ = ["bad", "short"]
+__all__ = ["bad", "is_told", "short"]
 
 
 def short(value, most=60):
@@ -21,3 +21,8 @@ def _shown(value, most):
 def bad(where, what, got, advice):
     """Raise the ValueError of a file that is not sound."""
     raise ValueError(f"[load] {what}; got {got} in {short(str(where), 200)}; try {advice}")
+
+
+def is_told(error):
+    """Whether an error is one of `bad` already."""
+    return isinstance(error, ValueError) and str(error).startswith("[load] ")

@@ -5,6 +5,8 @@ import mmap
 import os
 import tempfile
 
+import numpy as np
+
 __all__ = ["Sink", "contents", "replaced", "sync_folder"]
 
 
@@ -31,8 +33,7 @@ def contents(source, mapped=True):
 
 
 def _read(file, size):
-    data = bytearray(size)
-    view, done = memoryview(data), 0
+    view, done = memoryview(np.empty(size, np.uint8)), 0  # not a bytearray, which would be filled with zeros first
     while done < size and (n := file.readinto(view[done:])):
         done += n
     return view[:done]

@@ -8,7 +8,7 @@ error. Python's C unpickler would not do: a few bytes make it reserve gigabytes 
 import struct
 from collections import Counter, OrderedDict
 
-from ._errors import bad, short
+from ._errors import bad, is_told, short
 
 __all__ = ["Callable", "Unpickler"]
 
@@ -67,10 +67,12 @@ class Unpickler:
                 step(self)
         except _Stop as stop:
             return stop.args[0]
-        except (IndexError, KeyError, TypeError, AttributeError, OverflowError, struct.error, UnicodeDecodeError) as error:
-            self.refuse("the pickle is not sound", f"{short(error)} at byte {self.at}", "the whole file: it may be cut off")
         except RecursionError:
             self.refuse("the pickle is nested too deep", f"byte {self.at}")
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError, struct.error) as error:
+            if is_told(error):
+                raise
+            self.refuse("the pickle is not sound", f"{short(error)} at byte {self.at}", "the whole file: it may be cut off")
 
     # ---- bytes
 

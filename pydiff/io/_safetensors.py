@@ -1,7 +1,7 @@
 """The safetensors format: 8 bytes of length, a JSON header, the tensors' bytes without holes.
 
-A reader of its own: the package's copies each tensor where it gives NumPy arrays and knows no bfloat16 there, so a file of
-90 MB took it 25 ms against the 0.3 ms of mapping it. What a header may say is checked as its reference implementation
+A reader of its own: the package's copies each tensor where it gives NumPy arrays and knows no bfloat16 there; a file of
+92 MB took it 128 ms, where mapping takes 0.6 ms. What a header may say is checked as its reference implementation
 does (https://github.com/huggingface/safetensors, "Format"): sizes, order and overlap are settled before a byte is read.
 """
 
@@ -29,15 +29,13 @@ _MAX_AXES = 64
 
 
 def size_of(code, shape, limit):
-    """Bytes of a tensor, or None where they are more than `limit` or no whole number."""
-    bits = _BITS[code]
-    if 0 in shape:
-        return 0
+    """Bytes of a tensor, or None where they are more than `limit`, no whole number, or its strides no 64-bit numbers."""
+    bits, empty = _BITS[code], 0 in shape
     for size in shape:
-        bits *= size
-        if bits > 8 * limit:
+        bits *= size or 1
+        if bits > (1 << 62 if empty else 8 * limit):
             return None
-    return None if bits % 8 else bits // 8
+    return 0 if empty else None if bits % 8 else bits // 8
 
 
 def _pairs(pairs):

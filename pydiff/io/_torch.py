@@ -1,5 +1,6 @@
 """PyTorch's checkpoints (`torch.save`, the zip format of PyTorch 1.6 and later), read without PyTorch and mapped."""
 
+import math
 import struct
 import zipfile
 from collections import Counter, OrderedDict
@@ -14,6 +15,7 @@ from ._errors import bad, short
 from ._files import contents
 from ._pickle import Callable, Unpickler
 from ._reader import placed, tensor_of
+from ._safetensors import size_of
 
 __all__ = ["is_legacy", "is_zip", "load_torch"]
 
@@ -28,6 +30,8 @@ _DTYPES = {
     "int": "int32", "long": "int64", "cfloat": "complex64", "cdouble": "complex128",
 }  # fmt: skip
 _MAX_AXES = 64
+_REPEATED = 64 << 20  # bytes that tensors may have in all beyond those of the file, by strides of 0
+_BYTES = {1: "U8", 2: "F16", 4: "F32", 8: "F64", 16: "F64"}  # codes of elements of so many bytes
 
 
 def is_zip(buffer):
@@ -131,7 +135,7 @@ class _Loader:
 
     def __init__(self, archive, device, dtype):
         self.archive, self.device, self.dtype = archive, device, dtype
-        self.storages, self.tensors, self.encoded = {}, {}, {}
+        self.storages, self.tensors, self.repeated = {}, {}, 0
         order = bytes(archive.record("byteorder")) if archive.prefix + "byteorder" in archive.records else b"little"
         if order not in (b"little", b"big"):
             bad(archive.where, "the byte order is little or big", short(order), "a file that torch.save wrote")
@@ -209,6 +213,8 @@ class _Loader:
     def view(self, r, data, dtype, offset, size, stride):
         """The elements at offset + sum of index·stride, in place where they lie together."""
         count = len(data) // dtype.itemsize
+        if size_of(_BYTES[dtype.itemsize], size, 1 << 62) is None:
+            r.refuse("a tensor has more elements than there are numbers", short(size), "a sound file")
         if 0 in size:
             return tensor_of(data[:0], dtype, size)
         last = offset + sum((n - 1) * step for n, step in zip(size, stride))
@@ -248,7 +254,14 @@ class _Loader:
             found = tensor_of(np.ascontiguousarray(bytes_of).reshape(-1), dtype, tuple(inner))
         if order != sorted(order):
             found = found.permute(*(order.index(axis) for axis in range(len(order))))
-        return found if tuple(found.shape) == size else found.expand(size)
+        if tuple(found.shape) == size:
+            return found
+        self.repeated += dtype.itemsize * math.prod(size)
+        if self.repeated > _REPEATED + len(self.archive.data):
+            r.refuse(
+                "tensors repeat their elements too often", f"{short(size)} of {total} elements", "tensor.clone() before saving"
+            )
+        return found.expand(size)
 
     def rebuild_parameter(self, r, data, requires_grad, hooks, state=None):
         from pydiff import Tensor

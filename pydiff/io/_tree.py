@@ -13,7 +13,7 @@ import numpy as np
 
 from pydiff import DTYPES, Tensor, device, dtype
 
-from ._errors import bad, short
+from ._errors import bad, is_told, short
 
 __all__ = ["decode", "encode"]
 
@@ -166,7 +166,9 @@ class _Decoder:
             self.wrong("a kind that is known", word)
         try:
             return read(self, value, depth + 1)
-        except (TypeError, KeyError, AttributeError, RuntimeError, OverflowError) as error:
+        except (TypeError, ValueError, LookupError, AttributeError, RuntimeError, OverflowError) as error:
+            if is_told(error):
+                raise
             self.wrong(f"a sound {word}", f"{short(value)} ({short(error)})")
 
     def wrong(self, wanted, got):
