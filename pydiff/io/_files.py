@@ -4,10 +4,13 @@ import contextlib
 import mmap
 import os
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 __all__ = ["Sink", "contents", "replaced", "sync_folder"]
+
+_BATCH = 64 << 20  # bytes
 
 
 def contents(source, mapped=True):
@@ -44,18 +47,40 @@ class Sink:
 
     def __init__(self, fd):
         self._file = os.fdopen(fd, "wb", buffering=1 << 20)
-        self.write, self.seek, self.tell = self._file.write, self._file.seek, self._file.tell
+        self.seek, self.tell = self._file.seek, self._file.tell
+        self._pool = self._sync = None
+        self._dirty = 0
+
+    def write(self, data):
+        """Write bytes; every so many the disk is asked to begin, beside what follows."""
+        self._file.write(data)
+        self._dirty += memoryview(data).nbytes
+        if self._dirty >= _BATCH and (self._sync is None or self._sync.done()):
+            if self._sync is not None:
+                self._sync.result()  # an error of the disk is told once, to whoever asked first
+            self._pool = self._pool or ThreadPoolExecutor(1)
+            self._sync = self._pool.submit(os.fsync, self._file.fileno())
+            self._dirty = 0
 
     def finish(self):
         """All bytes are on the disk."""
         self._file.flush()
+        self._rest()
         os.fsync(self._file.fileno())
         self._file.close()
 
     def abandon(self):
         """Close, whatever becomes of the bytes."""
         with contextlib.suppress(OSError):
+            self._rest()
+        with contextlib.suppress(OSError):
             self._file.close()
+
+    def _rest(self):
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+            self._sync.result()
 
 
 @contextlib.contextmanager

@@ -369,6 +369,27 @@ def test_a_full_disk_leaves_what_was_there(room, shards, tmp_path, monkeypatch, 
         same(pd.load(path, verify=True), old)
 
 
+@pytest.mark.parametrize("fails", [0, 1, 2])
+def test_a_disk_that_fails_behind_the_back(fails, tmp_path, monkeypatch, same):
+    """The system tells an error of the disk to one fsync only, which may be one that runs beside the writing."""
+    path = tmp_path / "x"
+    old = {"a": pd.zeros(10)}
+    pd.save(old, path)
+    calls = []
+
+    def fsync(fd):
+        calls.append(fd)
+        if len(calls) == fails + 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(_files, "_BATCH", 4000)
+    monkeypatch.setattr(_files.os, "fsync", fsync)
+    with pytest.raises(OSError, match=r"^\[save\] the file cannot be written.*; got Input/output error"):
+        pd.save({str(k): pd.ones(1000) for k in range(40)}, path)
+    assert os.listdir(tmp_path) == ["x"]
+    same(pd.load(path, verify=True), old)
+
+
 def test_a_file_system_that_takes_no_more(tmp_path, same):
     """The kernel's own refusal: no file of this process may have more than 64 KB."""
     path = tmp_path / "x"
