@@ -74,7 +74,7 @@ _publish(Tensor)
 _publish(globals())
 
 #: Loaded when first asked for.
-_LAZY = ("func", "cuda", "io", "linalg", "nn", "optim", "testing")
+_LAZY = ("cuda", "func", "io", "linalg", "nn", "optim", "testing", "utils")
 
 #: Functions of `nn.functional` that PyTorch has at the top too, loaded with it.
 _FUNCTIONAL = (

@@ -35,6 +35,7 @@ from . import (
     testing as testing,
     transforms as transforms,
     tree as tree,
+    utils as utils,
 )
 from ._C import (
     NotDifferentiableError as NotDifferentiableError,
