@@ -12,16 +12,28 @@ from pydiff import _core
 from .optimizer import Optimizer
 
 
+def rate(group):
+    """The learning rate of a group: a number, or a 0-d tensor of float64 that nobody waits for."""
+    lr = group["lr"]
+    return lr.detach().reshape(()).to(pydiff.float64) if isinstance(lr, pydiff.Tensor) else lr
+
+
+def named(name, **traits):
+    """The name of an update with these traits, for messages and for the kernel's key."""
+    return "_".join([name, *(trait for trait, present in traits.items() if present)])
+
+
 class _Bucket:
     """Parameters of one group that are updated together: same step count, dtype and device."""
 
-    __slots__ = ("positions", "params", "slots", "states", "handles", "step")
+    __slots__ = ("positions", "params", "slots", "states", "handles", "step", "numbers")
 
-    def __init__(self, step):
+    def __init__(self, step, numbers):
         self.positions = []
         self.params = []
         self.states = []
         self.step = step
+        self.numbers = numbers
 
     def close(self, names):
         self.slots = tuple([state[name] for state in self.states] for name in names)
@@ -48,10 +60,16 @@ class FusedOptimizer(Optimizer):
     `_scalars(group, step)`: the numbers for the `step`-th update, counted from 1. They are
     arguments of the kernel, so their change compiles nothing.
     `_steps_done(state)`: how many updates a parameter has had.
+    `_initial(name, parameter, group)`: what a state tensor begins with; zeros.
+    `_operands(bucket, grads)`: the lists that the function is given; parameters, gradients, slots.
+
+    What else a parameter remembers are numbers, not tensors: `_numbers` names them, `_first_numbers(group)` gives
+    what they begin with, and `_scalars_and_numbers(group, step, numbers)` returns those of the next step too.
     """
 
     # Whether `state["step"]` counts the updates, as PyTorch's optimiser of that name does.
     _counts = True
+    _numbers = ()
 
     def __init__(self, params, defaults):
         self._plans = {}
@@ -84,7 +102,7 @@ class FusedOptimizer(Optimizer):
             plan = self._plans.get(number)
             ids = [*map(id, active)]
             if plan is None or not plan.serves(ids, names, self.state):
-                plan = self._plans[number] = self._make_plan(ids, active, names)
+                plan = self._plans[number] = self._make_plan(ids, active, names, group)
             name, update = self._update(group)
             for bucket in plan.buckets:
                 if len(plan.buckets) > 1:
@@ -99,15 +117,23 @@ class FusedOptimizer(Optimizer):
 
     def _update_bucket(self, group, bucket, grads, name, update):
         step = bucket.step + 1
-        results = _core.foreach(name, update, (bucket.params, grads, *bucket.slots), self._scalars(group, step))
+        scalars, numbers = self._scalars_and_numbers(group, step, bucket.numbers)
+        if isinstance(group["lr"], pydiff.Tensor):
+            device = bucket.params[0].device
+            scalars = [s.to(device) if isinstance(s, pydiff.Tensor) else s for s in scalars]
+        results = _core.foreach(name, update, self._operands(bucket, grads), scalars)
         values = [value for result in results for value in result]
         _core.rebind(bucket.handles, values)
         bucket.step = step
         if self._counts:
             for state in bucket.states:
                 state["step"] = step
+        if numbers:
+            bucket.numbers = numbers
+            for state in bucket.states:
+                state.update(zip(self._numbers, numbers))
 
-    def _make_plan(self, ids, active, names):
+    def _make_plan(self, ids, active, names, group):
         buckets = {}
         for position, parameter in enumerate(active):
             # Not `self.state[…]` where nothing is remembered: looking would make an entry.
@@ -115,11 +141,16 @@ class FusedOptimizer(Optimizer):
             step = self._steps_done(state)
             if self._counts:
                 state["step"] = step
+            numbers = ()
+            if self._numbers:
+                first = zip(self._numbers, self._first_numbers(group))
+                numbers = tuple(float(state.get(name, value)) for name, value in first)
+                state.update(zip(self._numbers, numbers))
             for name in names:
                 if state.get(name) is None:
-                    state[name] = pydiff.zeros(parameter.shape, dtype=parameter.dtype, device=parameter.device)
-            key = step, str(parameter.dtype), str(parameter.device)
-            bucket = buckets.setdefault(key, _Bucket(step))
+                    state[name] = self._initial(name, parameter, group)
+            key = step, numbers, str(parameter.dtype), str(parameter.device)
+            bucket = buckets.setdefault(key, _Bucket(step, numbers))
             bucket.positions.append(position)
             bucket.params.append(parameter)
             bucket.states.append(state)
@@ -131,10 +162,22 @@ class FusedOptimizer(Optimizer):
         plan.state, plan.known = self.state, len(self.state)
         return plan
 
+    def _slots(self, group):
+        return self._slot_names
+
     def _steps_done(self, state):
         return int(state.get("step", 0))
+
+    def _initial(self, name, parameter, group):
+        return pydiff.zeros(parameter.shape, dtype=parameter.dtype, device=parameter.device)
+
+    def _operands(self, bucket, grads):
+        return bucket.params, grads, *bucket.slots
+
+    def _scalars_and_numbers(self, group, step, numbers):
+        return self._scalars(group, step), numbers
 
     # Plans hold the tensors a second time, by position: a copy makes its own.
 
     def __getstate__(self):
-        return {**self.__dict__, "_plans": {}}
+        return {**super().__getstate__(), "_plans": {}}

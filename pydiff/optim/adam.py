@@ -5,7 +5,9 @@ import math
 
 import pydiff
 
-from ._fused import FusedOptimizer
+from ._fused import FusedOptimizer, named, rate
+
+__all__ = ["Adam", "AdamW"]
 
 _SLOTS = ("exp_avg", "exp_avg_sq")
 _SLOTS_AMSGRAD = (*_SLOTS, "max_exp_avg_sq")
@@ -22,7 +24,9 @@ class Adam(FusedOptimizer):
         weight_decay: factor of the parameter that is added to its gradient.
         amsgrad: divide by the largest second average so far (Reddi et al., ICLR 2018).
         maximize: climb instead of descend.
-        foreach, fused: accepted for PyTorch's sake; a step is always one fused update.
+        foreach, fused, capturable: accepted for PyTorch's sake; a step is always one fused update.
+        differentiable: refused.
+        decoupled_weight_decay: shrink the parameter instead, as `AdamW` does.
 
     At step t: `m += (1-β1)(g - m)`, `v = β2 v + (1-β2) g²`,
     `p -= lr/(1-β1^t) m / (sqrt(v)/sqrt(1-β2^t) + eps)`. Kingma and Ba, arXiv:1412.6980. Raises
@@ -37,9 +41,6 @@ class Adam(FusedOptimizer):
     0.75
     """
 
-    # Whether the decay shrinks the parameter itself rather than adding to the gradient.
-    _decoupled = False
-
     def __init__(
         self,
         params,
@@ -49,9 +50,12 @@ class Adam(FusedOptimizer):
         weight_decay=0,
         amsgrad=False,
         *,
-        maximize=False,
         foreach=None,
+        maximize=False,
+        capturable=False,
+        differentiable=False,
         fused=None,
+        decoupled_weight_decay=False,
     ):
         defaults = {
             "lr": lr,
@@ -60,33 +64,34 @@ class Adam(FusedOptimizer):
             "weight_decay": weight_decay,
             "amsgrad": amsgrad,
             "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
+            "decoupled_weight_decay": decoupled_weight_decay,
         }
         super().__init__(params, defaults)
 
     def _check_options(self, group):
-        for option in ("lr", "eps", "weight_decay"):
-            self._check_not_negative(option, group[option])
-        betas = group["betas"]
-        if len(betas) != 2 or not all(0.0 <= beta < 1.0 for beta in betas):
-            raise ValueError(
-                f"[{self._name()}] betas are two numbers from 0 up to but not 1; got {betas}; try betas=(0.9, 0.999)"
-            )
+        super()._check_options(group)
+        self._check_not_negative("eps", "weight_decay", group=group)
+        self._check_betas(group)
 
     def _slots(self, group):
         return _SLOTS_AMSGRAD if group["amsgrad"] else _SLOTS
 
     def _update(self, group):
-        decay = bool(group["weight_decay"])
+        decay, decoupled = bool(group["weight_decay"]), bool(group["decoupled_weight_decay"])
         return _formula(
-            decay and not self._decoupled,
-            decay and self._decoupled,
+            decay and not decoupled,
+            decay and decoupled,
             bool(group["amsgrad"]),
             bool(group["maximize"]),
         )
 
     def _scalars(self, group, step):
         beta1, beta2 = group["betas"]
-        lr, decay = group["lr"], group["weight_decay"]
+        lr, decay = rate(group), group["weight_decay"]
         return (
             1.0 - beta1,
             beta2,
@@ -94,7 +99,7 @@ class Adam(FusedOptimizer):
             lr / (1.0 - beta1**step),
             math.sqrt(1.0 - beta2**step),
             group["eps"],
-            1.0 - lr * decay if self._decoupled else decay,
+            1.0 - lr * decay if group["decoupled_weight_decay"] else decay,
         )
 
 
@@ -112,8 +117,6 @@ class AdamW(Adam):
     0.5
     """
 
-    _decoupled = True
-
     def __init__(
         self,
         params,
@@ -125,9 +128,30 @@ class AdamW(Adam):
         *,
         maximize=False,
         foreach=None,
+        capturable=False,
+        differentiable=False,
         fused=None,
     ):
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
+        super().__init__(
+            params,
+            lr,
+            betas,
+            eps,
+            weight_decay,
+            amsgrad,
+            foreach=foreach,
+            maximize=maximize,
+            capturable=capturable,
+            differentiable=differentiable,
+            fused=fused,
+            decoupled_weight_decay=True,
+        )
+
+    def load_state_dict(self, state_dict):
+        """As `Optimizer.load_state_dict`; what `Adam` saved is decayed as `AdamW` does it."""
+        super().load_state_dict(state_dict)
+        for group in self.param_groups:
+            group["decoupled_weight_decay"] = True
 
 
 @functools.lru_cache(maxsize=None)
@@ -155,11 +179,5 @@ def _formula(decay_gradient, decay_param, amsgrad, maximize):
         largest = pydiff.maximum(largest, v)
         return moved(p, m, largest, *rest), m, v, largest
 
-    traits = (
-        ("decay_gradient", decay_gradient),
-        ("decay_param", decay_param),
-        ("amsgrad", amsgrad),
-        ("maximize", maximize),
-    )
-    name = "_".join(["adam", *(trait for trait, present in traits if present)])
+    name = named("adam", decay_gradient=decay_gradient, decay_param=decay_param, amsgrad=amsgrad, maximize=maximize)
     return name, with_amsgrad if amsgrad else plain

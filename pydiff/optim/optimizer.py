@@ -1,20 +1,24 @@
 """The base of all optimisers: parameter groups, per-parameter state, saving and loading."""
 
 import copy
+import functools
 import math
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from itertools import chain
 
 from pydiff import Tensor
 from pydiff.nn._grads import clear_grads
+from pydiff.nn._hooks import RemovableHandle
+
+__all__ = ["Optimizer"]
 
 
 class Optimizer:
     """Base class of all optimisers; a subclass defines `step`.
 
     Arguments:
-        params: iterable of leaf tensors, or of dicts `{"params": …, "lr": …}` that each make a
-            group with options of its own.
+        params: iterable of leaf tensors, of pairs (name, tensor) as `named_parameters()` gives them,
+            or of dicts `{"params": …, "lr": …}` that each make a group with options of its own.
         defaults: the options of the groups that do not set them.
 
     `param_groups` is a list of dicts, read at every step, so options may be assigned at any
@@ -31,7 +35,18 @@ class Optimizer:
     1.0
     """
 
+    # Whether `step` was called since the optimiser was made; schedulers ask.
+    _opt_called = False
+    _stepping = False
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        step = vars(cls).get("step")
+        if step is not None:
+            cls.step = _with_hooks(step)
+
     def __init__(self, params, defaults):
+        self._hooks = {}
         if isinstance(params, Tensor):
             raise TypeError(
                 f"[{self._name()}] params is an iterable of tensors; got one tensor of shape "
@@ -66,7 +81,15 @@ class Optimizer:
         if isinstance(params, (set, frozenset)):
             raise TypeError(f"[{name}] parameters need a fixed order, for the saved state; got a set; try a list")
         params = [params] if isinstance(params, Tensor) else list(params)
+        params, names = _without_names(name, params)
         group = {**self.defaults, **param_group, "params": params}
+        if names:
+            group["param_names"] = names
+        if self.param_groups and ("param_names" in group) != ("param_names" in self.param_groups[0]):
+            raise ValueError(
+                f"[{name}] all groups have names or none has; got a group {'with' if names else 'without'} names; "
+                "try model.named_parameters() for all of them"
+            )
         known = {id(p) for p in chain.from_iterable(g["params"] for g in self.param_groups)}
         for position, parameter in enumerate(params):
             if not isinstance(parameter, Tensor):
@@ -86,14 +109,41 @@ class Optimizer:
         self.param_groups.append(group)
 
     def _check_options(self, group):
-        """Raise ValueError for an option of `group` that makes no sense; subclasses extend it."""
-
-    def _check_not_negative(self, option, value):
-        if not (float(value) >= 0 and math.isfinite(value)):
+        """Raise an error for an option of `group` that makes no sense; subclasses extend it."""
+        if "lr" in group:
+            lr = group["lr"]
+            if isinstance(lr, Tensor) and lr.numel() != 1:
+                raise ValueError(
+                    f"[{self._name()}] lr is one number; got a tensor of shape {tuple(lr.shape)}; try a group for each lr"
+                )
+            self._check_not_negative("lr", lr)
+        if group.get("differentiable"):
             raise ValueError(
-                f"[{self._name()}] {option} is a finite number, 0 or more; got {value}; "
-                f"try {option}={self.defaults.get(option) if self._usable(option) else 0.01}"
+                f"[{self._name()}] a step is not recorded for derivatives; got differentiable=True; "
+                "try the update as an expression of your own, with pydiff.grad"
             )
+        if group.get("foreach") and group.get("fused"):
+            raise RuntimeError(f"[{self._name()}] foreach and fused exclude each other; got both; try fused=True")
+
+    def _check_not_negative(self, *options, group=None):
+        """`_check_not_negative("lr", value)`, or names of options of a group."""
+        pairs = [options] if group is None else [(option, group[option]) for option in options]
+        for option, value in pairs:
+            if not (float(value) >= 0 and math.isfinite(value)):
+                raise ValueError(
+                    f"[{self._name()}] {option} is a finite number, 0 or more; got {value}; "
+                    f"try {option}={self.defaults.get(option) if self._usable(option) else 0.01}"
+                )
+
+    def _check_betas(self, group):
+        betas = group["betas"]
+        if len(betas) != 2 or not all(0.0 <= beta < 1.0 for beta in betas):
+            raise ValueError(
+                f"[{self._name()}] betas are two numbers from 0 up to but not 1; got {betas}; try betas={self._usual_betas()}"
+            )
+
+    def _usual_betas(self):
+        return (0.9, 0.999)
 
     def _usable(self, option):
         default = self.defaults.get(option)
@@ -108,12 +158,57 @@ class Optimizer:
         """Update the parameters from their gradients; every subclass defines it."""
         raise NotImplementedError(f"[{self._name()}] step is not defined; try def step(self, closure=None): ...")
 
+    # ---- hooks
+
+    def _register(self, kind, hook, prepend=False):
+        return RemovableHandle(self._hooks.setdefault(kind, OrderedDict()), hook, prepend)
+
+    def _of(self, kind):
+        return list(self._hooks.get(kind, {}).values())
+
+    def register_step_pre_hook(self, hook):
+        """Call `hook(optimizer, args, kwargs)` before each step; it may return new `(args, kwargs)`.
+
+        Returns a handle whose `remove()` takes the hook away.
+
+        >>> import pydiff as pd
+        >>> optimizer = pd.optim.SGD([pd.nn.Parameter(pd.ones(1))])
+        >>> handle = optimizer.register_step_pre_hook(lambda optimizer, args, kwargs: print("step"))
+        >>> optimizer.step()
+        step
+        """
+        return self._register("step_pre", hook)
+
+    def register_step_post_hook(self, hook):
+        """Call `hook(optimizer, args, kwargs)` after each step. Returns a handle."""
+        return self._register("step_post", hook)
+
+    def register_state_dict_pre_hook(self, hook, prepend=False):
+        """Call `hook(optimizer)` before `state_dict` collects the state. Returns a handle."""
+        return self._register("state_dict_pre", hook, prepend)
+
+    def register_state_dict_post_hook(self, hook, prepend=False):
+        """Call `hook(optimizer, state_dict)` on what `state_dict` gives; it may return another. Returns a handle."""
+        return self._register("state_dict_post", hook, prepend)
+
+    def register_load_state_dict_pre_hook(self, hook, prepend=False):
+        """Call `hook(optimizer, state_dict)` on a shallow copy of what is loaded; it may return another. Returns a handle."""
+        return self._register("load_state_dict_pre", hook, prepend)
+
+    def register_load_state_dict_post_hook(self, hook, prepend=False):
+        """Call `hook(optimizer)` after a state was loaded. Returns a handle."""
+        return self._register("load_state_dict_post", hook, prepend)
+
+    # ---- saving and loading
+
     def state_dict(self):
         """The state in PyTorch's layout: {"state": {index: …}, "param_groups": […]}.
 
         Parameters are numbered in the order of the groups. The tensors are those of the
         optimiser and follow it: `copy.deepcopy` gives a snapshot.
         """
+        for hook in self._of("state_dict_pre"):
+            hook(self)
         numbers = {}
         groups = []
         for group in self.param_groups:
@@ -123,7 +218,11 @@ class Optimizer:
             saved["params"] = [numbers[id(parameter)] for parameter in group["params"]]
             groups.append(saved)
         state = {numbers.get(id(key), key) if isinstance(key, Tensor) else key: value for key, value in self.state.items()}
-        return {"state": state, "param_groups": groups}
+        result = {"state": state, "param_groups": groups}
+        for hook in self._of("state_dict_post"):
+            changed = hook(self, result)
+            result = result if changed is None else changed
+        return result
 
     def load_state_dict(self, state_dict):
         """Take over the state and the options of `state_dict`, which is copied.
@@ -132,6 +231,10 @@ class Optimizer:
         dtype of their parameter. Raises ValueError where the groups differ in number or size;
         the optimiser is then unchanged.
         """
+        state_dict = dict(state_dict)
+        for hook in self._of("load_state_dict_pre"):
+            changed = hook(self, state_dict)
+            state_dict = state_dict if changed is None else changed
         saved_groups = state_dict["param_groups"]
         sizes = [len(group["params"]) for group in self.param_groups]
         saved_sizes = [len(group["params"]) for group in saved_groups]
@@ -158,6 +261,11 @@ class Optimizer:
                 state[parameter] = {name: _like(parameter, name, item) for name, item in value.items()}
         self.param_groups = groups
         self.state = state
+        for hook in self._of("load_state_dict_post"):
+            hook(self)
+
+    def __getstate__(self):
+        return {**self.__dict__, "_hooks": {}}  # as in PyTorch, copies have no hooks
 
     def __repr__(self):
         lines = [f"{self._name()} ("]
@@ -169,8 +277,54 @@ class Optimizer:
         return "\n".join(lines)
 
 
+def _with_hooks(step):
+    """`step` between the hooks of the optimiser; a step that calls its base's is one step."""
+
+    @functools.wraps(step)
+    def hooked(self, *args, **kwargs):
+        self._opt_called = True
+        if not self._hooks or self._stepping:
+            return step(self, *args, **kwargs)
+        for hook in self._of("step_pre"):
+            changed = hook(self, (self, *args), kwargs)
+            if changed is None:
+                continue
+            if not (isinstance(changed, tuple) and len(changed) == 2):
+                raise RuntimeError(
+                    f"[{self._name()}] a hook before the step returns None or (args, kwargs); "
+                    f"got {type(changed).__name__}; try return args, kwargs"
+                )
+            args, kwargs = changed
+            args = args[1:]  # the first is the optimiser, as in PyTorch
+        self._stepping = True
+        try:
+            result = step(self, *args, **kwargs)
+        finally:
+            self._stepping = False
+        for hook in self._of("step_post"):
+            hook(self, (self, *args), kwargs)
+        return result
+
+    return hooked
+
+
+def _without_names(op, params):
+    """The tensors of a list of pairs (name, tensor), and the names; names are None for a list of tensors."""
+    named = [isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str) for item in params]
+    if not any(named):
+        return params, None
+    if not all(named):
+        raise ValueError(
+            f"[{op}] all parameters have names or none has; got {sum(named)} names for {len(params)} parameters; "
+            "try model.named_parameters()"
+        )
+    return [tensor for _, tensor in params], [name for name, _ in params]
+
+
 def _like(parameter, name, item):
     """A copy of a piece of saved state for `parameter`; a step count stays what it is."""
+    if isinstance(item, (list, tuple)):
+        return type(item)(_like(parameter, name, part) for part in item)
     if not isinstance(item, Tensor):
         return copy.deepcopy(item)
     item = item.detach().clone()

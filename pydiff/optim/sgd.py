@@ -2,7 +2,9 @@
 
 import functools
 
-from ._fused import FusedOptimizer
+from ._fused import FusedOptimizer, named, rate
+
+__all__ = ["SGD"]
 
 
 class SGD(FusedOptimizer):
@@ -17,6 +19,7 @@ class SGD(FusedOptimizer):
         nesterov: whether to look ahead along the momentum.
         maximize: climb instead of descend.
         foreach, fused: accepted for PyTorch's sake; a step is always one fused update.
+        differentiable: refused.
 
     With gradient g of parameter p: `g += weight_decay p`, `b = momentum b + (1-dampening) g`,
     `p -= lr (g + momentum b if nesterov else b)`. Sutskever et al., ICML 2013. Raises
@@ -45,6 +48,7 @@ class SGD(FusedOptimizer):
         *,
         maximize=False,
         foreach=None,
+        differentiable=False,
         fused=None,
     ):
         defaults = {
@@ -54,12 +58,15 @@ class SGD(FusedOptimizer):
             "weight_decay": weight_decay,
             "nesterov": nesterov,
             "maximize": maximize,
+            "foreach": foreach,
+            "differentiable": differentiable,
+            "fused": fused,
         }
         super().__init__(params, defaults)
 
     def _check_options(self, group):
-        for option in ("lr", "momentum", "weight_decay"):
-            self._check_not_negative(option, group[option])
+        super()._check_options(group)
+        self._check_not_negative("momentum", "weight_decay", group=group)
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueError(
                 "[SGD] nesterov needs a momentum and no dampening; got momentum "
@@ -81,10 +88,10 @@ class SGD(FusedOptimizer):
     def _scalars(self, group, step):
         momentum = group["momentum"]
         if not momentum:
-            return group["lr"], group["weight_decay"]
+            return rate(group), group["weight_decay"]
         # The first gradient enters the (zero) buffer whole, so that the formula is the same.
         share = 1.0 - group["dampening"] if step > 1 else 1.0
-        return group["lr"], group["weight_decay"], momentum, share
+        return rate(group), group["weight_decay"], momentum, share
 
     def _steps_done(self, state):
         return int(state.get("momentum_buffer") is not None)
@@ -107,11 +114,5 @@ def _formula(momentum, nesterov, decay, maximize):
         buffer = buffer * momentum + g * share
         return p - (g + buffer * momentum if nesterov else buffer) * lr, buffer
 
-    traits = (
-        ("momentum", momentum),
-        ("nesterov", nesterov),
-        ("decay", decay),
-        ("maximize", maximize),
-    )
-    name = "_".join(["sgd", *(trait for trait, present in traits if present)])
+    name = named("sgd", momentum=momentum, nesterov=nesterov, decay=decay, maximize=maximize)
     return name, with_momentum if momentum else plain

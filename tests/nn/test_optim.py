@@ -286,7 +286,7 @@ def test_parameters_that_cannot_be_trained_are_named():
         ([{"params": [p]}, {"params": [p]}], ValueError),
         ([p * 2], ValueError),
         ([3.0], TypeError),
-        ([("name", p)], TypeError),
+        ([("name", 3.0)], TypeError),
         ([{"params": {p}}], TypeError),
     ):
         with pytest.raises(error, match=r"^\[SGD\] .*; got .*; try "):
@@ -335,13 +335,11 @@ def test_copy_and_pickle():
 
 def test_repr():
     text = repr(optim.SGD([nn.Parameter(pd.ones(1))], lr=0.1))
-    assert text.startswith("SGD (\nParameter Group 0\n    dampening: 0\n    lr: 0.1\n")
+    assert text.startswith("SGD (\nParameter Group 0\n    dampening: 0\n    differentiable: False\n    foreach: None\n")
     assert text.endswith("    weight_decay: 0\n)")
 
 
-@pytest.mark.parametrize(
-    "name, options", [("SGD", {"lr": 0.05, "momentum": 0.9}), ("AdamW", {"lr": 0.02})]
-)
+@pytest.mark.parametrize("name, options", [("SGD", {"lr": 0.05, "momentum": 0.9}), ("AdamW", {"lr": 0.02})])
 def test_training_fits_a_curve(name, options):
     pd.manual_seed(0)
     model = nn.Sequential(nn.Linear(1, 32), nn.Tanh(), nn.Linear(32, 1))
