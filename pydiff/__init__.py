@@ -74,7 +74,7 @@ _publish(Tensor)
 _publish(globals())
 
 #: Loaded when first asked for.
-_LAZY = ("cuda", "func", "io", "linalg", "nn", "optim", "testing", "utils")
+_LAZY = ("amp", "cuda", "func", "io", "linalg", "nn", "optim", "testing", "utils")
 
 #: Functions of `nn.functional` that PyTorch has at the top too, loaded with it.
 _FUNCTIONAL = (
@@ -84,7 +84,14 @@ _FUNCTIONAL = (
     "pairwise_distance pixel_shuffle pixel_unshuffle prelu rms_norm rrelu rrelu_ selu selu_ threshold threshold_"
 ).split()
 
-_ELSEWHERE = {"custom_op": "_custom", "elementwise": "_expression", "load": "io", "save": "io", **dict.fromkeys(_FUNCTIONAL, "nn.functional")}
+_ELSEWHERE = {
+    "autocast": "amp",
+    "custom_op": "_custom",
+    "elementwise": "_expression",
+    "load": "io",
+    "save": "io",
+    **dict.fromkeys(_FUNCTIONAL, "nn.functional"),
+}
 
 newaxis = None
 
@@ -151,6 +158,7 @@ def __dir__():
 
 
 __all__ = [
+    "amp", "autocast",
     "DTYPES", "Generator", "NotDifferentiableError", "Tensor", "are_deterministic_algorithms_enabled", "autograd",
     "deterministic", "device", "dtype", "enable_grad", "fallback", "get_default_device",
     "get_default_dtype", "get_num_threads", "get_rng_state", "grad", "hessian", "hvp", "inference_mode", "initial_seed",

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeVar, overload
 from numpy import dtype as _np_dtype
 
 from . import (
+    amp as amp,
     autograd as autograd,
     bits as bits,
     contraction as contraction,
@@ -71,6 +72,9 @@ class Generator:
     def next_draw(self) -> tuple[_int, _int]: ...
     def seed(self) -> _int: ...
     def set_state(self, state: Tensor) -> Generator: ...
+
+class autocast:
+    def __init__(self, device_type: Any, dtype: _DTypeLike | None = None, enabled: Any = True, cache_enabled: Any = None) -> None: ...
 
 class device:
     def __eq__(self, other: object) -> _bool: ...

@@ -1,5 +1,6 @@
 // The extension module pydiff._C.
 #include "python/args.h"
+#include "python/autocast.h"
 #include "python/memory_formats.h"
 #include "python/errors.h"
 
@@ -30,5 +31,6 @@ PYBIND11_MODULE(_C, m) {
   bind_jit(m);
   bind_cuda(m);
   bind_custom(m);
+  bind_autocast(m);
   bind_public(m);
 }

@@ -1,5 +1,6 @@
 // Reshaping, reordering, cutting and joining. What PyTorch makes a view shares memory here too.
 #include "python/args.h"
+#include "python/autocast.h"
 #include "python/convert.h"
 #include "python/memory_formats.h"
 
@@ -361,7 +362,7 @@ PyObject* clone_body(PyObject** a) {
 
 PyObject* matmul_body(PyObject** a) {
   Var x = tensor_arg("matmul", a[0]), y = tensor_arg("matmul", a[1]);
-  return wrap(matmul(x, y));
+  return wrap(matmul(low(x), low(y)));
 }
 
 #define PD_EXAMPLE(call, result) ">>> import pydiff as pd\n>>> " call "\n" result "\n"

@@ -1,5 +1,6 @@
 // The number protocol: a + b, a += b, abs(a), bool(a), a < b.
 #include "python/args.h"
+#include "python/autocast.h"
 #include "python/convert.h"
 #include "python/memory_formats.h"
 
@@ -63,11 +64,14 @@ PyObject* slot1(PyObject* a) {
   });
 }
 
+Var product(const Var& a, const Var& b) { return t_autocast.on ? matmul(low(a), low(b)) : matmul(a, b); }
+Var wide_power(const Var& a, const Var& b) { return t_autocast.on ? power(wide(a), wide(b)) : power(a, b); }
+
 PyObject* positive(PyObject* a) { return same(a); }
 
 PyObject* pow_slot(PyObject* a, PyObject* b, PyObject* mod) {
   if (mod != Py_None) return same(Py_NotImplemented);
-  return slot2<power>(a, b);
+  return slot2<wide_power>(a, b);
 }
 
 #define PD_INPLACE_NAMES(X) X(add) X(sub) X(mul) X(div) X(floor_divide) X(remainder) X(pow) X(bitwise_and) \
@@ -136,7 +140,7 @@ void add_number_slots(std::vector<PyType_Slot>& slots) {
   put(Py_nb_true_divide, slot2<true_divide>);
   put(Py_nb_floor_divide, slot2<row2<op::floor_divide>>);
   put(Py_nb_remainder, slot2<row2<op::remainder>>);
-  put(Py_nb_matrix_multiply, slot2<matmul, false>);
+  put(Py_nb_matrix_multiply, slot2<product, false>);
   put(Py_nb_power, pow_slot);
   put(Py_nb_and, slot2<row2<op::bitwise_and>>);
   put(Py_nb_or, slot2<row2<op::bitwise_or>>);

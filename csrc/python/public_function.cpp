@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "python/args.h"
+#include "python/autocast.h"
 
 namespace pd {
 namespace binding {
@@ -112,7 +113,19 @@ PyObject* call(PyObject* o, PyObject* const* args, size_t nargsf, PyObject* kwna
     words = spelled(self->params, PyVectorcall_NARGS(nargsf), kwnames);
     if (!words) return nullptr;
   }
-  PyObject* result = PyObject_Vectorcall(self->function, args, nargsf, words ? words : kwnames);
+  PyObject* result = nullptr;
+  if (t_autocast.on) {
+    PyObject* name = PyDict_GetItemString(self->dict, "__name__");
+    result = call_by_rule(self->function, name, args, PyVectorcall_NARGS(nargsf), words ? words : kwnames);
+    if (!result && !PyErr_Occurred()) {
+      const bool was = t_autocast.composed;
+      t_autocast.composed = true;
+      result = PyObject_Vectorcall(self->function, args, nargsf, words ? words : kwnames);
+      t_autocast.composed = was;
+    }
+  } else {
+    result = PyObject_Vectorcall(self->function, args, nargsf, words ? words : kwnames);
+  }
   if (!result) explain(self, args, PyVectorcall_NARGS(nargsf), words ? words : kwnames);
   Py_XDECREF(words);
   return result;

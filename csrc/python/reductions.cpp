@@ -1,5 +1,6 @@
 // Reductions with PyTorch's signatures.
 #include "python/args.h"
+#include "python/autocast.h"
 
 namespace pd {
 namespace binding {
@@ -15,6 +16,7 @@ DType sum_type(const Var& x, PyObject* dtype) {
 template <OpId id>
 PyObject* total(PyObject** a, const char* name) {
   Var x = tensor_arg(name, a[0]);
+  if (!given(a[3])) x = wide(x);
   const DType d = sum_type(x, a[3]);
   return wrap(cast(reduce(id, cast(x, d), axes_arg(name, a[1]), bool_arg(a[2], false)), d));
 }
@@ -117,13 +119,14 @@ PyObject* logsumexp_body(PyObject** a) {
 template <Var (*F)(const Var&, int64_t)>
 PyObject* along(PyObject** a, const char* name) {
   Var x = tensor_arg(name, a[0]);
-  if (given(a[2])) x = cast(x, dtype_arg(a[2]));
+  x = given(a[2]) ? cast(x, dtype_arg(a[2])) : wide(x);
   return wrap(F(x, int_arg(name, a[1], "dim")));
 }
 PyObject* softmax_body(PyObject** a) { return along<softmax>(a, "softmax"); }
 PyObject* log_softmax_body(PyObject** a) { return along<log_softmax>(a, "log_softmax"); }
 PyObject* cumsum_body(PyObject** a) {
   Var x = tensor_arg("cumsum", a[0]);
+  if (!given(a[2])) x = wide(x);
   const DType d = sum_type(x, a[2]);
   return wrap(cast(cumsum(cast(x, d), int_arg("cumsum", a[1], "dim")), d));
 }

@@ -2,6 +2,7 @@
 #include <string>
 
 #include "python/args.h"
+#include "python/autocast.h"
 #include "python/memory_formats.h"
 
 namespace pd {
@@ -12,6 +13,18 @@ namespace {
 template <OpId id>
 Var compute1(const Var& x) {
   return unary(id, x);
+}
+
+// What autocast computes in float32 on CUDA: PyTorch's list.
+constexpr bool overflows(OpId id) {
+  return id == op::acos || id == op::asin || id == op::cosh || id == op::exp || id == op::expm1 || id == op::log ||
+         id == op::log10 || id == op::log1p || id == op::log2 || id == op::reciprocal || id == op::rsqrt || id == op::sinh ||
+         id == op::tan;
+}
+template <OpId id>
+decltype(auto) given_to(const Var& x) {
+  if constexpr (overflows(id)) return wide(x);
+  else return (x);
 }
 
 template <OpId id>
@@ -77,8 +90,8 @@ void take(const char* name, int arity, const char* option, PyObject* self, PyObj
 
 template <OpId id>
 PyObject* of_tensor(PyObject* x) {
-  if (is_channels_last(as_tensor_object(x))) return wrap_last(compute1<id>(to_last(value_of(x))));
-  return wrap(compute1<id>(value_of(x)));
+  if (is_channels_last(as_tensor_object(x))) return wrap_last(compute1<id>(given_to<id>(to_last(value_of(x)))));
+  return wrap(compute1<id>(given_to<id>(value_of(x))));
 }
 
 template <OpId id>
@@ -93,7 +106,8 @@ PyObject* function1(PyObject*, PyObject* const* args, Py_ssize_t n, PyObject* kw
     Operands o;
     const char* name = traits(id).name;
     take(name, 1, nullptr, nullptr, args, n, kwnames, o);
-    return wrap(compute1<id>(operand(name, o.a[0])));
+    Var x = operand(name, o.a[0]);
+    return wrap(compute1<id>(given_to<id>(x)));
   });
 }
 
@@ -119,6 +133,10 @@ PyObject* call2(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject* k
                  : is_tensor(o.a[1]) ? value_of(o.a[1]).device()
                                      : default_device();
   Var x = operand(name, o.a[0], dev), y = operand(name, o.a[1], dev);
+  if (id == op::pow && t_autocast.on) {
+    x = wide(x);
+    y = wide(y);
+  }
   if (turn_operands(o.a[0], o.a[1], x, y)) return wrap_last(compute2<id>(name, x, y, o.option));
   return wrap(compute2<id>(name, x, y, o.option));
 }
