@@ -29,13 +29,22 @@ _LOSSES = (
     "smooth_l1_loss soft_margin_loss triplet_margin_loss"
 ).split()
 
+_LOSS_CLASSES = (
+    "BCELoss BCEWithLogitsLoss CosineEmbeddingLoss CrossEntropyLoss HingeEmbeddingLoss KLDivLoss L1Loss MSELoss MarginRankingLoss "
+    "MultiLabelMarginLoss MultiLabelSoftMarginLoss MultiMarginLoss NLLLoss NLLLoss2d PoissonNLLLoss SmoothL1Loss SoftMarginLoss "
+    "TripletMarginLoss"
+).split()
+_NO_OLD_REDUCTION = (
+    "without `size_average` and `reduce`, which PyTorch deprecates in favour of `reduction`; the arguments behind them are given by name"
+)
+
 #: How a name differs, in place of what is found in its arguments where it is in COVERS.
 DIFFERS = {
     **{
-        f"torch.nn.functional.{name}": "without `size_average` and `reduce`, which PyTorch deprecates in favour of `reduction`; the arguments behind "
-        "them are given by name"
+        f"torch.nn.functional.{name}": _NO_OLD_REDUCTION
         for name in _LOSSES
     },
+    **{f"torch.nn.{name}": _NO_OLD_REDUCTION for name in _LOSS_CLASSES},
     "torch.Tensor.view": "of a dtype it is a copy, computed at once, without a derivative",
     "torch.as_strided": "gathers a new tensor, no view: no storage lies behind a tensor",
     "torch.Tensor.as_strided": "gathers a new tensor, no view: no storage lies behind a tensor",
@@ -154,6 +163,23 @@ ABSENT = [
     (_M, r"register_post_accumulate_grad_hook", "`register_hook` sees a gradient; `optim` steps once for all parameters"),
     (_M, r"as_subclass|module_load|grad_dtype|map2_|name|output_nr|index", _INTERNAL),
     (f"{_T}, {_M}", r"hash_tensor|is_distributed", _INTERNAL),
+    ("torch.nn", r"DataParallel|SyncBatchNorm|Container|NLLLoss2d", "of several GPUs or processes, or removed from PyTorch's own pages"),
+    ("torch.nn", r"CrossMapLRN2d", "PyTorch's older `LocalResponseNorm`"),
+    ("torch.nn", r"LinearCrossEntropyOptions|factory_kwargs", _INTERNAL),
+    ("torch.nn.Module", r"ipu|mtia|xpu", _DEVICES),
+    ("torch.nn.Module", r"compile", "every model is fused and compiled without being asked"),
+    ("torch.nn.Module", r"register_backward_hook", "deprecated in PyTorch: `register_full_backward_hook` sees the right gradients"),
+    ("torch.nn.Module", r"share_memory", "memory between processes: `save` and `load`, which maps a file"),
+    ("torch.nn.init", r"constant|dirac|eye|(kaiming|xavier)_(normal|uniform)|normal|orthogonal|sparse|uniform",
+     "deprecated in PyTorch for the same name with an underscore"),
+    ("torch.nn.utils", r"clip_grad_norm", "deprecated in PyTorch for `clip_grad_norm_`"),
+    ("torch.nn.utils", r"convert_conv[23]d_weight_memory_format", "`model.to(memory_format=pydiff.channels_last)`"),
+    ("torch.nn.utils.rnn, torch.nn.utils.parametrize, torch.optim.lr_scheduler", r"PackedSequence_|bind|Module|Optimizer", _INTERNAL),
+    ("torch.optim", r"swap_in_optimizer_params_and_state", _INTERNAL),
+    ("torch.amp", r"is_autocast_available", "it is, on every device"),
+    ("torch.utils.data", r"(Iter|Map|DFIter)DataPipe|DataChunk|.*datapipe.*|argument_validation|non_deterministic|runtime_validation.*",
+     "the data pipes that PyTorch has moved out"),
+    ("torch.utils.data", r"argument_validation|guaranteed_.*", "the data pipes that PyTorch has moved out"),
     ("numpy ufuncs", r"isnat", "no dates: elements are numbers"),
     ("numpy functions", r".*(busday|datetime).*|isnat", "no dates: elements are numbers"),
     ("numpy functions", r"imag|iscomplex.*|isrealobj|real_if_close|sort_complex", _COMPLEX),
@@ -180,11 +206,13 @@ ABSENT = [
 HEAD = """# Names of PyTorch and NumPy in pydiff
 
 Written by `python tests/torch_names.py --write`, with PyTorch {torch} and NumPy {numpy}. Each public name of `torch` (functions, dtypes,
-constants, and the few classes that users of tensors meet), `torch.Tensor`, `torch.nn.functional`, `torch.linalg` and
-`torch.special` is looked up under the same name in pydiff.
+constants, and the few classes that users of tensors meet), `torch.Tensor`, `torch.nn.functional`, `torch.linalg`,
+`torch.special`, and of `torch.nn`, `torch.optim`, `torch.utils.data`, `torch.amp`, `torch.func` and their parts, is looked up under the
+same name in pydiff.
 
-- **same**: it is here, and takes every argument that PyTorch's schemas and signatures name, by position and by keyword. That values
-  agree is tested on PyTorch's own samples ([TORCH.md](TORCH.md)).
+- **same**: it is here, and takes every argument that PyTorch's schemas and signatures name, by position and by keyword; of a class
+  its constructor does. That values agree is tested on PyTorch's own samples: of operations ([TORCH.md](TORCH.md)), of modules
+  and optimisers (`tests/nn/`).
 - **differs**: it is here, with the difference that is told.
 - **no**: it is not here; names with one reason stand together.
 

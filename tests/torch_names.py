@@ -39,6 +39,12 @@ SPACES = {
     "torch.special": pd.special,
 }  # fmt: skip
 NUMPY = {"numpy ufuncs": pd, "numpy functions": pd}
+#: Sections whose names are classes as well as functions, and where each is looked up; classes by their constructors.
+CLASSES = (
+    "torch.nn torch.nn.Module torch.nn.init torch.nn.utils torch.nn.utils.rnn torch.nn.utils.parametrize "
+    "torch.nn.utils.parametrizations torch.optim torch.optim.lr_scheduler torch.optim.swa_utils torch.amp torch.utils.data torch.func"
+).split()
+SPACES |= {space: functools.reduce(getattr, space.split(".")[1:], pd) for space in CLASSES}
 #: Arguments that no function here takes; the head of the page says why.
 EVERYWHERE = {"out", "layout", "pin_memory", "names"}
 
@@ -58,12 +64,21 @@ def public(space):
         value = getattr(owner, name, None)
         if name.startswith("_") or inspect.ismodule(value) or name in name_reasons.NO_NAMES:
             continue
-        if space != "torch.Tensor":
+        if space in CLASSES:
+            if not callable(value) or not belongs(space, value):
+                continue
+        elif space != "torch.Tensor":
             if inspect.isclass(value) and not (space == "torch" and name in name_reasons.CLASSES):
                 continue
             if type(value).__module__ == "typing" or isinstance(value, (str, dict)):
                 continue
         yield name, value
+
+
+def belongs(space, value):
+    """Whether it was written for that section, and not imported there for its own use."""
+    home = getattr(value, "__module__", None) or ""
+    return space == "torch.nn.Module" or home.startswith(("torch.nn", "torch.optim", "torch.amp", "torch.utils.data", "torch._functorch", "torch.func"))
 
 
 # ---- what arguments a function of PyTorch takes
@@ -111,7 +126,7 @@ def documented(name, function):
 
 
 def taken_by_torch(space, name, function):
-    if inspect.isfunction(function):
+    if inspect.isfunction(function) or inspect.isclass(function):
         return signature(function)
     if name in name_reasons.DOCUMENTED:
         return documented(name, function)
@@ -154,7 +169,7 @@ def position(function, word):
 
 def differences(space, name, theirs, ours):
     """What PyTorch's function takes and pydiff's does not, in words."""
-    is_method, missing, turned = space == "torch.Tensor", [], []
+    is_method, missing, turned = space in ("torch.Tensor", "torch.nn.Module"), [], []
     for arguments in taken_by_torch(space, name, theirs):
         for k, word in enumerate([*arguments.positional, *arguments.keyword]):
             if word in EVERYWHERE or (is_method and k == 0) or word in name_reasons.INTERNAL_WORDS:
@@ -201,7 +216,8 @@ def row(space, name, theirs):
         return Row(name, ABSENT, reason(space, name) or "?")
     said = name_reasons.DIFFERS.get(f"{space}.{name}") or known_difference(space, name)
     ours = getattr(home, name)
-    found = differences(space, name, theirs, ours) if callable(ours) and callable(theirs) and not inspect.isclass(ours) else ""
+    compared = callable(ours) and callable(theirs) and (space in CLASSES or not inspect.isclass(ours))
+    found = differences(space, name, theirs, ours) if compared else ""
     why = "; ".join(x for x in (said, "" if said and f"{space}.{name}" in name_reasons.COVERS else found) if x)
     return Row(name, DIFFERS if why else SAME, why)
 
