@@ -135,7 +135,9 @@ class _Watch:
         if isinstance(result, Tensor):
             return self._at_results_of([result])[0] if result.requires_grad else result
         if isinstance(result, dict):
-            return type(result)(zip(result, self.results(tuple(result.values())))) if result else result
+            changed = result.copy()
+            changed.update(zip(result, self.results(tuple(result.values())), strict=True))
+            return changed
         if not isinstance(result, (tuple, list)):
             return result
         places = [k for k, value in enumerate(result) if isinstance(value, Tensor)]
@@ -176,7 +178,7 @@ class _Watch:
 
 def _replaced(values, places, new):
     values = list(values)
-    for k, value in zip(places, new):
+    for k, value in zip(places, new, strict=True):
         values[k] = value
     return tuple(values)
 

@@ -17,7 +17,8 @@ def tell_path(module, error):
     told = getattr(error, "_model_path", None)
     if told is None:
         text = error.args[0] if len(error.args) == 1 else None
-        if isinstance(text, str) and _FORM.match(text):
+        # What a run found was recorded elsewhere than where it was waited for; it names that line.
+        if isinstance(text, str) and _FORM.match(text) and "; recorded at " not in text:
             error._model_path = text, "", id(module)
         return
     text, path, last = told

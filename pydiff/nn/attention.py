@@ -63,6 +63,7 @@ class MultiheadAttention(Module):
         self.batch_first = batch_first
         self.add_zero_attn = add_zero_attn
         apart = self.kdim != embed_dim or self.vdim != embed_dim
+        self._qkv_same_embed_dim = not apart
         shapes = {
             "q_proj_weight": apart and (embed_dim, embed_dim),
             "k_proj_weight": apart and (embed_dim, self.kdim),

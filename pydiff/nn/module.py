@@ -210,9 +210,9 @@ class Module:
                 path = f"{prefix}.{name}" if prefix else name
                 yield from child.named_modules(memo, path, remove_duplicate)
 
-    def modules(self):
-        """This module and all below it, each once."""
-        for _, module in self.named_modules():
+    def modules(self, remove_duplicate=True):
+        """This module and all below it, each once unless asked otherwise."""
+        for _, module in self.named_modules(remove_duplicate=remove_duplicate):
             yield module
 
     def named_children(self):
@@ -495,11 +495,11 @@ class Module:
     def to_empty(self, *, device, recurse=True):
         """Move parameters and buffers to `device` without their values, which are then anything; returns self.
 
-        With `recurse=False` those of this module alone.
+        None leaves each where it is. With `recurse=False` those of this module alone.
         """
         with pydiff.no_grad():
             for tensor in [*self.parameters(recurse), *self.buffers(recurse)]:
-                tensor.data = pydiff.empty(tensor.shape, dtype=tensor.dtype, device=device)
+                tensor.data = pydiff.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device if device is None else device)
         return self
 
     def type(self, dst_type):

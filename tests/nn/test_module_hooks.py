@@ -85,6 +85,20 @@ def test_backward_hooks_of_several_inputs_and_results(torch):
     assert logs[0] == logs[1]
 
 
+def test_backward_hooks_see_results_in_dicts():
+    class Named(nn.Module):
+        def forward(self, x):
+            return {"double": 2 * x, "text": "text"}
+
+    model, seen = Named(), []
+    model.register_full_backward_hook(lambda m, before, after: seen.append((shown(before), shown(after))))
+    x = pd.ones(1, requires_grad=True)
+    found = model(x)
+    assert found["text"] == "text"
+    found["double"].backward()
+    assert seen == [([[2.0]], [[1.0], None])]
+
+
 def test_backward_hooks_leave_and_are_named():
     layer, seen = nn.Identity(), []
     with layer.register_full_backward_hook(lambda *a: seen.append(1)):
@@ -285,6 +299,19 @@ def test_other_errors_stay_as_they_are():
         with pytest.raises(type(error)) as caught:
             model(error)
         assert caught.value is error and error.args == args
+
+
+def test_what_is_found_later_names_its_line_and_no_layer():
+    class Embed(nn.Module):
+        def forward(self, index):
+            return nn.functional.embedding(index, pd.ones(3, 2))
+
+    class Looks(nn.Module):
+        def forward(self, x):
+            return x * x.sum().item()
+
+    with pytest.raises(IndexError, match=r"recorded at .*test_module_hooks.py:\d+$"):
+        nn.Sequential(Embed(), Looks())(pd.tensor([7]))
 
 
 def test_a_module_that_is_not_registered_has_no_path():

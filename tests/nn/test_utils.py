@@ -18,6 +18,13 @@ RNG = np.random.default_rng(11)
 GRADS = [RNG.standard_normal(s).astype("float32") for s in ((3, 2), (4,), (), (2, 2))]
 
 
+@pytest.fixture(autouse=True)
+def seeded(torch):
+    """The same initial values in every run."""
+    torch.manual_seed(0)
+    pd.manual_seed(0)
+
+
 def with_grads(lib, array, scale=1.0):
     made = []
     for g in GRADS:
@@ -68,6 +75,8 @@ def test_a_norm_that_is_not_finite():
     with pytest.raises(RuntimeError, match=r"^\[clip_grad_norm_\] .*not finite; got inf of order 2.0; try"):
         utils.clip_grad_norm_(ours, 1.0, error_if_nonfinite=True)
     assert [None if p.grad is None else p.grad.tolist() for p in ours] == before
+    with pytest.raises(RuntimeError, match=r"^\[get_total_norm\]"):
+        utils.get_total_norm(ours[0].grad, error_if_nonfinite=True)
 
 
 def test_clip_grad_value_is_one_launch(torch, compare):
@@ -147,11 +156,24 @@ def test_fusion(torch, compare, kind, bias):
         fused = utils.fuse_conv_bn_eval(mine, its, turned)
         expected = torch.nn.utils.fuse_conv_bn_eval(layer, norm, turned)
     for name in ("weight", "bias"):
-        compare(getattr(fused, name), getattr(expected, name))
+        compare(getattr(fused, name), getattr(expected, name), ulps=16, scale=4.0)
         assert getattr(fused, name).requires_grad == getattr(expected, name).requires_grad
     assert fused is not mine
     with pytest.raises(ValueError, match="training mode; try eval"):
         utils.fuse_conv_bn_eval(mine, its.train())
+
+
+def test_memory_formats_of_convolutions():
+    class Conv2d(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(pd.randn(2, 3, 4, 5))
+
+    model = nn.Sequential(Conv2d(), nn.Linear(2, 2))
+    weight = model[0].weight
+    assert utils.convert_conv2d_weight_memory_format(model, pd.channels_last) is model
+    assert model[0].weight is weight and weight.is_contiguous(memory_format=pd.channels_last)
+    utils.convert_conv3d_weight_memory_format(model, pd.channels_last_3d)
 
 
 # ---- parametrizations
@@ -485,7 +507,7 @@ def test_an_ensemble():
             pd.func.stack_module_state(bad)
 
 
-MODULES = "clip_grad convert_parameters fusion init parametrizations parametrize spectral_norm stateless weight_norm".split()
+MODULES = "clip_grad convert_parameters fusion init memory_format parametrizations parametrize spectral_norm stateless weight_norm".split()
 
 
 @pytest.mark.parametrize("name", [*(f"nn.utils.{m}" for m in MODULES), "func"])

@@ -29,7 +29,10 @@ def get_total_norm(tensors, norm_type=2.0, error_if_nonfinite=False, foreach=Non
     >>> pd.nn.utils.get_total_norm([pd.tensor([3.0]), pd.tensor([0.0, 4.0])]).item()
     5.0
     """
-    tensors, norm_type = _listed(tensors), float(norm_type)
+    return _total_norm("get_total_norm", _listed(tensors), float(norm_type), error_if_nonfinite)
+
+
+def _total_norm(name, tensors, norm_type, error_if_nonfinite):
     if not tensors:
         return pydiff.tensor(0.0)
     device = tensors[0].device
@@ -37,7 +40,7 @@ def get_total_norm(tensors, norm_type=2.0, error_if_nonfinite=False, foreach=Non
     total = pydiff.linalg.vector_norm(pydiff.stack(norms), norm_type)
     if error_if_nonfinite and not math.isfinite(total.item()):
         raise RuntimeError(
-            f"[clip_grad_norm_] the norm of the gradients is not finite; got {total.item()} of order {norm_type}; "
+            f"[{name}] the norm of the gradients is not finite; got {total.item()} of order {norm_type}; "
             "try a smaller learning rate, or error_if_nonfinite=False"
         )
     return total
@@ -78,7 +81,7 @@ def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=Fals
     """
     parameters = _listed(parameters)
     with pydiff.no_grad():
-        total = get_total_norm(_grads(parameters), norm_type, error_if_nonfinite)
+        total = _total_norm("clip_grad_norm_", _grads(parameters), float(norm_type), error_if_nonfinite)
     clip_grads_with_norm_(parameters, max_norm, total)
     return total
 
