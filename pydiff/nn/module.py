@@ -72,6 +72,22 @@ class Module:
         """The computation of the module; every subclass that is called defines it."""
         raise NotImplementedError(f"[{type(self).__name__}] forward is not defined; try def forward(self, input): ...")
 
+    # Copies and pickles. What a hook computes of parameters, such as a normed or a pruned weight, is no leaf; its hook
+    # names it (`computes`) and computes it for the copy (`restore`).
+
+    def __getstate__(self):
+        state = dict(self.__dict__)
+        for hook in state.get("_hooks", _NO_HOOKS).values():
+            state.pop(getattr(hook.function, "computes", None), None)
+        return state
+
+    def __setstate__(self, state):
+        for name, value in state.items():
+            _set(self, name, value)
+        for hook in state.get("_hooks", _NO_HOOKS).values():
+            if hasattr(hook.function, "computes"):
+                hook.function.restore(self)
+
     # Attributes
 
     def __setattr__(self, name, value):

@@ -372,6 +372,10 @@ def test_weight_norm(torch, compare, dim):
     check_module(torch, compare, old, old_oracle)
     layer.load_state_dict(old.state_dict())
     compare(layer.weight, old_oracle.weight)
+    for twin in (copy.deepcopy(old), pickle.loads(pickle.dumps(old))):
+        assert twin.weight.tolist() == old.weight.tolist() and twin.weight_v is not old.weight_v
+        twin(pd.ones(1, 3)).sum().backward()
+        assert twin.weight_v.grad is not None
     with pytest.raises(RuntimeError, match=r"^\[weight_norm\] .*; got 'weight' again; try"):
         utils.weight_norm(old)
     utils.remove_weight_norm(old)
@@ -389,6 +393,8 @@ def test_spectral_norm(torch, compare, dim, training):
     old = utils.spectral_norm(nn.Linear(3, 4), **options).train(training)
     old_oracle = torch.nn.utils.spectral_norm(torch.nn.Linear(3, 4), **options).train(training)
     check_module(torch, compare, old, old_oracle)
+    for twin in (copy.deepcopy(old), pickle.loads(pickle.dumps(old))):
+        assert twin.eval()(pd.ones(1, 3)).tolist() == copy.deepcopy(old).eval()(pd.ones(1, 3)).tolist()
     for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
         twin.eval()
         assert twin.weight.tolist() == copy.deepcopy(layer).eval().weight.tolist()

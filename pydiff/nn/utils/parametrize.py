@@ -186,7 +186,7 @@ class _Parametrized:
             super().__setattr__(name, value)
 
     def __reduce_ex__(self, protocol):
-        return _revive, (type_before_parametrizations(self), list(self.parametrizations)), self.__dict__
+        return _revive, (type_before_parametrizations(self), list(self.parametrizations)), self.__getstate__()
 
 
 def _class_of(base, names):

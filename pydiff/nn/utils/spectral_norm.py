@@ -14,7 +14,7 @@ class _Normed:
     """The hook: in training it goes on with the power iteration, and it computes the weight anew."""
 
     def __init__(self, name, n_power_iterations, dim, eps):
-        self.name = name
+        self.name = self.computes = name
         self.n_power_iterations = n_power_iterations
         self.dim = dim
         self.eps = eps
@@ -29,6 +29,9 @@ class _Normed:
                     v.copy_(F.normalize(matrix.detach().T @ u, dim=0, eps=self.eps))
                     u.copy_(F.normalize(matrix.detach() @ v, dim=0, eps=self.eps))
         return weight / _spectral.sigma(matrix, u, v)
+
+    def restore(self, module):
+        setattr(module, self.name, self.compute(module, False))
 
     def __call__(self, module, args):
         setattr(module, self.name, self.compute(module, module.training))

@@ -12,15 +12,18 @@ class _Normed:
     """The hook: computes the weight anew before each forward pass."""
 
     def __init__(self, name, dim):
-        self.name = name
+        self.name = self.computes = name
         self.dim = -1 if dim is None else dim
 
     def compute(self, module):
         g, v = (getattr(module, f"{self.name}_{which}") for which in "gv")
         return v * (g / norm_except(v, self.dim))
 
-    def __call__(self, module, args):
+    def restore(self, module):
         setattr(module, self.name, self.compute(module))
+
+    def __call__(self, module, args):
+        self.restore(module)
 
 
 def _find(name, module, kind, tensor_name):
