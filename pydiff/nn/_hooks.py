@@ -123,7 +123,8 @@ class _Watch:
 
     def inputs(self, args):
         """The positional arguments, with the tensors among them watched."""
-        self.blank = tuple(value.detach() if isinstance(value, Tensor) else None for value in args)
+        # What hooks see of tensors without a gradient; never computed unless looked at.
+        self.blank = tuple(zeros_like(value) if isinstance(value, Tensor) else None for value in args)
         places = [k for k, value in enumerate(args) if isinstance(value, Tensor) and value.requires_grad]
         if not places:
             return args
@@ -164,8 +165,7 @@ class _Watch:
         return [passed[k] for k in self.kept]
 
     def _at_inputs(self, grads):
-        zeros = tuple(None if value is None else zeros_like(value) for value in self.blank)
-        given = _replaced(zeros, self.places, grads)
+        given = _replaced(self.blank, self.places, grads)
         given = self._call(self.passed, given)
         self.passed = None
         return [given[k] for k in self.places]

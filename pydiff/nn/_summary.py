@@ -210,6 +210,8 @@ def _arguments(model, input):
         return (input,), {}
     if isinstance(input, dict):
         return (), input
+    if hasattr(input, "_fields"):  # a PackedSequence, or another named tuple of the user's
+        return (input,), {}
     if isinstance(input, (tuple, list)):
         if input and all(isinstance(n, int) and not isinstance(n, bool) for n in input):
             like = next((p for p in model.parameters() if _has_value(p)), None)
