@@ -113,6 +113,27 @@ def test_recurrent_and_attention_layers_are_counted():
     assert attention.parameters == 4 * 64 + 32
 
 
+def test_flops_are_those_that_pytorch_counts(torch):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    shapes = (2, 7, 16), (2, 5, 16)
+    oracle = torch.nn.Transformer(16, 4, 1, 2, 24, batch_first=True)
+    with FlopCounterMode(display=False) as counted:
+        oracle(*(torch.ones(shape) for shape in shapes))
+    found = nn.summary(nn.Transformer(16, 4, 1, 2, 24, batch_first=True), [pd.ones(shape) for shape in shapes])
+    assert found.flops == counted.get_total_flops()
+    assert found.parameters == sum(p.numel() for p in oracle.parameters())
+    image, kernel = np.ones((2, 4, 9, 9), "float32"), np.ones((6, 2, 3, 3), "float32")
+    with FlopCounterMode(display=False) as counted:
+        torch.nn.functional.conv2d(torch.tensor(image), torch.tensor(kernel), stride=2, padding=1, groups=2)
+
+    class Conv(nn.Module):
+        def forward(self, x):
+            return F.conv2d(x, pd.tensor(kernel), stride=2, padding=1, groups=2)
+
+    assert nn.summary(Conv(), pd.tensor(image)).flops == counted.get_total_flops()
+
+
 def test_a_long_pending_graph_is_counted_whole():
     """Nothing is computed for being too much pending before it was counted."""
     steps = 4000
