@@ -130,12 +130,14 @@ def load(module, state, strict, assign, rename):
 
 
 def _before(everywhere, state, metadata):
-    """What the hooks before loading report; they may change the state. As in PyTorch they are told strict=True, always."""
+    """What modules and their hooks report before loading; they may change the state.
+
+    As in PyTorch they are told strict=True, always.
+    """
     missing, unexpected, messages = [], [], []
     for path, child in everywhere:
-        for hook in child._state_hooks_of("before load"):
-            prefix = f"{path}." if path else ""
-            hook(child, state, prefix, dict(metadata.get(path, {})), True, missing, unexpected, messages)
+        prefix = f"{path}." if path else ""
+        child._load_from_state_dict(state, prefix, dict(metadata.get(path, {})), True, missing, unexpected, messages)
     return missing, unexpected, messages
 
 

@@ -360,10 +360,7 @@ class Module:
             destination._metadata[prefix[:-1]] = noted
         for hook in self._state_hooks_of("before save"):
             hook(self, prefix, keep_vars)
-        for name, tensor in self._own_state():
-            destination[prefix + name] = tensor if keep_vars else tensor.detach()
-        if self._has_extra_state("get_extra_state"):
-            destination[prefix + "_extra_state"] = self.get_extra_state()
+        self._save_to_state_dict(destination, prefix, keep_vars)
         for name, child in self._modules.items():
             if child is not None:
                 child.state_dict(destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
@@ -381,6 +378,20 @@ class Module:
             known = first.setdefault(id(tensor), key)
             if known != key and known in state and key in state:
                 state[key] = state[known]
+
+    # Subclasses override these two, as in PyTorch, to give keys of a state other names.
+
+    def _save_to_state_dict(self, destination, prefix, keep_vars):
+        """Put what this module has, without its children, into a state."""
+        for name, tensor in self._own_state():
+            destination[prefix + name] = tensor if keep_vars else tensor.detach()
+        if self._has_extra_state("get_extra_state"):
+            destination[prefix + "_extra_state"] = self.get_extra_state()
+
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs):
+        """Prepare a state that is to be loaded; tensors are copied once all modules have done so, and all keys fit."""
+        for hook in self._state_hooks_of("before load"):
+            hook(self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
 
     def _own_state(self):
         for name, parameter in self._parameters.items():

@@ -177,6 +177,30 @@ def test_hooks_of_the_state_are_called_as_in_pytorch(torch):
     assert [e for e in logs[0] if e[0] == "load"] == [e for e in logs[1] if e[0] == "load"]
 
 
+def test_a_module_with_keys_of_its_own(torch):
+    states = []
+    for lib, array in ((pd, pd.tensor), (torch, torch.tensor)):
+
+        class Kernel(lib.nn.Linear):
+            _version = 2
+
+            def _save_to_state_dict(self, destination, prefix, keep_vars):
+                super()._save_to_state_dict(destination, prefix, keep_vars)
+                destination[prefix + "kernel"] = destination.pop(prefix + "weight")
+
+            def _load_from_state_dict(self, state_dict, prefix, local_metadata, *args):
+                assert local_metadata.get("version") == 2
+                state_dict[prefix + "weight"] = state_dict.pop(prefix + "kernel")
+                super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+
+        model, twin = (lib.nn.Sequential(Kernel(2, 2)) for _ in range(2))
+        state = model.state_dict()
+        assert str(twin.load_state_dict(state)) == "<All keys matched successfully>"
+        assert twin[0].weight.tolist() == model[0].weight.tolist()
+        states.append((list(state), dict(state._metadata)))
+    assert states[0] == states[1]
+
+
 def test_hooks_may_repair_a_state():
     layer = nn.Linear(2, 2)
 
