@@ -284,7 +284,8 @@ def orthogonal_(tensor, gain=1, generator=None):
     long, short = max(rows, columns), min(rows, columns)
     dtype = pydiff.float64 if tensor.dtype == pydiff.float64 else pydiff.float32
     with pydiff.no_grad():
-        drawn = pydiff.randn(long, short, dtype=dtype, device=tensor.device, generator=generator)
+        # On the CPU, where QR needs no other library; the numbers are the same on every device.
+        drawn = pydiff.randn(long, short, dtype=dtype, device="cpu", generator=generator)
         q, r = pydiff.linalg.qr(drawn)
         q = q * r.diagonal().sign()
         if rows < columns:
@@ -306,6 +307,7 @@ def sparse_(tensor, sparsity, std=0.01, generator=None):
         raise ValueError(f"[sparse_] sparsity is a share; got {sparsity}; try 0.1")
     zeros = math.ceil(sparsity * tensor.shape[0])
     with pydiff.no_grad():
-        rank = pydiff.rand(tensor.shape, device=tensor.device, generator=generator).argsort(0).argsort(0)
+        # On the CPU, where sorting needs no other library; the numbers are the same on every device.
+        rank = pydiff.rand(tensor.shape, device="cpu", generator=generator).argsort(0).argsort(0)
         tensor.normal_(0.0, std, generator=generator)
-        return tensor.copy_(pydiff.where(rank < zeros, 0, tensor))
+        return tensor.copy_(pydiff.where((rank < zeros).to(tensor.device), 0, tensor))
