@@ -203,16 +203,7 @@ class Softmax2d(Module):
         return F.softmax(input, -3)
 
 
-class ELU(_InPlace):
-    """x where x > 0, else `alpha * (exp(x) - 1)` (Clevert et al., arXiv:1511.07289).
-
-    >>> import pydiff as pd
-    >>> pd.nn.ELU(0.5)(pd.tensor([-float("inf"), 2.0])).tolist()
-    [-0.5, 2.0]
-    """
-
-    _function = staticmethod(F.elu)
-
+class _WithAlpha(_InPlace):
     def __init__(self, alpha=1.0, inplace=False):
         super().__init__(inplace)
         self.alpha = alpha
@@ -224,7 +215,18 @@ class ELU(_InPlace):
         return f"alpha={self.alpha}" + (", inplace=True" if self.inplace else "")
 
 
-class CELU(ELU):
+class ELU(_WithAlpha):
+    """x where x > 0, else `alpha * (exp(x) - 1)` (Clevert et al., arXiv:1511.07289).
+
+    >>> import pydiff as pd
+    >>> pd.nn.ELU(0.5)(pd.tensor([-float("inf"), 2.0])).tolist()
+    [-0.5, 2.0]
+    """
+
+    _function = staticmethod(F.elu)
+
+
+class CELU(_WithAlpha):
     """x where x > 0, else `alpha * (exp(x / alpha) - 1)` (Barron, arXiv:1704.07483).
 
     >>> import pydiff as pd
@@ -265,16 +267,7 @@ class GLU(Module):
         return f"dim={self.dim}"
 
 
-class Hardshrink(Module):
-    """x where |x| > lambd, else 0.
-
-    >>> import pydiff as pd
-    >>> pd.nn.Hardshrink(1.0)(pd.tensor([0.5, -2.0])).tolist()
-    [0.0, -2.0]
-    """
-
-    _function = staticmethod(F.hardshrink)
-
+class _Shrink(Module):
     def __init__(self, lambd=0.5):
         super().__init__()
         self.lambd = lambd
@@ -286,7 +279,18 @@ class Hardshrink(Module):
         return f"{self.lambd}"
 
 
-class Softshrink(Hardshrink):
+class Hardshrink(_Shrink):
+    """x where |x| > lambd, else 0.
+
+    >>> import pydiff as pd
+    >>> pd.nn.Hardshrink(1.0)(pd.tensor([0.5, -2.0])).tolist()
+    [0.0, -2.0]
+    """
+
+    _function = staticmethod(F.hardshrink)
+
+
+class Softshrink(_Shrink):
     """x without `lambd` of its size, 0 where |x| <= lambd. A call raises ValueError for lambd < 0.
 
     >>> import pydiff as pd
@@ -297,7 +301,12 @@ class Softshrink(Hardshrink):
     _function = staticmethod(F.softshrink)
 
 
-class Hardsigmoid(_InPlace):
+class _InPlaceUnshown(_InPlace):
+    def extra_repr(self):
+        return ""  # as PyTorch has it
+
+
+class Hardsigmoid(_InPlaceUnshown):
     """x/6 + 1/2 held in [0, 1] (Howard et al., arXiv:1905.02244).
 
     >>> import pydiff as pd
@@ -307,11 +316,8 @@ class Hardsigmoid(_InPlace):
 
     _function = staticmethod(F.hardsigmoid)
 
-    def extra_repr(self):
-        return ""  # as PyTorch shows it
 
-
-class Hardswish(Hardsigmoid):
+class Hardswish(_InPlaceUnshown):
     """x * hardsigmoid(x) (Howard et al., arXiv:1905.02244).
 
     >>> import pydiff as pd

@@ -84,6 +84,18 @@ def test_arguments_are_pytorchs(torch, name):
         assert p.kind == q.kind or (loss and p.kind == p.KEYWORD_ONLY)
 
 
+@pytest.mark.parametrize("name", layer_builds.classes())
+def test_isinstance_says_what_pytorch_says(torch, name):
+    def bases(library):
+        public = {getattr(library, base) for base in [*layer_builds.classes(), "Module"]}
+        return [base.__name__ for base in getattr(library, name).__mro__ if base in public]
+
+    ours = bases(nn)
+    if name.startswith("Lazy") and "Norm" in name:
+        ours.remove(name.removeprefix("Lazy"))  # what it becomes it is here already, as other lazy layers are there
+    assert ours == bases(torch.nn)
+
+
 def family_of(name):
     return getattr(nn, name).__module__.rpartition(".")[2]
 
