@@ -44,12 +44,23 @@ class LazyModuleMixin:
                     f"[{type(self).__name__}] initialize_parameters left parameters without a size; got {left}; "
                     "try materialize(shape) of each"
                 )
-            self._sized = True
             if self.cls_to_become is not None:
-                del self._sized
                 self.__class__ = self.cls_to_become
                 return self(*args, **kwargs)
+            self._sized = True
         return super().__call__(*args, **kwargs)
+
+
+def _give_sizes(layer, **shapes):
+    """Give what has no size yet its shape and first values; what a loaded state brought stays as it is."""
+    known = {name: tensor.detach().clone() for name, tensor in layer._own_state() if not is_lazy(tensor)}
+    for name, tensor in layer._own_state():
+        if is_lazy(tensor):
+            tensor.materialize(shapes[name])
+    layer.reset_parameters()
+    with pydiff.no_grad():
+        for name, value in known.items():
+            getattr(layer, name).copy_(value)
 
 
 def _unsized(layer, bias, device, dtype):
@@ -93,11 +104,8 @@ class LazyLinear(LazyModuleMixin, Linear):
         if self.has_uninitialized_params():
             if not input.ndim:
                 raise ValueError("[LazyLinear] the input has an axis of features; got shape (); try input.reshape(1)")
-            self.in_features = input.shape[-1]
-            self.weight.materialize((self.out_features, self.in_features))
-            if self.bias is not None:
-                self.bias.materialize((self.out_features,))
-            self.reset_parameters()
+            self.in_features = input.shape[-1] if is_lazy(self.weight) else self.weight.shape[1]
+            _give_sizes(self, weight=(self.out_features, self.in_features), bias=(self.out_features,))
         self.in_features = self.weight.shape[1]
 
 
@@ -128,10 +136,7 @@ class _LazyConv(LazyModuleMixin):
                     f"try an input of {self.groups} channels"
                 )
             self.in_channels = channels
-            self.weight.materialize(self._weight_shape())
-            if self.bias is not None:
-                self.bias.materialize((self.out_channels,))
-            self.reset_parameters()
+            _give_sizes(self, weight=self._weight_shape(), bias=(self.out_channels,))
         self.in_channels = self.weight.shape[0] if self.transposed else self.weight.shape[1] * self.groups
 
 
@@ -173,14 +178,11 @@ class _LazyNorm(LazyModuleMixin):
     def initialize_parameters(self, input):
         """Take `num_features` from the input."""
         self._check_input(input)
-        unsized = [tensor for _, tensor in self._own_state() if is_lazy(tensor)]
-        self.num_features = self._channels(input)
-        if unsized:
-            for tensor in unsized:
-                tensor.materialize((self.num_features,))
-            self.reset_parameters()
-        elif self.weight is not None or self.running_mean is not None:  # a state was loaded
-            self.num_features = (self.running_mean if self.weight is None else self.weight).shape[0]
+        sized = [tensor for name, tensor in self._own_state() if name != "num_batches_tracked" and not is_lazy(tensor)]
+        self.num_features = sized[0].shape[0] if sized else self._channels(input)
+        if self.has_uninitialized_params():
+            shape = (self.num_features,)
+            _give_sizes(self, weight=shape, bias=shape, running_mean=shape, running_var=shape)
 
 
 def _lazy(base, mixin, learnt, arguments, call, result):

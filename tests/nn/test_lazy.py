@@ -80,6 +80,26 @@ def test_a_state_gives_the_sizes(text, shape):
         assert list(lazy.state_dict()) == list(plain.state_dict())
 
 
+@pytest.mark.parametrize("missing", ["weight", "bias", "running_var"])
+def test_what_a_part_of_a_state_brought_stays(missing):
+    plain = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Unflatten(1, (4, 1)), nn.Conv1d(4, 2, 1))
+    for parameter in plain.parameters():
+        nn.init.uniform_(parameter, 2.0, 3.0)
+    plain(pd.randn(5, 3))
+    state = {key: value for key, value in plain.state_dict().items() if not key.endswith(missing)}
+    lazy = nn.Sequential(nn.LazyLinear(4), nn.LazyBatchNorm1d(), nn.Unflatten(1, (4, 1)), nn.LazyConv1d(2, 1))
+    lazy.load_state_dict(state, strict=False)
+    lazy.eval()(pd.ones(5, 3))
+    assert repr(lazy) == repr(plain)
+    for key, value in lazy.state_dict().items():
+        fresh = key not in state
+        assert fresh or np.array_equal(value.numpy(), state[key].numpy()), key
+        if fresh and key.startswith(("0", "3")):  # drawn as ever
+            assert 0 < np.abs(value.numpy()).max() <= 1 / np.sqrt(3)
+        elif fresh:
+            assert value.tolist() == ([0.0] * 4 if missing == "bias" else [1.0] * 4)
+
+
 @cases
 def test_before_the_first_call_it_can_be_copied_moved_and_saved(text, shape):
     lazy = make(text).double().eval()
