@@ -34,6 +34,7 @@ from . import (
     special as special,
     statistics as statistics,
     testing as testing,
+    train as train,
     transforms as transforms,
     tree as tree,
     utils as utils,

@@ -1,5 +1,7 @@
 """Reading safetensors: one file, or the shards of an index, tensor by tensor."""
 
+import functools
+import importlib.util
 import json
 import os
 import zlib
@@ -14,7 +16,7 @@ from ._files import contents
 from ._safetensors import DTYPE_OF, parse_header
 from ._tree import decode
 
-__all__ = ["File", "placed", "tensor_of"]
+__all__ = ["File", "has_bfloat16", "placed", "tensor_of"]
 
 _MAX_INDEX = 100_000_000
 
@@ -23,7 +25,17 @@ def tensor_of(data, dtype, shape):
     """A tensor of bytes (an array of uint8), in place where they are aligned to its elements."""
     if dtype.name == "bool" and data.size and data.max() > 1:
         data = data.astype(bool)
+    if dtype.name == "bfloat16" and not has_bfloat16():
+        # NumPy has the type from ml_dtypes. Without it: the upper halves of float32, copied.
+        wide = data.view(np.uint16).astype(np.uint32) << 16
+        return from_numpy(wide.view(np.float32).reshape(shape)).to(dtype)
     return from_numpy(_array_of(data, dtype, shape))
+
+
+@functools.cache
+def has_bfloat16():
+    """Whether NumPy can be given bfloat16."""
+    return importlib.util.find_spec("ml_dtypes") is not None
 
 
 def _array_of(data, dtype, shape):

@@ -12,6 +12,7 @@ import numpy as np
 from pydiff import Tensor, _core
 
 from ._files import replaced, sync_folder
+from ._reader import has_bfloat16
 from ._safetensors import CODES, MAX_HEADER, encode_header
 from ._tree import encode
 
@@ -41,7 +42,10 @@ class _Item:
         """The elements in order, little endian, as an array of bytes."""
         array = self.value
         if isinstance(array, Tensor):
-            array = array.detach().numpy()
+            array = array.detach()
+            if array.dtype.name == "bfloat16" and not has_bfloat16():
+                return (array.float().numpy().view(np.uint32) >> 16).astype(np.uint16).reshape(-1).view(np.uint8)
+            array = array.numpy()
         array = np.ascontiguousarray(array)
         if array.dtype.byteorder == ">":
             array = array.astype(array.dtype.newbyteorder("<"))

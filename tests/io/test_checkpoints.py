@@ -149,6 +149,26 @@ def test_the_optimiser_goes_on(tmp_path, same):
     same(model.state_dict(), other.state_dict())
 
 
+def test_bfloat16_without_numpys_type(tmp_path):
+    """Where ml_dtypes is not installed, numbers are copied, exactly."""
+    x = pd.tensor([[1.5, -0.0, 3e38], [float("inf"), 1e-40, -2.0]]).to(pd.bfloat16)
+    pd.save({"x": x, "s": x[0, 0]}, tmp_path / "a")
+    code = f"""if True:
+        import sys
+        sys.modules["ml_dtypes"] = None
+        import importlib.util
+        found = importlib.util.find_spec
+        importlib.util.find_spec = lambda name, *rest: None if name == "ml_dtypes" else found(name, *rest)
+        import pydiff as pd
+        value = pd.load({str(tmp_path / "a")!r}, verify=True)
+        assert value["x"].dtype == pd.bfloat16, value
+        pd.save(value, {str(tmp_path / "b")!r})
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
 # ---- shards
 
 
