@@ -69,10 +69,14 @@ DIFFERS = {
     "torch.cdouble": "stored and moved; no operation computes in it yet",
     "torch.svd_lowrank": "of `niter` power iterations with factors in between; other random numbers",
     "torch.set_num_threads": "of pydiff's own threads",
+    "torch.load": "reads safetensors and PyTorch's zip files, and never runs what is in one; `map_location` is a device, and where "
+    "none is given the CPU; no `pickle_module`",
+    "torch.save": "writes safetensors, with JSON for the rest, of plain containers: no modules; no `pickle_module`, `pickle_protocol`",
 }
 COVERS = {name for name in DIFFERS if name != "torch.empty_like"}
 
 NUMPY_DIFFERS = {
+    "load": "reads safetensors and PyTorch's files, no `.npy`", "save": "of an object and a path: writes safetensors, no `.npy`",
     "nanvar": "`ddof` is 1 where it is not given, as in PyTorch's `var`", "nanstd": "`ddof` is 1 where it is not given, as in PyTorch's `std`",
     "var": "`ddof` is 1 where it is not given, as in PyTorch", "std": "`ddof` is 1 where it is not given, as in PyTorch",
     "max": "with an axis (values, indices), as in PyTorch; `amax` is NumPy's", "min": "with an axis (values, indices), as in PyTorch; `amin` is NumPy's",
@@ -141,7 +145,6 @@ ABSENT = [
     (_T, r"import_ir_module.*|parse_.*|merge_type.*|unify_type.*|fork|wait|sym_.*|get_file_path|prepare_multi.*|init_num_threads|profiler_.*|typename", _JIT),
     (_T, r"compile", "every function is fused and compiled without being asked"),
     (_T, r"cond|while_loop", "Python's own `if` and `while`, which look at a value"),
-    (_T, r"save|load", "`pickle` keeps tensors and state dicts; PyTorch's files are not read yet"),
     (_T, r"(gru|lstm|rnn_relu|rnn_tanh)(_cell)?", _RNN),
     (_T, r"batch_norm|instance_norm|embedding(_bag|_renorm_)?|binary_cross_entropy_with_logits|(cosine|hinge)_embedding_loss|ctc_loss|kl_div|"
      r"margin_ranking_loss|poisson_nll_loss|triplet_margin_loss|affine_grid_generator|grid_sampler|(feature_)?(alpha_)?dropout_|feature_dropout|"

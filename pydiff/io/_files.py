@@ -3,7 +3,7 @@
 import contextlib
 import mmap
 import os
-import tempfile
+import secrets
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -92,11 +92,11 @@ def replaced(path):
     """
     path = os.fspath(path)
     folder, name = os.path.split(path)
-    temporary = sink = None
+    temporary, sink = os.path.join(folder, f".{name}.{secrets.token_hex(8)}.part"), None
     try:
-        fd, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".part", dir=folder or ".")
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         with contextlib.suppress(OSError):
-            os.fchmod(fd, os.stat(path).st_mode & 0o777 if os.path.exists(path) else 0o666 & ~_umask())
+            os.chmod(temporary, os.stat(path).st_mode & 0o777)
         sink = Sink(fd)
         yield sink
         sink.finish()
@@ -104,19 +104,12 @@ def replaced(path):
     except BaseException as error:
         if sink is not None:
             sink.abandon()
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
         if not isinstance(error, OSError) or str(error).startswith("[save]"):
             raise
         raise _told(error, path) from None
     sync_folder(folder)
-
-
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _told(error, path):

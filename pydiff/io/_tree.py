@@ -26,6 +26,12 @@ def _refuse(what, got, path, advice):
     raise TypeError(f"[save] {what}; got {got} at {path or 'the top'}; try {advice}")
 
 
+def _parameter_class():
+    from pydiff.nn import Parameter  # loaded where a parameter is met
+
+    return Parameter
+
+
 class _Encoder:
     def __init__(self):
         self.tensors = {}  # name -> Tensor or ndarray
@@ -79,7 +85,7 @@ class _Encoder:
                 "only leaves are saved with what they require", f"the result of {value.grad_fn.name()}", path, "tensor.detach()"
             )
         name = self.name(value, path)
-        if type(value) is not Tensor:  # a Parameter
+        if type(value) is not Tensor and isinstance(value, _parameter_class()):
             return {"parameter": [name, value.requires_grad]}
         return {"leaf": name} if value.requires_grad else {"tensor": name}
 
@@ -204,11 +210,9 @@ class _Decoder:
         return found if found.requires_grad else found.requires_grad_()
 
     def parameter(self, value, depth):
-        from pydiff.nn import Parameter
-
         name, requires_grad = value
         if name not in self.parameters:
-            self.parameters[name] = Parameter(self.tensor(name), bool(requires_grad))
+            self.parameters[name] = _parameter_class()(self.tensor(name), bool(requires_grad))
         return self.parameters[name]
 
 

@@ -11,6 +11,7 @@ import pydiff
 
 __all__ = ["Checkpoint"]
 
+_UNFINISHED = re.compile(r"\.step-\d+[-\w.]*\.part")
 _NAME = re.compile(r"step-(\d+)\.safetensors(\.index\.json)?")
 
 
@@ -87,6 +88,7 @@ class Checkpoint:
         """
         if not isinstance(step, int) or isinstance(step, bool) or step < 0:
             raise ValueError(f"[Checkpoint] a step is a whole number, 0 or more; got {step!r}; try the number of updates made")
+        self._clear_away()
         metrics = {name: float(value) for name, value in (metrics or {}).items()}
         best = self._judged(step, metrics)
         info = {"step": step, "metrics": metrics, **extra}
@@ -97,6 +99,12 @@ class Checkpoint:
         self._best = best
         self._drop_old(step)
         return path
+
+    def _clear_away(self):
+        """Remove what a run that was killed while it saved left behind."""
+        for name in os.listdir(self.folder):
+            if _UNFINISHED.fullmatch(name):
+                os.unlink(os.path.join(self.folder, name))
 
     def _judged(self, step, metrics):
         self.best_step()

@@ -160,6 +160,13 @@ def test_shards_are_removed_too(tmp_path):
     assert checkpoint.restore() == {"step": 2, "metrics": {}}
 
 
+def test_what_a_killed_run_left_behind_is_removed(tmp_path):
+    (tmp_path / ".step-00000003.safetensors.0011223344556677.part").write_text("half")
+    (tmp_path / "notes.part").write_text("mine")
+    Checkpoint(tmp_path, **parts()).save(4)
+    assert sorted(os.listdir(tmp_path)) == ["notes.part", "step-00000004.safetensors"]
+
+
 def test_random_numbers_go_on(tmp_path):
     own = {"a": pd.Generator().manual_seed(3), "b": random.Random(4), "c": np.random.default_rng(5)}
 
