@@ -77,19 +77,19 @@ def load(path, map_location=None, *, device=None, dtype=None, mmap=True, verify=
     source = path if hasattr(path, "read") else _found(os.fspath(path))
     if isinstance(source, str) and source.endswith(".bin.index.json"):
         return _of_bin_shards(source, device, dtype, mmap)
+    data = None
     if not (isinstance(source, str) and source.endswith(".index.json")):
-        buffer, where = contents(source, mmap)
+        data = buffer, where = contents(source, mmap)
         if _is_pickled(buffer):
             if is_zip(buffer) or is_legacy(buffer):
-                return _load_torch(source if where is source else buffer, mmap, device, dtype)
+                return _load_torch(data, device, dtype)
             bad(
                 where,
                 "a bare pickle is not read",
                 "a pickle that is no zip archive",
                 "torch.save(state_dict, path) of PyTorch 1.6 or later",
             )
-        source = source if where is source else buffer
-    with File(source, mmap, device, dtype) as file:
+    with File(source, mmap, device, dtype, data) as file:
         if verify:
             file.verify()
         return file.object()
@@ -171,7 +171,7 @@ def load_torch(path, *, device=None, dtype=None, mmap=True):
     >>> os.path.exists("model.pt") and pd.io.load_torch("model.pt")
     False
     """
-    return _load_torch(path if hasattr(path, "read") else os.fspath(path), mmap, device, dtype)
+    return _load_torch(contents(path, mmap), device, dtype)
 
 
 publish(globals(), ("load", "load_torch", "open", "save"))

@@ -14,12 +14,10 @@ _BATCH = 64 << 20  # bytes
 
 
 def contents(source, mapped=True):
-    """(bytes of a file as a memoryview, name for errors). `source`: a path, bytes, or an object with `read`.
+    """(bytes of a file as a memoryview, name for errors). `source`: a path, or an object with `read`.
 
     The mapping is private: whatever is written into it stays in this process's memory and never reaches the file.
     """
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return memoryview(source).cast("B"), "bytes"
     if hasattr(source, "read"):
         return memoryview(source.read()).cast("B"), "the open file"
     path = os.fspath(source)
@@ -91,6 +89,8 @@ def replaced(path):
     `path` is as before. Raises OSError, in the form of all errors, where the disk is full or cannot be written.
     """
     path = os.fspath(path)
+    if os.path.islink(path):
+        path = os.path.realpath(path)
     folder, name = os.path.split(path)
     temporary, sink = os.path.join(folder, f".{name}.{secrets.token_hex(8)}.part"), None
     try:

@@ -16,8 +16,9 @@ from ._files import contents
 from ._safetensors import DTYPE_OF, parse_header
 from ._tree import decode
 
-__all__ = ["File", "has_bfloat16", "placed", "tensor_of"]
+__all__ = ["RESERVED", "File", "has_bfloat16", "placed", "tensor_of"]
 
+RESERVED = ("format", "pydiff")  # keys of the metadata; others may tell that names are tied
 _MAX_INDEX = 100_000_000
 
 
@@ -53,8 +54,8 @@ def placed(tensor, device, dtype):
 class _Part:
     """One file."""
 
-    def __init__(self, source, mapped):
-        buffer, self.where = contents(source, mapped)
+    def __init__(self, buffer, where):
+        self.where = where
         self.entries, self.metadata, _ = parse_header(buffer, self.where)
         self.data = np.frombuffer(buffer, np.uint8)
         self.facts = self._facts()
@@ -135,7 +136,7 @@ class File:
     part of one. As a context manager it lets go of the files at its end; tensors that were read stay valid.
     """
 
-    def __init__(self, path, mapped=True, device=None, dtype=None):
+    def __init__(self, path, mapped=True, device=None, dtype=None, data=None):
         self._device = None if device is None else _Device(device)
         self._dtype = dtype
         self._mapped = mapped
@@ -148,12 +149,12 @@ class File:
             _check_facts(self._facts, path)
             self._aliases = self.metadata.get("aliases", {})
         else:
-            part = _Part(path, mapped)
+            part = _Part(*(contents(path, mapped) if data is None else data))
             self.where = part.where
             self._parts[None] = part
             self._names = dict.fromkeys(part.entries)
             self.metadata, self._facts = part.metadata, part.facts
-            self._aliases = {k: v for k, v in part.metadata.items() if k not in ("format", "pydiff") and v in self._names}
+            self._aliases = {k: v for k, v in part.metadata.items() if k not in RESERVED and v in self._names}
         if not isinstance(self._aliases, dict):
             bad(self.where, "aliases map names to names", short(self._aliases), "a file written by pydiff.save")
         self._aliases = {
@@ -196,7 +197,7 @@ class File:
             path = os.path.join(self._folder, shard)
             if not os.path.exists(path):
                 raise FileNotFoundError(f"[load] a shard is missing; got {shard}, named by {self.where}; try the whole folder")
-            part = self._parts[shard] = _Part(path, self._mapped)
+            part = self._parts[shard] = _Part(*contents(path, self._mapped))
         if name not in part.entries:
             bad(part.where, "a shard lacks a tensor that the index names", short(name), "the whole checkpoint again")
         return part, name

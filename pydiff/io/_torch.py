@@ -1,10 +1,10 @@
 """PyTorch's checkpoints (`torch.save`, the zip format of PyTorch 1.6 and later), read without PyTorch and mapped."""
 
+import io
 import math
 import struct
 import zipfile
 from collections import Counter, OrderedDict
-from io import BytesIO
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from pydiff import DTYPES
 from pydiff import device as _Device
 
 from ._errors import bad, short
-from ._files import contents
 from ._pickle import Callable, Unpickler
 from ._reader import placed, tensor_of
 from ._safetensors import size_of
@@ -67,7 +66,7 @@ class _Archive:
         self.where = where
         self.data = np.frombuffer(buffer, np.uint8)
         try:
-            with zipfile.ZipFile(BytesIO(buffer) if isinstance(where, _Name) else where) as archive:
+            with zipfile.ZipFile(_Bytes(buffer)) as archive:
                 infos = archive.infolist()
         except (
             zipfile.BadZipFile,
@@ -126,8 +125,30 @@ class _Archive:
         return self.data[start : start + info.file_size]
 
 
-class _Name(str):
-    """What stands for a path in errors where there is none."""
+class _Bytes(io.RawIOBase):
+    """Mapped bytes as a file, for `zipfile`, which looks at the end of them."""
+
+    def __init__(self, buffer):
+        self.buffer, self.at = buffer, 0
+
+    def readable(self):
+        return True
+
+    def seekable(self):
+        return True
+
+    def tell(self):
+        return self.at
+
+    def seek(self, offset, whence=0):
+        self.at = max(offset + (0, self.at, len(self.buffer))[whence], 0)
+        return self.at
+
+    def read(self, size=-1):
+        stop = len(self.buffer) if size is None or size < 0 else self.at + size
+        part = bytes(self.buffer[self.at : stop])
+        self.at += len(part)
+        return part
 
 
 class _Loader:
@@ -346,9 +367,9 @@ def _bytes(r, *items):
 _BUILTINS = {"set": _set(set), "frozenset": _set(frozenset), "complex": _complex, "bytes": _bytes}
 
 
-def load_torch(source, mapped, device, dtype):
-    """See `pydiff.io.load_torch`."""
-    buffer, where = contents(source, mapped)
+def load_torch(data, device, dtype):
+    """See `pydiff.io.load_torch`; `data` is what `contents` gives."""
+    buffer, where = data
     if is_legacy(buffer):
         bad(
             where,
@@ -358,6 +379,6 @@ def load_torch(source, mapped, device, dtype):
         )
     if not is_zip(buffer):
         bad(where, "the file is no checkpoint of PyTorch's", short(bytes(buffer[:8])), "pydiff.load, which tells formats apart")
-    archive = _Archive(buffer, where if source is where else _Name(where))
+    archive = _Archive(buffer, where)
     loader = _Loader(archive, None if device is None else _Device(device), dtype)
     return Unpickler(archive.record("data.pkl"), loader.globals(), loader.storage, where).load()

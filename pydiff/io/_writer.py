@@ -12,7 +12,7 @@ import numpy as np
 from pydiff import Tensor, _core
 
 from ._files import replaced, sync_folder
-from ._reader import has_bfloat16
+from ._reader import RESERVED, has_bfloat16
 from ._safetensors import CODES, MAX_HEADER, encode_header
 from ._tree import encode
 
@@ -85,8 +85,10 @@ def _described(obj, tree, items):
         ((word, value),) = tree.items()
         if isinstance(value, dict) and all(isinstance(v, dict) and v.keys() == {"tensor"} for v in value.values()):
             aliases = {key: v["tensor"] for key, v in value.items() if v["tensor"] != key}
-            facts["keys"] = word if not aliases else {word: list(value)}
-            return facts, aliases
+            if not aliases.keys() & set(RESERVED) and set(aliases.values()) <= value.keys():
+                facts["keys"] = word if not aliases else {word: list(value)}
+                return facts, aliases
+            aliases = {}
     facts["tree"] = tree
     return facts, aliases
 

@@ -448,6 +448,31 @@ def test_a_process_that_is_killed_in_the_middle(tmp_path, same):
     same(pd.load(path, verify=True), old)
 
 
+def test_a_link_stays_a_link(tmp_path, same):
+    pd.save({"a": 1}, tmp_path / "target")
+    os.symlink(tmp_path / "target", tmp_path / "link")
+    pd.save({"a": 2}, tmp_path / "link")
+    assert os.path.islink(tmp_path / "link")
+    same(pd.load(tmp_path / "target"), {"a": 2})
+
+
+@pytest.mark.parametrize("name", ["format", "pydiff", "__metadata__"])
+def test_names_that_the_format_uses_itself(name, tmp_path, same):
+    x = pd.ones(2)
+    for value in ({name: x}, {"a": x, name: x}, {name: x, "a": x, "b": pd.zeros(1)}):
+        pd.save(value, tmp_path / "x")
+        same(pd.load(tmp_path / "x"), value)
+
+
+def test_a_file_is_read_once(tmp_path, monkeypatch):
+    calls = []
+    read = _files._read
+    monkeypatch.setattr(_files, "_read", lambda file, size: calls.append(size) or read(file, size))
+    pd.save({"a": pd.ones(100)}, tmp_path / "x")
+    pd.load(tmp_path / "x", mmap=False)
+    assert len(calls) == 1
+
+
 def test_files_have_the_permissions_of_others(tmp_path):
     (tmp_path / "plain").write_text("")
     pd.save({}, tmp_path / "x")
