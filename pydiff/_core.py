@@ -75,7 +75,7 @@ def foreach(name, update, lists, scalars=()):
             values. Numbers that it computes with are part of the kernel, those in `scalars` are not.
         lists: one list an operand, each with one tensor a segment. Tensors of one segment have
             one shape.
-        scalars: numbers or 0-d tensors that all segments share.
+        scalars: numbers or 0-d tensors that all segments share, in the first operand's dtype, of 16-bit floats in float32.
 
     Returns a tuple with a list of tensors for each result of `update`.
     """
@@ -88,7 +88,8 @@ def foreach(name, update, lists, scalars=()):
         if len(_bodies) >= _MAX_BODIES:
             _bodies.clear()
         specs = [((), first.dtype, first.device) for first in firsts]
-        specs += [((), firsts[0].dtype, firsts[0].device)] * len(scalars)
+        shared = DTYPES["float32"] if firsts[0].dtype.name in ("float16", "bfloat16") else firsts[0].dtype
+        specs += [((), shared, firsts[0].device)] * len(scalars)
         body = _bodies[key] = trace(update, specs)
     return _C.foreach(body, lists, scalars)
 

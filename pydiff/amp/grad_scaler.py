@@ -263,7 +263,7 @@ class GradScaler:
 
 
 def _times(grad, inverse):
-    return (grad * inverse,)
+    return ((grad * inverse).to(grad.dtype),)
 
 
 def _parameters(optimizer):

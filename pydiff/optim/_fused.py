@@ -6,6 +6,8 @@ the lists of parameters and state are kept in plans, and are made anew only when
 parameters has gradients.
 """
 
+import functools
+
 import pydiff
 from pydiff import _core
 
@@ -21,6 +23,17 @@ def rate(group):
 def named(name, **traits):
     """The name of an update with these traits, for messages and for the kernel's key."""
     return "_".join([name, *(trait for trait, present in traits.items() if present)])
+
+
+@functools.lru_cache(maxsize=None)
+def _rounded_once(update):
+    """`update` of 16-bit floats, computed in float32 within its kernel and rounded at the end."""
+
+    def wide(parameter, *others):
+        results = update(*(x.float() if x.dtype.is_floating_point else x for x in (parameter, *others)))
+        return tuple(result.to(parameter.dtype) for result in results)
+
+    return wide
 
 
 class _Bucket:
@@ -121,6 +134,8 @@ class FusedOptimizer(Optimizer):
         if isinstance(group["lr"], pydiff.Tensor):
             device = bucket.params[0].device
             scalars = [s.to(device) if isinstance(s, pydiff.Tensor) else s for s in scalars]
+        if bucket.params[0].dtype in (pydiff.float16, pydiff.bfloat16):
+            update = _rounded_once(update)
         results = _core.foreach(name, update, self._operands(bucket, grads), scalars)
         values = [value for result in results for value in result]
         _core.rebind(bucket.handles, values)

@@ -16,7 +16,7 @@ __all__ = [
 
 
 def _toward(average, current, share):
-    return (average + (current - average) * share,)
+    return ((average + (current - average) * share).to(average.dtype),)
 
 
 def _move_all(averages, currents, share):

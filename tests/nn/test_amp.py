@@ -74,8 +74,8 @@ OTHERS = {
     "group_norm": lambda m, F, a, t: F.group_norm(t.reshape(1, 2, 6), 2),
     "mse_loss": lambda m, F, a, t: F.mse_loss(t, a(X)),
     "l1_loss": lambda m, F, a, t: F.l1_loss(t, t),
-    "cross_entropy": lambda m, F, a, t: F.cross_entropy(t, m.tensor([0, 1, 2])),
-    "nll_loss": lambda m, F, a, t: F.nll_loss(t, m.tensor([0, 1, 2])),
+    "cross_entropy": lambda m, F, a, t: F.cross_entropy(t, m.tensor([0, 1, 2], device=t.device)),
+    "nll_loss": lambda m, F, a, t: F.nll_loss(t, m.tensor([0, 1, 2], device=t.device)),
     "binary_cross_entropy": lambda m, F, a, t: F.binary_cross_entropy(t.sigmoid(), t.sigmoid()),
     "bce with logits": lambda m, F, a, t: F.binary_cross_entropy_with_logits(t, t),
     "kl_div": lambda m, F, a, t: F.kl_div(t, t, reduction="sum"),
@@ -292,6 +292,15 @@ def test_the_scaler_does_as_pytorchs(torch, clip):
             seen.append([*ps[0].tolist(), ps[1].item(), scaler.get_scale(), scaler.state_dict()["_growth_tracker"]])
         history.append((seen, scaler.state_dict()))
     assert history[0] == history[1]
+
+
+def test_gradients_of_bfloat16_keep_their_dtype():
+    p = nn.Parameter(pd.ones(3).bfloat16())
+    optimizer, scaler = optim.SGD([p], lr=0.5), GradScaler("cpu", init_scale=3.0)
+    scaler.scale((p * p).sum()).backward()
+    grad = p.grad
+    scaler.unscale_(optimizer)
+    assert p.grad is grad and grad.dtype == pd.bfloat16 and grad.tolist() == [2.0] * 3
 
 
 def test_lists_of_outputs_and_a_disabled_scaler():

@@ -354,6 +354,16 @@ def test_averaging_is_one_launch():
     assert kernels(30) == kernels(3)
 
 
+def test_averages_of_16_bit_models_keep_their_dtype():
+    model = nn.Linear(1, 1, bias=False).to(pd.bfloat16)
+    average = swa_utils.AveragedModel(model)
+    for value in (1.0, 2.0):
+        with pd.no_grad():
+            model.weight.fill_(value)
+        average.update_parameters(model)
+    assert average.module.weight.dtype == pd.bfloat16 and average.module.weight.item() == 1.5
+
+
 class BatchNorm(nn.Module):
     """The least that `update_bn` asks of a batch normalisation."""
 

@@ -218,6 +218,32 @@ def test_the_rate_may_be_a_tensor(name):
     assert np.array_equal(results[1], results[2])
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_16_bit_parameters_are_rounded_once_a_step(torch, dtype):
+    """SGD: equal to its formula in float32, rounded at the end. Adam: within an epsilon of PyTorch's fused update."""
+    rng = np.random.default_rng(6)
+    low, half = getattr(pd, dtype), getattr(torch, dtype)
+    values = [rng.standard_normal((4, 5)).astype("float32") for _ in range(6)]
+    ours, adams = (nn.Parameter(pd.tensor(values[0]).to(low)) for _ in range(2))
+    theirs = torch.nn.Parameter(torch.tensor(values[0]).to(half))
+    opt, adam = optim.SGD([ours], lr=0.02, momentum=0.9), optim.Adam([adams], lr=0.02, eps=1e-3)
+    oracle = torch.optim.Adam([theirs], lr=0.02, eps=1e-3, fused=True)
+    p, momentum = theirs.detach().float(), torch.zeros(4, 5)
+    for value in values[1:]:
+        g = torch.tensor(value).to(half)
+        ours.grad, adams.grad, theirs.grad = pd.tensor(value).to(low), pd.tensor(value).to(low), g
+        for each in (opt, adam, oracle):
+            each.step()
+        momentum = momentum * np.float32(0.9) + g.float()
+        p, momentum = (p - np.float32(0.02) * momentum).to(half).float(), momentum.to(half).float()
+        assert np.array_equal(ours.detach().float().numpy(), p.numpy())
+        assert np.array_equal(opt.state[ours]["momentum_buffer"].float().numpy(), momentum.numpy())
+        for a, b in [(adams, theirs), *((adam.state[adams][k], oracle.state[theirs][k]) for k in ("exp_avg", "exp_avg_sq"))]:
+            expected = b.detach().float().numpy()
+            np.testing.assert_allclose(a.detach().float().numpy(), expected, rtol=float(torch.finfo(half).eps), atol=1e-7)
+    assert ours.dtype == low
+
+
 def test_lion_is_its_formula():
     rng = np.random.default_rng(1)
     value = rng.standard_normal((3, 2))
