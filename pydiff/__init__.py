@@ -85,7 +85,7 @@ _FUNCTIONAL = (
 ).split()
 
 _ELSEWHERE = {
-    "autocast": "amp",
+    **dict.fromkeys(("autocast", "get_autocast_dtype", "is_autocast_enabled"), "amp"),
     "custom_op": "_custom",
     "elementwise": "_expression",
     "load": "io",
@@ -158,7 +158,7 @@ def __dir__():
 
 
 __all__ = [
-    "amp", "autocast",
+    "amp", "autocast", "get_autocast_dtype", "is_autocast_enabled",
     "DTYPES", "Generator", "NotDifferentiableError", "Tensor", "are_deterministic_algorithms_enabled", "autograd",
     "deterministic", "device", "dtype", "enable_grad", "fallback", "get_default_device",
     "get_default_dtype", "get_num_threads", "get_rng_state", "grad", "hessian", "hvp", "inference_mode", "initial_seed",

@@ -417,12 +417,18 @@ WRITTEN = {
     "nonzero": _NONZERO,
 }
 WRITTEN_FUNCTIONS = {
+    "autocast": (
+        "def {}(device_type: str, dtype: dtype | None = None, enabled: _bool = True, "
+        "cache_enabled: _bool | None = None) -> _Mode: ...",
+    ),
     "enable_grad": _MODE,
     "inference_mode": _MODE,
     "no_grad": _MODE,
     "from_numpy": ("def {}(array: _Array) -> Tensor: ...",),
     "get_default_device": ("def {}() -> device: ...",),
+    "get_autocast_dtype": ("def {}(device_type: str) -> dtype: ...",),
     "get_default_dtype": ("def {}() -> dtype: ...",),
+    "is_autocast_enabled": ("def {}(device_type: str | None = None) -> _bool: ...",),
     "is_grad_enabled": ("def {}() -> _bool: ...",),
     "promote_types": ("def {}(type1: _DTypeLike, type2: _DTypeLike) -> dtype: ...",),
     "result_type": ("def {}(*operands: _Operand | _DTypeLike) -> dtype: ...",),
