@@ -27,14 +27,24 @@ def _as_it_is(tensor, low):
     return tensor
 
 
-def _pad(tensor, low):
-    return tensor
+# Rules that look at the arguments: what is done follows from them.
+
+
+def _pad(args, kwargs):
+    """In float32 where PyTorch has kernels of their own: not with a constant."""
+    mode = kwargs.get("mode", args[2] if len(args) > 2 else "constant")
+    return _to_wide if mode in ("reflect", "replicate") else _as_it_is
+
+
+def _inner(args, kwargs):
+    """Of two vectors a dot product."""
+    return _as_it_is if max(value.ndim for value in (*args, *kwargs.values())) < 2 else _to_low
 
 
 # Computed in 16 bits.
 _LOW = (
     "linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d conv_tbc addmm addbmm baddbmm vecdot "
-    "scaled_dot_product_attention multi_head_attention_forward"
+    "scaled_dot_product_attention multi_head_attention_forward tensordot"
 ).split()
 _LOW_ON_CUDA = "mv addmv addr prelu".split()
 # Computed in float32.
@@ -76,6 +86,7 @@ def _table():
     put(_KEPT, _as_it_is)
     put(_KEPT_ON_CPU, _as_it_is, ["cpu"])
     put(["pad"], _pad, ["cpu"])
+    put(["inner"], _inner)
     return rules
 
 
@@ -107,9 +118,8 @@ def _call(rule, function, args, kwargs):
     enabled, low = _C.autocast_get(kind)
     if convert is None or not enabled:
         return NotImplemented
-    if convert is _pad:  # in float32 where PyTorch has kernels of their own: not with a constant
-        mode = kwargs.get("mode", args[2] if len(args) > 2 else "constant")
-        convert = _to_wide if mode in ("reflect", "replicate") else _as_it_is
+    if convert in (_pad, _inner):
+        convert = convert(args, kwargs)
     args = [_each(convert, value, low) for value in args]
     kwargs = {key: _each(convert, value, low) for key, value in kwargs.items()}
     _C.autocast_pause(True)

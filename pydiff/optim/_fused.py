@@ -131,7 +131,7 @@ class FusedOptimizer(Optimizer):
     def _update_bucket(self, group, bucket, grads, name, update):
         step = bucket.step + 1
         scalars, numbers = self._scalars_and_numbers(group, step, bucket.numbers)
-        if isinstance(group["lr"], pydiff.Tensor):
+        if isinstance(group.get("lr"), pydiff.Tensor):
             device = bucket.params[0].device
             scalars = [s.to(device) if isinstance(s, pydiff.Tensor) else s for s in scalars]
         if bucket.params[0].dtype in (pydiff.float16, pydiff.bfloat16):

@@ -320,6 +320,43 @@ def test_lbfgs_goes_the_same_way(torch, compare, options):
     assert set(state) | {"al"} == set(expected) | {"al"}
 
 
+@pytest.mark.parametrize("direction", ["in", "out"])
+def test_the_state_of_lbfgs_moves_between_frameworks(torch, direction):
+    start = np.array([-1.2, 1.0, -0.5, 0.8])
+    ours, theirs = nn.Parameter(pd.tensor(start)), torch.nn.Parameter(torch.tensor(start))
+    options = {"line_search_fn": "strong_wolfe", "max_iter": 4}
+    sides = {pd: (ours, optim.LBFGS([ours], **options)), torch: (theirs, torch.optim.LBFGS([theirs], **options))}
+
+    def go_on(side):
+        p, o = sides[side]
+
+        def closure():
+            o.zero_grad()
+            loss = rosenbrock(p)
+            loss.backward()
+            return loss
+
+        o.step(closure)
+
+    def moved(value, make):
+        if isinstance(value, (list, tuple)):
+            return type(value)(moved(item, make) for item in value)
+        return make(value.detach().numpy()) if hasattr(value, "detach") else value
+
+    go_on(pd)
+    go_on(torch)
+    source, target, make = (torch, pd, pd.tensor) if direction == "in" else (pd, torch, torch.tensor)
+    state = sides[source][1].state_dict()
+    entry = {key: moved(value, make) for key, value in state["state"][0].items()}
+    fresh = (optim if target is pd else torch.optim).LBFGS([sides[target][0]])
+    fresh.load_state_dict({"state": {0: entry}, "param_groups": copy.deepcopy(state["param_groups"])})
+    sides[target] = sides[target][0], fresh
+    for _ in range(3):
+        go_on(pd)
+        go_on(torch)
+    np.testing.assert_allclose(ours.detach().numpy(), theirs.detach().numpy(), rtol=1e-6)
+
+
 def test_lbfgs_of_several_tensors_finds_the_minimum_and_resumes():
     rng = np.random.default_rng(4)
     a, target = pd.tensor(rng.standard_normal((8, 4))), pd.tensor(rng.standard_normal(8))
