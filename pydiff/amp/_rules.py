@@ -53,18 +53,17 @@ _WIDE = (
     "huber_loss kl_div l1_loss margin_ranking_loss mse_loss multi_margin_loss multilabel_margin_loss nll_loss poisson_nll_loss "
     "smooth_l1_loss soft_margin_loss triplet_margin_loss cdist prod "
     # Matrices: 16 bits are too few for any of these.
-    "cholesky cholesky_ex cholesky_inverse cholesky_solve cond det eig eigh eigvals eigvalsh householder_product inv inv_ex "
+    "cholesky cholesky_ex cholesky_inverse cholesky_solve cond det eigh eigvalsh householder_product inv inv_ex "
     "inverse ldl_factor ldl_solve logdet lstsq lu lu_factor lu_solve matrix_exp matrix_rank orgqr ormqr pinv pinverse qr slogdet "
     "solve solve_ex solve_triangular svd svdvals tensorinv tensorsolve triangular_solve"
 ).split()
 _WIDE_ON_CPU = (
-    "trace quantile nanquantile polar grid_sample avg_pool3d max_pool3d max_pool3d_with_indices adaptive_avg_pool3d "
+    "trace quantile nanquantile grid_sample avg_pool3d max_pool3d max_pool3d_with_indices adaptive_avg_pool3d "
     "adaptive_max_pool3d adaptive_max_pool3d_with_indices max_unpool2d max_unpool3d"
 ).split()
 _WIDE_ON_CUDA = (
     "cosine_similarity cumprod dist erfinv group_norm layer_norm log_softmax norm normalize pdist renorm softmax softmin "
-    "softplus "
-    "vector_norm matrix_norm"
+    "softplus vector_norm matrix_norm"
 ).split()
 # Composed of products here, but not in PyTorch's lists: computed in the dtype of the arguments.
 _KEPT = "bilinear dot vdot".split()

@@ -426,3 +426,12 @@ def test_custom_functions_choose_their_dtype():
         assert plain(ctx, x.float()) == pd.bfloat16
     custom_bwd(backward, device_type="cpu")(ctx, x.float())
     assert seen == [(pd.float32, pd.float32, 3), pd.float32, pd.bfloat16]
+
+
+def test_every_rule_is_of_a_public_function():
+    from pydiff.amp import _rules
+
+    places = (pd, nn.functional, pd.linalg, pd.Tensor)
+    table = _rules._table()
+    doors = {name for name in table for place in places if isinstance(getattr(place, name, None), pd._C.PublicFunction)}
+    assert sorted(set(table) - doors) == []
