@@ -372,14 +372,11 @@ class Builder {
         q.leaf = constants++;
         constant_slots.push_back(body_number(x));
       } else {
+        // Over the segment even where its operands are numbers alone: of any other shape it would be a group of its own,
+        // whose result has no memory here.
         q.kind = NodeKind::Fusible;
-        bool wide = false;
-        for (int k = 0; k < x->nin; ++k) {
-          int i = find(x->in(k));
-          q.in.push_back(i);
-          wide |= b[i].shape.size() > 0;
-        }
-        if (wide) q.shape = {any_size};
+        for (int k = 0; k < x->nin; ++k) q.in.push_back(find(x->in(k)));
+        q.shape = {any_size};
       }
       at.push_back({x, static_cast<int>(b.nodes.size())});
       b.nodes.push_back(q);

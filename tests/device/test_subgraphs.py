@@ -218,6 +218,24 @@ def test_foreach_is_one_kernel(rng):
     assert after["kernels"] + after["natives"] - before["kernels"] - before["natives"] == 1
 
 
+def scalars_alone(p, mu, nu):
+    scale = mu * nu + 1
+    return pd.where(mu == 1, p, p * scale), p * (mu / nu), mu - nu
+
+
+@pytest.mark.parametrize("mu", [1.0, 0.25])
+def test_foreach_computes_with_its_shared_scalars_alone(mu, rng):
+    g = record(scalars_alone, (), (), (), dtype=pd.float32)
+    segments = [pd.tensor(rng.standard_normal(s).astype(np.float32)) for s in [(3,), (2, 2), (), (40,)]]
+    shared = [pd.tensor(mu), pd.tensor(3.0)]
+    results = C.foreach(g, [segments], shared)
+    for k, p in enumerate(segments):
+        first, second, third = scalars_alone(p, *shared)
+        same_bits(results[0][k], first)
+        same_bits(results[1][k], second)
+        same_bits(results[2][k], third.expand(p.shape))
+
+
 def test_foreach_refuses_what_it_cannot_run():
     with pytest.raises(RuntimeError, match=r"\[foreach\].*elementwise"):
         C.foreach(record(lambda x: x * x.sum(0), (3,), dtype=pd.float32), [[pd.ones(3)]], [])
