@@ -160,7 +160,8 @@ template <class X> PD_INLINE AsinArg<X> asin_arg(X x) {
 template <class X> PD_INLINE X asin(X x) {
   AsinArg<X> a = asin_arg(x);
   const X minus2 = constant<X>(-2);
-  X far = fma(minus2, a.s, constant<X>(half_pi_hi<X>)) + fma(minus2, a.tail, constant<X>(half_pi_lo<X>));
+  Pair<X> u = fast_two_sum(constant<X>(half_pi_hi<X>), minus2 * a.s);
+  X far = u.hi + (u.lo + fma(minus2, a.tail, constant<X>(half_pi_lo<X>)));
   return flip_sign(select(a.near, a.s + a.tail, far), sign_bit(x));
 }
 
