@@ -117,6 +117,7 @@ def walk(torch, ours_class, theirs_class, sample, dtype, training, epsilons):
     build = sample.constructor_input
     (args, targs), (options, toptions) = twins(torch, build.args), twins(torch, build.kwargs)
     theirs = theirs_class(*targs, **toptions).to(dtype).train(training)
+    options.pop("device", None)  # ours live where the run's --device says
     ours = ours_class(*args, **options).to(getattr(pd, str(dtype).removeprefix("torch."))).train(training)
     call = sample.forward_input
     (args, targs), (options, toptions) = twins(torch, call.args), twins(torch, call.kwargs)
