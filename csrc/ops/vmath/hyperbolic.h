@@ -61,11 +61,11 @@ template <class X> PD_INLINE X cosh(X x) {
   return r + r;
 }
 
-// log(1 + x), or where `twice` log(2x), x being beyond 2^60 then.
-template <class X, class B> PD_INLINE X log1p_or_twice(X x, B twice) {
+// log(1 + x) + low, or where `twice` log(2x), x being beyond 2^60 then.
+template <class X, class B> PD_INLINE X log1p_or_twice(X x, B twice, X low) {
   Log1p<X> l = log1p_parts(x);
   l.arg.k = l.arg.k + select(twice, constant<X>(1), constant<X>(0));
-  return log_special(l.u, log_sum(l.arg, l.tail));
+  return log_special(l.u, log_sum(l.arg, l.tail + low));
 }
 
 // log(a + sqrt(a^2 + 1)), a = |x|, with the 1 taken out (Abramowitz and Stegun 4.6.20).
@@ -75,24 +75,32 @@ template <class X> PD_INLINE X asinh(X x) {
   auto far = gt(a, constant<X>(0x1p60));
   X b = select(far, one, a);
   X u = fma(b, b / (one + sqrt(fma(b, b, one))), b);
-  X r = log1p_or_twice(select(far, a, u), far);
+  X r = log1p_or_twice(select(far, a, u), far, constant<X>(0));
   return select(lt(a, constant<X>(1e-30)), x, flip_sign(r, sign_bit(x)));
 }
 
-// log(1 + u), u = t + sqrt(t^2 + 2t), t = x - 1.
+// log(1 + u), u = t + s, s = sqrt(t^2 + 2t), t = x - 1. What the sum drops counts by 1 / (1 + u) = x - s.
 template <class X> PD_INLINE X acosh(X x) {
-  const X one = constant<X>(1);
+  const X one = constant<X>(1), zero = constant<X>(0);
   auto far = gt(x, constant<X>(0x1p60));
   X t = select(far, one, x) - one;
-  X u = t + sqrt(fma(t, t, t + t));
-  X r = log1p_or_twice(select(far, x, u), far);
+  X s = sqrt(fma(t, t, t + t));
+  Pair<X> u = fast_two_sum(s, t);
+  X low = select(lt(x, constant<X>(2)), u.lo * (x - s), zero);
+  X r = log1p_or_twice(select(far, x, u.hi), far, low);
   return select(lt(x, one), nan<X>(), r);
 }
 
-// log(1 + 2a / (1 - a)) / 2, a = |x|.
+// log(1 + q) / 2, q = 2a / (1 - a), a = |x|. What the quotient drops counts by 1 / (1 + q).
 template <class X> PD_INLINE X atanh(X x) {
-  X a = abs(x);
-  return flip_sign(constant<X>(0.5) * log1p((a + a) / (constant<X>(1) - a)), sign_bit(x));
+  const X one = constant<X>(1);
+  X a = abs(x), twice = a + a;
+  Pair<X> d = fast_two_sum(one, -a);
+  X q = twice / d.hi;
+  X rest = fma(-q, d.lo, fma(-q, d.hi, twice));
+  Log1p<X> l = log1p_parts(q);
+  X r = constant<X>(0.5) * log_special(l.u, log_sum(l.arg, l.tail + select(lt(a, one), rest / (one + a), constant<X>(0))));
+  return select(lt(a, constant<X>(1e-30)), x, flip_sign(r, sign_bit(x)));
 }
 
 }  // namespace pd::vm
