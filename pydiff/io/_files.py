@@ -6,8 +6,6 @@ import os
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
-
 __all__ = ["Sink", "contents", "replaced", "sync_folder"]
 
 _BATCH = 64 << 20  # bytes
@@ -26,18 +24,11 @@ def contents(source, mapped=True):
             size = os.fstat(file.fileno()).st_size
             if mapped and size:
                 return memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY)), path
-            return _read(file, size), path
+            return memoryview(file.read()), path
     except FileNotFoundError:
         raise FileNotFoundError(f"[load] there is no such file; got {path}; try the path that save() was given") from None
     except IsADirectoryError:
         raise IsADirectoryError(f"[load] a folder is no file; got {path}; try the path of a file in it") from None
-
-
-def _read(file, size):
-    view, done = memoryview(np.empty(size, np.uint8)), 0  # not a bytearray, which would be filled with zeros first
-    while done < size and (n := file.readinto(view[done:])):
-        done += n
-    return view[:done]
 
 
 class Sink:

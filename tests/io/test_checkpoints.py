@@ -464,13 +464,17 @@ def test_names_that_the_format_uses_itself(name, tmp_path, same):
         same(pd.load(tmp_path / "x"), value)
 
 
-def test_a_file_is_read_once(tmp_path, monkeypatch):
-    calls = []
-    read = _files._read
-    monkeypatch.setattr(_files, "_read", lambda file, size: calls.append(size) or read(file, size))
+def test_a_file_is_opened_once(tmp_path):
     pd.save({"a": pd.ones(100)}, tmp_path / "x")
-    pd.load(tmp_path / "x", mmap=False)
-    assert len(calls) == 1
+    pd.load(tmp_path / "x")
+    opened.clear()
+    for options in ({"mmap": False}, {"verify": True}):
+        pd.load(tmp_path / "x", **options)
+    assert opened.count(str(tmp_path / "x")) == 2
+
+
+opened = []
+sys.addaudithook(lambda event, args: opened.append(args[0]) if event == "open" else None)
 
 
 def test_files_have_the_permissions_of_others(tmp_path):
