@@ -16,7 +16,7 @@ from ._reader import RESERVED, has_bfloat16
 from ._safetensors import CODES, MAX_HEADER, encode_header
 from ._tree import encode
 
-__all__ = ["save"]
+__all__ = ["index_of", "remove", "save"]
 
 VERSION = 1
 _LARGE = 1 << 20  # bytes from which a checksum is worth a thread
@@ -215,6 +215,11 @@ def _old_shards(path):
         return []
     pattern = re.compile(re.escape(stem) + r"(-v\d+)?-\d{5}-of-\d{5}\.safetensors")
     return [index, *(os.path.join(folder, name) for name in names if isinstance(name, str) and pattern.fullmatch(name))]
+
+
+def remove(path):
+    """Remove what `save` wrote at `path`, shards and all."""
+    _remove([path, *_old_shards(path)])
 
 
 def _remove(paths):

@@ -8,9 +8,12 @@ import re
 import numpy as np
 
 import pydiff
+from pydiff.io._files import replaced
+from pydiff.io._writer import remove
 
 __all__ = ["Checkpoint"]
 
+_LATEST = "latest"
 _UNFINISHED = re.compile(r"\.step-\d+[-\w.]*\.part")
 _NAME = re.compile(r"step-(\d+)\.safetensors(\.index\.json)?")
 
@@ -20,7 +23,8 @@ class Checkpoint:
 
     Arguments:
         folder: where; it is made.
-        keep: how many of the last checkpoints stay; None for all. The best one stays beside them.
+        keep: how many of the last checkpoints stay; None for all. The best one stays beside them. Those of later steps,
+            of a run that went on from an earlier one, do not.
         best: the name of the metric that tells which is the best.
         mode: "min" where less of it is better, "max" where more is.
         max_shard_size: as of `pydiff.save`.
@@ -67,11 +71,21 @@ class Checkpoint:
         """Where the checkpoint of a step is."""
         return os.path.join(self.folder, f"step-{step:08d}.safetensors")
 
+    def latest_step(self):
+        """The step that was saved last, or None: not the highest where an earlier one was restored and gone on from."""
+        steps = self.steps()
+        try:
+            with open(os.path.join(self.folder, _LATEST), encoding="ascii") as file:
+                last = int(file.read())
+        except (OSError, ValueError):
+            last = None
+        return last if last in steps else steps[-1] if steps else None
+
     def best_step(self):
         """The step with the best metric, or None."""
         steps = self.steps()
         if self._best is None and steps:
-            self._best = pydiff.load(self.path(steps[-1]))["best"]
+            self._best = pydiff.load(self.path(self.latest_step()))["best"]
         return self._best[1] if self._best and self._best[1] in steps else None
 
     # ---- saving
@@ -97,6 +111,8 @@ class Checkpoint:
         whole = {"info": info, "parts": state, "random": _random_state(), "best": best}
         pydiff.save(whole, path, max_shard_size=self.max_shard_size)
         self._best = best
+        with replaced(os.path.join(self.folder, _LATEST)) as sink:
+            sink.write(b"%d\n" % step)
         self._drop_old(step)
         return path
 
@@ -129,15 +145,10 @@ class Checkpoint:
         if self.keep is None:
             return
         steps = self.steps()
-        kept = {*steps[-self.keep :], step, self._best[1] if self._best else step}
+        kept = {*[old for old in steps if old <= step][-self.keep :], self._best[1] if self._best else step}
         for old in steps:
             if old not in kept:
-                self._remove(self.path(old))
-
-    def _remove(self, path):
-        from pydiff.io._writer import _old_shards, _remove
-
-        _remove([path, *_old_shards(path)])
+                remove(self.path(old))
 
     # ---- restoring
 
@@ -168,11 +179,8 @@ class Checkpoint:
         return saved["info"]
 
     def _chosen(self, which):
-        if which == "latest":
-            steps = self.steps()
-            return self.path(steps[-1]) if steps else None
-        if which == "best":
-            step = self.best_step()
+        if which in ("latest", "best"):
+            step = self.latest_step() if which == "latest" else self.best_step()
             return None if step is None else self.path(step)
         return self.path(which) if isinstance(which, int) else os.fspath(which)
 

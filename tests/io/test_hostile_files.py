@@ -18,6 +18,7 @@ import pytest
 from mutations import call, name, pickled, tensor, torch_file
 
 import pydiff as pd
+from pydiff import _core
 
 FORM = re.compile(r"^\[load\] .+; got .+; try .+", re.S)
 FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.", "socket.", "shutil.", "os.remove", "os.rename", "os.mkdir",
@@ -314,15 +315,17 @@ def test_good_files_are_good():
         assert tried(data) is None, which
 
 
-def test_mutations(nightly, seed):
+def test_mutations(nightly, seed, capsys):
     """Each of many bad files: sound after all, or one error. Memory stays in proportion to the file."""
     count = 10_000 if nightly else 1_500
     refused, most = 0, 0
+    core = _core._C
     tracemalloc.start()
     try:
         for which, data in mutations.mutants(count, seed):
             tracemalloc.reset_peak()
-            before = tracemalloc.get_traced_memory()[0]
+            core.reset_peak()
+            before, live = tracemalloc.get_traced_memory()[0], core.memory_stats()["live"]
             try:
                 refused += tried(data) is not None
             except Exception as error:
@@ -331,9 +334,11 @@ def test_mutations(nightly, seed):
             peak = tracemalloc.get_traced_memory()[1] - before
             most = max(most, peak)
             assert peak < 40 * len(data) + (1 << 20), (which, peak, data)
+            assert core.memory_stats()["peak"] - live < 1 << 20, (which, data)  # the core's own memory
     finally:
         tracemalloc.stop()
-    print(f"\n{count} bad files: {refused} refused, {count - refused} sound; at most {most >> 10} KB for one", end=" ")
+    with capsys.disabled():
+        print(f"\n{count} bad files: {refused} refused, {count - refused} sound; at most {most >> 10} KB for one", end=" ")
     assert count // 2 < refused < count
 
 

@@ -148,7 +148,23 @@ def test_more_is_better_and_all_are_kept(tmp_path):
     assert checkpoint.steps() == [0, 1, 2]
     assert checkpoint.restore("best") == {"step": 1, "metrics": {"accuracy": 0.9}, "epoch": 1, "sampler": [1, 2]}
     checkpoint.save(1, {"accuracy": 0.2})  # the same step again
-    assert checkpoint.restore()["step"] == 2
+    assert checkpoint.restore()["step"] == 1 and checkpoint.steps() == [0, 1, 2]
+
+
+def test_going_on_from_an_earlier_step(tmp_path):
+    checkpoint = Checkpoint(tmp_path, keep=2, best="loss", **parts())
+    for step, loss in enumerate([3.0, 2.0, 1.0, 4.0, 5.0]):
+        checkpoint.save(step, {"loss": loss})
+    assert checkpoint.steps() == [2, 3, 4] and checkpoint.latest_step() == 4
+    again = Checkpoint(tmp_path, keep=2, best="loss", **parts())
+    assert again.restore(2)["step"] == 2
+    again.save(3, {"loss": 0.5})
+    assert again.steps() == [2, 3] and again.latest_step() == 3 == again.best_step()
+    again.restore(2)
+    again.save(1, {"loss": 0.7})
+    assert again.steps() == [1] and again.restore()["step"] == 1
+    (tmp_path / "latest").unlink()
+    assert again.latest_step() == 1
 
 
 def test_shards_are_removed_too(tmp_path):
@@ -156,7 +172,7 @@ def test_shards_are_removed_too(tmp_path):
     for step in range(3):
         checkpoint.save(step)
         assert checkpoint.steps() == [step]
-    assert all("step-00000002" in name for name in os.listdir(tmp_path))
+    assert all("step-00000002" in name or name == "latest" for name in os.listdir(tmp_path))
     assert checkpoint.restore() == {"step": 2, "metrics": {}}
 
 
@@ -164,7 +180,7 @@ def test_what_a_killed_run_left_behind_is_removed(tmp_path):
     (tmp_path / ".step-00000003.safetensors.0011223344556677.part").write_text("half")
     (tmp_path / "notes.part").write_text("mine")
     Checkpoint(tmp_path, **parts()).save(4)
-    assert sorted(os.listdir(tmp_path)) == ["notes.part", "step-00000004.safetensors"]
+    assert sorted(os.listdir(tmp_path)) == ["latest", "notes.part", "step-00000004.safetensors"]
 
 
 def test_random_numbers_go_on(tmp_path):
