@@ -12,7 +12,17 @@ from pydiff.tree import tree_flatten, tree_unflatten
 __all__ = ["checkpoint", "checkpoint_sequential"]
 
 
-def checkpoint(function, *args, use_reentrant=False, preserve_rng_state=True, **kwargs):
+def checkpoint(
+    function,
+    *args,
+    use_reentrant=False,
+    context_fn=None,
+    determinism_check="default",
+    debug=False,
+    early_stop=True,
+    preserve_rng_state=True,
+    **kwargs,
+):
     """`function(*args, **kwargs)`, of which only the arguments and results are kept for backward.
 
     Arguments:
@@ -20,6 +30,9 @@ def checkpoint(function, *args, use_reentrant=False, preserve_rng_state=True, **
             closure, its object, the globals that it names, and lists and dicts of these.
         args, kwargs: its arguments, tensors anywhere in nested lists, tuples and dicts.
         use_reentrant: taken for PyTorch's sake: there is one way here, with the properties of PyTorch's `False`.
+        context_fn: gives two context managers: what the first call, and what those in backward, are made within.
+        determinism_check: "default": results of another number, shape or dtype in backward are an error; "none".
+        debug, early_stop: taken for PyTorch's sake, and of no effect.
         preserve_rng_state: draw the same random numbers (dropout masks) again, from the default generator.
 
     In backward the function is called a second time. Gradients are those of the call without `checkpoint`, to the bit where
@@ -37,12 +50,17 @@ def checkpoint(function, *args, use_reentrant=False, preserve_rng_state=True, **
     """
     if not callable(function):
         raise TypeError(f"[checkpoint] the function is called; got {type(function).__name__}; try checkpoint(module, x)")
+    if determinism_check not in ("default", "none"):
+        raise ValueError(f"[checkpoint] determinism_check is 'default' or 'none'; got {determinism_check!r}; try 'default'")
+    first, again = (contextlib.nullcontext(),) * 2 if context_fn is None else context_fn()
     if not is_grad_enabled():
         return function(*args, **kwargs)
     part = _Part(function, args, kwargs, preserve_rng_state)
-    if not any(tensor.requires_grad for tensor in part.tensors):
-        return function(*args, **kwargs)
-    found = part.call([tensor.detach() for tensor in part.tensors])
+    part.context = again
+    with first:
+        if not any(tensor.requires_grad for tensor in part.tensors):
+            return function(*args, **kwargs)
+        found = part.call([tensor.detach() for tensor in part.tensors])
     outputs, shape = tree_flatten(found)
     places = [k for k, value in enumerate(outputs) if isinstance(value, Tensor)]
     for k in places:
@@ -52,7 +70,8 @@ def checkpoint(function, *args, use_reentrant=False, preserve_rng_state=True, **
                 f"[checkpoint] the function uses a tensor that requires a gradient and is neither an argument nor found; "
                 f"got a result of {made.name() if made else 'a leaf'}; try passing it as an argument"
             )
-    part.count = len(places)
+    part.specs = [_spec(outputs[k]) for k in places]
+    part.compared = determinism_check == "default"
     _evaluate([outputs[k] for k in places])
     results = _Recomputed.apply(part.run, tuple(outputs[k] for k in places), *part.tensors)
     for k, result in zip(places, results):
@@ -128,14 +147,19 @@ class _Part:
 
     def run(self, tensors, taped):
         """The tensors among what the function returns, with the random numbers of the first call."""
-        with _random_from(self.state):
+        with _random_from(self.state), self.context:
             found = [value for value in tree_flatten(self.call(tensors))[0] if isinstance(value, Tensor)]
-        if len(found) != self.count:
+        specs = [_spec(value) for value in found]
+        if specs != self.specs and (self.compared or len(specs) != len(self.specs)):
             raise RuntimeError(
-                f"[checkpoint] the function gives other results when it is called again; got {len(found)} tensors for "
-                f"{self.count}; try a function that depends on its arguments alone"
+                f"[checkpoint] the function gives other results when it is called again; got {', '.join(specs)} for "
+                f"{', '.join(self.specs)}; try a function that depends on its arguments alone"
             )
         return found
+
+
+def _spec(tensor):
+    return f"{tensor.dtype.name} {tuple(tensor.shape)}"
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """`utils.checkpoint`: the same gradients to the bit, with less memory."""
 
+import contextlib
 import doctest
 import functools
 
@@ -233,8 +234,31 @@ def test_wrong_calls():
         checkpoint(x, x)
     many = iter(range(9))
     y = checkpoint(lambda x: tuple(x * 1.0 for _ in range(1 + next(many))), x)
-    with pytest.raises(RuntimeError, match=r"^\[checkpoint\] the function gives other results .*; got 2 tensors for 1; try"):
+    with pytest.raises(
+        RuntimeError,
+        match=r"^\[checkpoint\] the function gives other results .*; got float32 \(2,\), .* for float32 \(2,\); try",
+    ):
         y[0].sum().backward()
+    shapes = iter([(2,), (1, 2)])
+    with pytest.raises(RuntimeError, match=r"got float32 \(1, 2\) for float32 \(2,\); try"):
+        checkpoint(lambda x: (x * 2).reshape(next(shapes)), x).sum().backward()
+    with pytest.raises(ValueError, match=r"^\[checkpoint\] determinism_check is .*; got 'all'; try 'default'"):
+        checkpoint(abs, x, determinism_check="all")
+
+
+def test_contexts():
+    seen = []
+
+    @contextlib.contextmanager
+    def context(name):
+        seen.append(name)
+        yield
+
+    x = pd.ones(2, requires_grad=True)
+    y = checkpoint(lambda x, scale: x * scale, x, scale=3.0, context_fn=lambda: (context("first"), context("again")))
+    assert seen == ["first"]
+    y.sum().backward()
+    assert seen == ["first", "again"] and x.grad.tolist() == [3.0, 3.0]
 
 
 def test_the_examples_in_the_docstrings():
