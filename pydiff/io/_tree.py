@@ -17,7 +17,7 @@ from ._errors import bad, is_told, short
 
 __all__ = ["decode", "encode"]
 
-_DEPTH = 200
+_DEPTH = 100
 _PLAIN = (str, bool, type(None))
 _NUMPY = {name: np.dtype(name) for name in DTYPES if name != "bfloat16"}
 

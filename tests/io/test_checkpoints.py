@@ -36,8 +36,18 @@ OBJECTS = {
 }
 
 
+def nested(n, make):
+    value = 0
+    for _ in range(n):
+        value = make(value)
+    return value
+
+
 def values():
     found = dict(OBJECTS)
+    found["nested"] = [
+        nested(98, make) for make in (lambda v: [v], lambda v: {"a": v}, lambda v: {1: v}, lambda v: Pair(v, (v,)[:0]))
+    ]
     found["dtypes"] = {dtype.name: [sample(dtype), sample(dtype, ()), sample(dtype, (0, 2))] for dtype in DTYPES}
     x = pd.ones(2, requires_grad=True)
     found["leaves"] = [x, pd.nn.Parameter(pd.zeros(3)), pd.nn.Parameter(pd.zeros(1), requires_grad=False)]
@@ -306,13 +316,6 @@ def cycle():
     return value
 
 
-def deep(n):
-    value = 0
-    for _ in range(n):
-        value = [value]
-    return value
-
-
 @pytest.mark.parametrize(
     ("value", "what"),
     [
@@ -323,7 +326,7 @@ def deep(n):
         (lambda: np.datetime64("2020"), "this NumPy type has no counterpart"),
         (lambda: {"y": pd.ones(2, requires_grad=True) * 2}, r"only leaves .*; got the result of .* at y; try tensor\.detach"),
         (cycle, "a container holds itself"),
-        (lambda: deep(300), "the nesting is too deep"),
+        (lambda: nested(101, lambda v: [v]), "the nesting is too deep"),
         (lambda: {"k": {(1, print): 2}}, "got builtin_function_or_method"),
     ],
 )
