@@ -28,8 +28,8 @@ def save(obj, path, *, max_shard_size=None):
 
     Arguments:
         obj: a tensor, or dicts (of any plain keys), lists, tuples, named tuples, sets, `OrderedDict`s and `Counter`s nested to
-            100 levels, of tensors, parameters, NumPy arrays, numbers, text, bytes, None, dtypes and devices. Modules and optimisers:
-            their `state_dict()`. One tensor object in two places (tied weights) is written once, and one object when loaded.
+            100 levels, of tensors, parameters, NumPy arrays, numbers, text, bytes, None, dtypes and devices. Of modules and
+            optimisers their `state_dict()`. One tensor object in two places (tied weights) is written once, and one object when loaded.
         path: a path, or a binary file that can seek.
         max_shard_size: bytes, or a text like "5GB": an object with more goes into `name-00001-of-00003.safetensors` … beside
             `name.safetensors.index.json`, as Hugging Face lays out models.

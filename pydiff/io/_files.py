@@ -4,11 +4,13 @@ import contextlib
 import mmap
 import os
 import secrets
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 __all__ = ["Sink", "contents", "replaced", "sync_folder"]
 
 _BATCH = 64 << 20  # bytes
+_NORESERVE = 0x4000 if sys.platform == "linux" else 0
 
 
 def contents(source, mapped=True):
@@ -23,12 +25,20 @@ def contents(source, mapped=True):
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             if mapped and size:
-                return memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY)), path
+                return memoryview(_mapping(file.fileno(), size)), path
             return memoryview(file.read()), path
     except FileNotFoundError:
         raise FileNotFoundError(f"[load] there is no such file; got {path}; try the path that save() was given") from None
     except IsADirectoryError:
         raise IsADirectoryError(f"[load] a folder is no file; got {path}; try the path of a file in it") from None
+
+
+def _mapping(fd, size):
+    if os.name != "posix":
+        return mmap.mmap(fd, size, access=mmap.ACCESS_COPY)
+    # Nothing is written as a rule, so no swap is set aside: a file may be larger than the memory.
+    flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", _NORESERVE)
+    return mmap.mmap(fd, size, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
 
 
 class Sink:
@@ -107,7 +117,8 @@ def _told(error, path):
     if isinstance(error, FileNotFoundError):
         text = f"[save] there is no such folder; got {path}; try os.makedirs() first"
     else:
-        text = f"[save] the file cannot be written, and what was there before is untouched; got {error.strerror or error} for {path}; try another disk"
+        what = "the file cannot be written, and what was there before is untouched"
+        text = f"[save] {what}; got {error.strerror or error} for {path}; try another disk"
     new = type(error)(text)
     new.errno = error.errno
     return new

@@ -262,6 +262,22 @@ def test_nothing_is_read_before_it_is_used(tmp_path):
     assert int(done.stdout.split()[-1]) < 1 << 20, done.stdout
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="a sparse file")
+def test_a_file_that_is_larger_than_the_memory(tmp_path):
+    size = 1 << 42
+    text = json.dumps({"x": {"dtype": "U8", "shape": [size - 1], "data_offsets": [0, size - 1]}}).encode()
+    with open(tmp_path / "x", "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text + b"\7")
+        try:
+            file.truncate(8 + len(text) + size - 1)
+        except OSError:
+            pytest.skip("the file system has no files of 4 TB")
+    x = pd.load(tmp_path / "x")["x"]
+    assert x.shape == (size - 1,) and x[:2].tolist() == [7, 0]
+    with pd.io.open(tmp_path / "x") as file:
+        assert file.slice("x")[-3:].tolist() == [0, 0, 0]
+
+
 def test_device_and_dtype(tmp_path, device):
     pd.save({"w": pd.ones(2), "i": pd.arange(2), "h": pd.ones(1, dtype=pd.float16)}, tmp_path / "x")
     found = pd.load(tmp_path / "x", device=device, dtype="bfloat16")
