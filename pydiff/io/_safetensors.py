@@ -1,7 +1,7 @@
 """The safetensors format: 8 bytes of length, a JSON header, the tensors' bytes without holes.
 
 A reader of its own: the package's copies each tensor where it gives NumPy arrays and knows no bfloat16 there; a file of
-92 MB took it 128 ms, where mapping takes 0.6 ms. What a header may say is checked as its reference implementation
+92 MB took it 128 ms on a busy machine, where mapping took 0.6 ms. What a header may say is checked as its reference implementation
 does (https://github.com/huggingface/safetensors, "Format"): sizes, order and overlap are settled before a byte is read.
 """
 
