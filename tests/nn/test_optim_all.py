@@ -191,6 +191,20 @@ def test_a_step_is_one_launch_however_many_parameters(name):
     assert kernels(50) == kernels(2) <= 2
 
 
+@pytest.mark.parametrize("name", ["Muon", "Adafactor", "SparseAdam"])
+def test_a_step_is_one_evaluation_however_many_parameters(name):
+    params = [nn.Parameter(pd.ones(3 + i % 2, 2)) for i in range(20)]
+    opt = getattr(optim, name)(params)
+    for _ in range(3):
+        for p in params:
+            p.grad = pd.ones(*p.shape)
+            p.grad.numpy()
+        before = pd._C.exec_stats()
+        opt.step()
+        after = pd._C.exec_stats()
+    assert sum(after[key] - before[key] for key in ("plans", "replays")) == 1
+
+
 @pytest.mark.smoke
 @pytest.mark.parametrize("name", [*NAMES, "Lion", "SparseAdam", "LBFGS"])
 def test_the_rate_may_be_a_tensor(name):
