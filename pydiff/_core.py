@@ -66,7 +66,7 @@ def trace(function, specs):
         _C.set_grad_enabled(was)
 
 
-def foreach(name, update, lists, scalars=()):
+def foreach(name, update, lists, scalars=(), into=None):
     """One elementwise update of many tensors, as one node of the graph.
 
     Arguments:
@@ -77,10 +77,12 @@ def foreach(name, update, lists, scalars=()):
             one shape.
         scalars: numbers or 0-d tensors that all segments share, in the first operand's dtype, of 16-bit floats in float32.
 
-    Returns a tuple with a list of tensors for each result of `update`.
+        into: tensors that take the results as by `rebind`, the first result of all segments first; or None.
+
+    Returns a tuple with a list of tensors for each result of `update`, None with `into`.
     """
     if not lists[0]:
-        return tuple([] for _ in lists)
+        return tuple([] for _ in lists) if into is None else None
     firsts = [items[0] for items in lists]
     key = (name, update, len(scalars), *[first.dtype for first in firsts], firsts[0].device)
     body = _bodies.get(key)
@@ -91,7 +93,7 @@ def foreach(name, update, lists, scalars=()):
         shared = DTYPES["float32"] if firsts[0].dtype.name in ("float16", "bfloat16") else firsts[0].dtype
         specs += [((), shared, firsts[0].device)] * len(scalars)
         body = _bodies[key] = trace(update, specs)
-    return _C.foreach(body, lists, scalars)
+    return _C.foreach(body, lists, scalars) if into is None else _C.foreach_into(body, lists, scalars, into)
 
 
 # ---- the service that compiles, and the end: no thread and no callback outlives Python

@@ -64,8 +64,8 @@ void rebind(const py::sequence& handles, const py::sequence& values) {
   set_grad_enabled(was);
 }
 
-// lists[j][k]: operand j of segment k; the results likewise.
-py::tuple foreach_all(const GraphHandle& body, const py::sequence& lists, const py::sequence& scalars) {
+// lists[j][k]: operand j of segment k. Results by segment.
+std::vector<std::vector<Var>> foreach_of(const GraphHandle& body, const py::sequence& lists, const py::sequence& scalars) {
   size_t np = lists.size();
   std::vector<std::vector<Var>> segments;
   for (size_t j = 0; j < np; ++j) {
@@ -86,7 +86,12 @@ py::tuple foreach_all(const GraphHandle& body, const py::sequence& lists, const 
   std::vector<Var> shared;
   DeviceId dev = segments.empty() ? DeviceId{} : segments[0][0].device();
   for (const auto& s : scalars) shared.push_back(Var(operand("foreach", s.ptr(), dev).v));
-  std::vector<std::vector<Var>> results = foreach(body.g, segments, shared);
+  return foreach(body.g, segments, shared);
+}
+
+// out[r][k]: result r of segment k.
+py::tuple foreach_all(const GraphHandle& body, const py::sequence& lists, const py::sequence& scalars) {
+  std::vector<std::vector<Var>> results = foreach_of(body, lists, scalars);
   size_t nr = body.g->results.size();
   py::tuple out(nr);
   for (size_t r = 0; r < nr; ++r) {
@@ -96,6 +101,26 @@ py::tuple foreach_all(const GraphHandle& body, const py::sequence& lists, const 
     out[r] = std::move(one);
   }
   return out;
+}
+
+// Result r of n segments becomes the value of handles[r * n + k], as by `rebind`: no tensor is made for it.
+void foreach_into(const GraphHandle& body, const py::sequence& lists, const py::sequence& scalars, const py::sequence& handles) {
+  std::vector<std::vector<Var>> results = foreach_of(body, lists, scalars);
+  size_t nr = body.g->results.size(), n = results.size();
+  if (handles.size() != nr * n)
+    fail("foreach", "one tensor for each result is needed", std::to_string(handles.size()) + " for " + std::to_string(nr * n),
+         "lists of equal length");
+  bool was = set_grad_enabled(false);
+  try {
+    for (size_t i = 0; i < nr * n; ++i) {
+      py::object h = handles[i];
+      assign("rebind", as_tensor_object(h.ptr()), Var(results[i % n][i / n].v));
+    }
+  } catch (...) {
+    set_grad_enabled(was);
+    throw;
+  }
+  set_grad_enabled(was);
 }
 
 void bind_graphs(py::module_& m) {
@@ -114,6 +139,7 @@ void bind_graphs(py::module_& m) {
   });
   m.def("call", [](const GraphHandle& g, const py::sequence& args) { return tensors(call(g.g, vars_of(args))); });
   m.def("foreach", foreach_all);
+  m.def("foreach_into", foreach_into);
   m.def("batch", [](const py::sequence& outputs, const py::sequence& params, const py::sequence& args,
                     const std::vector<bool>& batched, int64_t size) {
     std::vector<bool> out_batched;

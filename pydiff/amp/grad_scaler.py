@@ -118,8 +118,7 @@ class GradScaler:
         with pydiff.no_grad():
             for grads in alike.values():
                 found.append(~pydiff.cat([grad.detach().reshape(-1) for grad in grads]).isfinite().all())
-                (values,) = _core.foreach("unscale", _times, ([grad.detach() for grad in grads],), (inverse,))
-                _core.rebind(grads, values)
+                _core.foreach("unscale", _times, (grads,), (inverse,), grads)
         return found
 
     def step(self, optimizer, *args, **kwargs):

@@ -136,9 +136,7 @@ class FusedOptimizer(Optimizer):
             scalars = [s.to(device) if isinstance(s, pydiff.Tensor) else s for s in scalars]
         if bucket.params[0].dtype in (pydiff.float16, pydiff.bfloat16):
             update = _rounded_once(update)
-        results = _core.foreach(name, update, self._operands(bucket, grads), scalars)
-        values = [value for result in results for value in result]
-        _core.rebind(bucket.handles, values)
+        _core.foreach(name, update, self._operands(bucket, grads), scalars, bucket.handles)
         bucket.step = step
         if self._counts:
             for state in bucket.states:

@@ -25,10 +25,9 @@ def _move_all(averages, currents, share):
     if not averages:
         return
     if averages[0].dtype.is_floating_point:
-        (values,) = _core.foreach("average", _toward, (averages, currents), (share,))
+        _core.foreach("average", _toward, (averages, currents), (share,), averages)
     else:
-        values = [(a + (c - a) * share).to(a.dtype) for a, c in zip(averages, currents)]
-    _core.rebind(averages, values)
+        _core.rebind(averages, [(a + (c - a) * share).to(a.dtype) for a, c in zip(averages, currents)])
     _core.evaluate(averages)
 
 
