@@ -14,10 +14,23 @@ struct Newest {
   bool operator()(const TapeNode* a, const TapeNode* b) const { return a->seq < b->seq; }
 };
 
-// A walk's state on the nodes, undone however the walk ends.
-struct Reached {
+// A walk's state on the nodes, undone however the walk ends. The nodes hold the state of one walk: a walk that begins while
+// another waits for a user's function (a nested one, or one of another thread) packs that one's away, and it comes back with
+// `own()`. All this is done under the interpreter's lock.
+class Reached {
+ public:
   std::vector<TapeRef> nodes;
   uint32_t mark = next_mark();
+
+  Reached() { own(); }
+  ~Reached() {
+    if (owner_ != this) return;
+    for (TapeRef& n : nodes) n->cotangents.clear();
+    owner_ = nullptr;
+  }
+  Reached(const Reached&) = delete;
+  Reached& operator=(const Reached&) = delete;
+
   bool enter(TapeNode* n) {
     if (n->mark == mark) return false;
     n->mark = mark;
@@ -26,10 +39,34 @@ struct Reached {
     nodes.push_back(TapeRef(n));
     return true;
   }
-  ~Reached() {
-    for (TapeRef& n : nodes) n->cotangents.clear();
+  // After whatever may have called Python.
+  void own() {
+    if (owner_ == this) return;
+    if (owner_) owner_->pack();
+    owner_ = this;
+    for (size_t k = 0; k < packed_.size(); ++k) {
+      nodes[k]->wanted = packed_[k].wanted;
+      nodes[k]->cotangents = std::move(packed_[k].cotangents);
+    }
+    packed_.clear();
   }
+
+ private:
+  struct Packed {
+    bool wanted;
+    Few<Var, 1> cotangents;
+  };
+  void pack() {
+    packed_.reserve(nodes.size());
+    for (TapeRef& n : nodes) {
+      packed_.push_back({n->wanted, std::move(n->cotangents)});
+      n->cotangents.clear();
+    }
+  }
+  std::vector<Packed> packed_;
+  static Reached* owner_;
 };
+Reached* Reached::owner_ = nullptr;
 
 // All nodes below the outputs; with targets, marks as wanted those from which one can be reached.
 void reach(Reached& r, const std::vector<Var>& outputs, const std::vector<Edge>& targets) {
@@ -68,11 +105,11 @@ void check_fresh(TapeNode* n) {
 
 Var zeros_of(const TapeNode* n, int out) { return zeros(n->outs[out].shape, n->outs[out].dtype, n->outs[out].device); }
 
-// The cotangents of a node's operands. `flat` gets the nodes of those of which the derivative is 0: nothing is sent there.
-void pull(TapeNode* n, bool create_graph, std::vector<TapeNode*>& flat) {
+// Sends a node's cotangents `given` on to its operands. `flat` gets the nodes of those of which the derivative is 0: nothing is sent there.
+void pull(TapeNode* n, Few<Var, 1> given, Reached& reached, bool create_graph, std::vector<TapeNode*>& flat) {
   int nin = n->edges.size();
   if (n->alias) {
-    give(n->edges[0], n->cotangents[0]);
+    give(n->edges[0], given[0]);
     return;
   }
   check_fresh(n);
@@ -81,8 +118,7 @@ void pull(TapeNode* n, bool create_graph, std::vector<TapeNode*>& flat) {
   if (n->custom) {
     std::vector<Var> gs;
     for (int k = 0; k < n->outs.size(); ++k)
-      gs.push_back(n->cotangents[k] ? n->cotangents[k]
-                                    : zeros_of(n, k));
+      gs.push_back(given[k] ? given[k] : zeros_of(n, k));
     std::vector<Var> got = n->custom->vjp(gs);
     for (int k = 0; k < nin && k < static_cast<int>(got.size()); ++k) out[k] = got[static_cast<size_t>(k)];
   } else {
@@ -108,11 +144,12 @@ void pull(TapeNode* n, bool create_graph, std::vector<TapeNode*>& flat) {
     static const Ints none;
     VjpArgs a{{n->op, nin, n->saved.data(), n->specs.data(), outs.data(), outs.size(), n->attrs ? n->attrs->v : none,
                n->extra.get()},
-              n->cotangents.data(), need.data()};
+              given.data(), need.data()};
     t.vjp(a, out.data());
     for (int k = 0; k < nin; ++k)
       if (need[k] && !out[k] && t.diff[std::min(k, 3)] == Diff::Zero) flat.push_back(n->edges[k].node.get());
   }
+  reached.own();
   for (int k = 0; k < nin; ++k)
     if (out[k] && n->edges[k].node && n->edges[k].node->wanted) give(n->edges[k], out[k]);
 }
@@ -161,7 +198,9 @@ std::vector<Gradient> reverse(const std::vector<Var>& outputs, const std::vector
     if (!any) continue;
     for (auto& [k, hook] : n->hooks)
       if (n->cotangents[k]) {
-        Var g = hook(n->cotangents[k]);
+        const Var given = n->cotangents[k];
+        Var g = hook(given);
+        reached.own();
         if (g) n->cotangents[k] = g;
       }
     for (size_t i = 0; i < targets.size(); ++i)
@@ -171,7 +210,7 @@ std::vector<Gradient> reverse(const std::vector<Var>& outputs, const std::vector
     } else {
       bool onward = false;
       for (Edge& e : n->edges) onward |= e.node && e.node->wanted;
-      if (onward) pull(n, create_graph, flat);
+      if (onward) pull(n, std::move(n->cotangents), reached, create_graph, flat);
       if (!retain_graph && !n->alias) free_saved(n);
     }
     n->cotangents.clear();

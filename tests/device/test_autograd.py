@@ -447,3 +447,83 @@ def test_tensors_compare_by_identity_in_containers():
     x, y = leaf(1.0), leaf(1.0)
     assert len({x, y, x}) == 2
     assert {x: 1, y: 2}[y] == 2
+
+
+class Nested(pd.autograd.Function):
+    """Its backward pass walks back through what the walk around it is in the middle of."""
+
+    inner = None
+
+    @staticmethod
+    def forward(ctx, x):
+        return x * 1
+
+    @staticmethod
+    def backward(ctx, g):
+        with pd.enable_grad():
+            Nested.inner()
+        return g
+
+
+@pytest.mark.parametrize("ask", ["grad", "backward", "targets"])
+def test_a_walk_inside_a_walk_leaves_it_alone(ask):
+    w, x = (pd.tensor([v, v + 1.0], requires_grad=True) for v in (1.0, 3.0))
+    shared = w * 2
+    seen = []
+    Nested.inner = lambda: seen.append(pd.autograd.grad((shared * 3).sum(), w, retain_graph=True)[0].tolist())
+    loss = (shared * 5).sum() + Nested.apply(x * shared).sum() + Nested.apply(w).sum()
+    if ask == "grad":
+        gw, gx = pd.autograd.grad(loss, [w, x], retain_graph=True)
+    elif ask == "targets":
+        shared_g, gw, gx = pd.autograd.grad(loss, [shared, w, x], retain_graph=True)
+        assert shared_g.tolist() == [8.0, 9.0]
+    else:
+        loss.backward(retain_graph=True)
+        gw, gx = w.grad, x.grad
+    assert gw.tolist() == [17.0, 19.0] and gx.tolist() == [2.0, 4.0]
+    assert seen == [[6.0, 6.0]] * 2
+
+
+def test_a_hook_may_walk_back_too():
+    w = pd.tensor([1.0, 2.0], requires_grad=True)
+    y = w * 2
+
+    @pd.enable_grad()
+    def walk(f):
+        return pd.autograd.grad(f().sum(), w, retain_graph=True)[0]
+
+    y.register_hook(lambda g: g + walk(lambda: w * w))
+    z = y * 3
+    z.register_hook(lambda g: walk(lambda: y * 7) * 0 + g)
+    (z.sum() + (w * 11).sum()).backward()
+    assert w.grad.tolist() == [11.0 + 2 * (3 + 2), 11.0 + 2 * (3 + 4)]
+
+
+def test_walks_of_threads_that_meet_in_one_graph():
+    import threading
+
+    w = pd.tensor([1.0, 2.0], requires_grad=True)
+    shared = w * 2
+    barrier = threading.Barrier(4, timeout=60)
+    results = {}
+
+    class Waits(pd.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 1
+
+        @staticmethod
+        def backward(ctx, g):
+            barrier.wait()
+            return g
+
+    def walk(k):
+        loss = (shared * (k + 1)).sum() + (Waits.apply(shared) * k).sum()
+        results[k] = pd.autograd.grad(loss, w, retain_graph=True)[0].tolist()
+
+    threads = [threading.Thread(target=walk, args=(k,)) for k in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert results == {k: [2.0 * (2 * k + 1)] * 2 for k in range(4)}
