@@ -74,7 +74,7 @@ _publish(Tensor)
 _publish(globals())
 
 #: Loaded when first asked for.
-_LAZY = ("amp", "cuda", "func", "io", "linalg", "nn", "optim", "testing", "train", "utils")
+_LAZY = ("amp", "cuda", "data", "func", "io", "linalg", "nn", "optim", "testing", "train", "utils")
 
 #: Functions of `nn.functional` that PyTorch has at the top too, loaded with it.
 _FUNCTIONAL = (

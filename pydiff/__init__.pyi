@@ -11,6 +11,7 @@ from . import (
     bits as bits,
     contraction as contraction,
     cuda as cuda,
+    data as data,
     decompositions as decompositions,
     facts as facts,
     fallback as fallback,
