@@ -1,5 +1,6 @@
 """The workloads by name, in the order of the table. Each is a function without arguments that returns a Result."""
 
+from .data_loader import data_loader
 from .first_call import first_call
 from .gelu import gelu
 from .half import half
@@ -15,6 +16,7 @@ from .train_step import train_step
 WORKLOADS = {
     w.__name__: w
     for w in (
-        record, small_ops, gelu, half, train_step, optimizer_step, first_call, import_time, memory, load_file, save_file,
+        record, small_ops, gelu, half, train_step, optimizer_step, data_loader, first_call, import_time, memory, load_file,
+        save_file,
     )  # fmt: skip
 }

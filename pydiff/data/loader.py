@@ -30,7 +30,8 @@ class DataLoader:
 
     Workers are processes, started as `multiprocessing` starts them (on Linux before Python 3.14: forked). Batches come through
     shared memory that has no name, so nothing is left behind. An error of a worker is raised here as its own class with the
-    worker's traceback in its text; a worker that dies is a RuntimeError that names it. In a worker pydiff has one thread, and
+    worker's traceback in its text; a worker that dies is a RuntimeError that names it. A program that keeps more batches than
+    the workers read ahead and some 16 more gets copies. In a worker pydiff has one thread and the CPU as its default device, and
     the streams of `random`, `numpy.random`, `pydiff.random` (and PyTorch's, where it is loaded) start at a base seed, drawn of
     the generator each epoch, plus the worker's number; with persistent workers too, where PyTorch's go on.
 

@@ -152,8 +152,15 @@ def read_parquet(file, columns=None, **options):
     Raises ImportError where neither is installed, ValueError for a column that is not there.
     """
     library = _needed("read_parquet", "pyarrow.parquet", "pandas")
-    read = getattr(library, "read_table", None) or library.read_parquet
-    return _columns("read_parquet", read(file, **options), columns)
+    read = library.read_parquet if library.__name__ == "pandas" else library.read_table
+    try:
+        table = read(file, columns=columns, **options)
+    except (KeyError, ValueError) as error:
+        if columns is None:
+            raise
+        told = f"[read_parquet] the columns cannot be read; got {columns} ({str(error).splitlines()[0]}); try columns=None"
+        raise ValueError(told) from error
+    return _columns("read_parquet", table, columns)
 
 
 def _columns(op, table, wanted):

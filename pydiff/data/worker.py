@@ -6,6 +6,8 @@ import select
 import signal
 import socket
 import sys
+import threading
+import time
 import traceback
 from collections import deque
 from dataclasses import dataclass
@@ -213,10 +215,10 @@ class _Worker:
         self.watch = None
 
     def messages(self):
-        """What comes, until the parent cuts the line or is gone. Of an epoch that is over nothing is made."""
+        """What comes, until the loader cuts the line. Of an epoch that is over nothing is made."""
         poll = select.poll()
         poll.register(self.line.sock, select.POLLIN)
-        parent, waiting = os.getppid(), deque()
+        waiting = deque()
         while True:
             for message in map(pickle.loads, self.line.receive()):
                 if message[0] == "fetch":
@@ -229,8 +231,7 @@ class _Worker:
             if waiting:
                 yield waiting.popleft()
                 continue
-            if not poll.poll(_LOOK_AROUND * 1000) and (os.getppid() != parent or not parent_process().is_alive()):
-                return
+            poll.poll()
 
     def run(self):
         for message in self.messages():
@@ -281,12 +282,21 @@ class _Worker:
         return ("ended", None) if batch is END else ("batch", batch)
 
 
+def _end_with(parent):
+    """End the process once its parent has, whatever it is waiting for: sockets that others have too need not tell it."""
+    while os.getppid() == parent and parent_process().is_alive():
+        time.sleep(_LOOK_AROUND)
+    os._exit(1)
+
+
 def work(reading, number, count, init, sock, others):
     """The main function of a worker's process. `others` are the loader's sockets, which a fork brings along."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which then ends its workers
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     for other in others:
         other.close()
     pydiff.set_num_threads(1)
+    pydiff.set_default_device("cpu")  # where batches are handed over; CUDA does not work in a fork anyway
     try:
         _Worker(reading, number, count, init, Line(sock)).run()
     except (BrokenPipeError, ConnectionResetError):

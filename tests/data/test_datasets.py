@@ -271,6 +271,21 @@ def test_tables(tmp_path, package, monkeypatch):
         D.read_csv(file, columns=["d"])
 
 
+@pytest.mark.parametrize("package", ["pandas", "pyarrow"])
+def test_parquet(tmp_path, package, monkeypatch):
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pytest.importorskip(package)
+    parquet.write_table(arrow.table({"a": [1, 2], "b": [0.5, None], "c": ["x", "y"]}), tmp_path / "t.parquet")
+    find = importlib.import_module
+    hidden = "pyarrow.parquet" if package == "pandas" else "pandas"
+    monkeypatch.setattr(importlib, "import_module", lambda name: find("no_such_package" if name == hidden else name))
+    table = D.read_parquet(tmp_path / "t.parquet")
+    assert table["a"].tolist() == [1, 2] and table["c"] == ["x", "y"] and np.isnan(table["b"][1].item())
+    assert list(D.read_parquet(tmp_path / "t.parquet", columns=["c"])) == ["c"]
+    with pytest.raises(ValueError, match=r"^\[read_parquet\] .*; got .*'d'.*; try "):
+        D.read_parquet(tmp_path / "t.parquet", columns=["d"])
+
+
 @pytest.mark.parametrize("read", [D.read_csv, D.read_parquet])
 def test_tables_say_what_to_install(read, monkeypatch):
     find = importlib.import_module

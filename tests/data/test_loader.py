@@ -182,9 +182,9 @@ def test_a_write_into_a_batch_stays_in_it():
 def test_what_workers_hand_over():
     """Any type and layout; a gradient stays behind."""
     made = {
-        "narrow": pd.ones(3000, dtype=pd.bfloat16) * 3, "turned": pd.arange(6000).reshape(2, 3000).T,
-        "scalar": pd.tensor(2.5), "none": pd.zeros(0, 4), "complex": pd.ones(2000, dtype=pd.complex64), "object": {1, 2},
-        "parameter": pd.ones(2000, requires_grad=True) * 2, "array": np.asfortranarray(np.ones((40, 50))),
+        "narrow": pd.ones(3000, dtype=pd.bfloat16, device="cpu") * 3, "turned": pd.arange(6000, device="cpu").reshape(2, 3000).T,
+        "scalar": pd.tensor(2.5, device="cpu"), "none": pd.zeros(0, 4, device="cpu"), "complex": pd.ones(2000, dtype=pd.complex64, device="cpu"), "object": {1, 2},
+        "parameter": pd.ones(2000, requires_grad=True, device="cpu") * 2, "array": np.asfortranarray(np.ones((40, 50))),
     }  # fmt: skip
     (got,) = D.DataLoader([made], batch_size=None, num_workers=1, **FORK)
     for key, value in made.items():
@@ -194,7 +194,7 @@ def test_what_workers_hand_over():
 
 
 def test_lazy_work_of_the_parent_is_done_in_a_fork():
-    x = (pd.randn(500, 40) @ pd.randn(40, 300)).tanh()  # recorded, not computed
+    x = (pd.randn(500, 40, device="cpu") @ pd.randn(40, 300, device="cpu")).tanh()  # recorded, not computed
     batches = [batch[0] for batch in D.DataLoader(D.TensorDataset(x), batch_size=100, **WORKERS)]
     assert pd.equal(pd.cat(batches), x)
 
