@@ -120,11 +120,11 @@ def pack(state):
     """A state, or bytes, as text."""
     if isinstance(state, dict):
         return {key: pack(value) for key, value in state.items()}
-    return base64.b85encode(state).decode()
+    return base64.b64encode(state).decode()
 
 
 def unpack(state):
     """What `pack` was given."""
     if isinstance(state, dict):
         return {key: unpack(value) for key, value in state.items()}
-    return base64.b85decode(state)
+    return base64.b64decode(state)

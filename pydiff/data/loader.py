@@ -15,7 +15,7 @@ from .worker import END, Fetcher, Reading, WorkerInfo, get_worker_info, stateful
 __all__ = ["DataLoader", "WorkerInfo", "get_worker_info"]
 
 _VERSION = 1
-_NEEDS_WORKERS = (("prefetch_factor", None, 2), ("persistent_workers", False, False), ("timeout", 0, 0))
+_NEEDS_WORKERS = {"prefetch_factor": None, "persistent_workers": False, "timeout": 0}  # and what they are without
 
 
 def _wrong(what, got, advice):
@@ -78,7 +78,7 @@ class DataLoader:
             raise _wrong("timeout is 0 or more seconds", timeout, "timeout=0")
         given = {"prefetch_factor": prefetch_factor, "persistent_workers": persistent_workers, "timeout": timeout}
         if not num_workers:
-            for name, unset, _ in _NEEDS_WORKERS:
+            for name, unset in _NEEDS_WORKERS.items():
                 if given[name] != unset:
                     raise _wrong(f"{name} is for workers", f"{name}={given[name]}, num_workers=0", "num_workers=1")
         if prefetch_factor is not None and prefetch_factor < 1:
@@ -156,8 +156,9 @@ class DataLoader:
 
         In mid-epoch the state is that after the last batch that was handed out. It has the random streams of the workers; with
         `num_workers=0` those of this process, from which the dataset draws. A dataset with `state_dict` and `load_state_dict`
-        (or whose iterator has them) is asked; other iterable datasets will be read again up to the place. Raises ValueError
-        for workers with `in_order=False`, whose batches come in no fixed order.
+        (or whose iterator has them) is asked; other iterable datasets will be read again up to the place. What the next epoch
+        draws of the default generator, where the loader has none of its own, is the program's to save (`get_rng_state`).
+        Raises ValueError for workers with `in_order=False`, whose batches come in no fixed order.
         """
         if self.num_workers and not self.in_order:
             raise _wrong("batches without an order cannot be taken up again", "in_order=False", "in_order=True")
@@ -325,7 +326,11 @@ class _Here(_Epoch):
 
     def __next__(self):
         indices = END if self._progress.finished else next(self._indices, END)
-        batch = END if indices is END else self._fetcher.fetch(indices)
+        try:
+            batch = END if indices is END else self._fetcher.fetch(indices)
+        except Exception:
+            self._progress.yielded += 1  # it was its turn; the next one follows
+            raise
         if batch is END:
             self._progress.finished = True
             raise StopIteration

@@ -246,8 +246,8 @@ class _Worker:
         _random_state.seed_all(seed, [base_seed, self.number])
         self.failure = None
         _info = WorkerInfo(self.number, self.count, seed, self.reading.dataset)
-        tell_torch(_info)
         try:
+            tell_torch(_info)
             if self.fresh and self.init is not None:
                 self.init(self.number)
             self.fresh = False
@@ -292,6 +292,7 @@ def _end_with(parent):
 def work(reading, number, count, init, sock, others):
     """The main function of a worker's process. `others` are the loader's sockets, which a fork brings along."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which then ends its workers
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not what the program does when it is asked to end
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     for other in others:
         other.close()

@@ -304,6 +304,20 @@ def test_errors_of_a_worker(error, kind):
     assert next(batches).tolist() == [10, 11]  # the others are still there
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_bad_sample_can_be_passed_over(workers):
+    loader = D.DataLoader(Bad(wrong(ValueError("bad")), at=5), batch_size=2, num_workers=workers, **(FORK if workers else {}))
+    batches, seen = iter(loader), []
+    for _ in range(8):
+        try:
+            seen += next(batches).tolist()
+        except ValueError:
+            state = loader.state_dict()
+    assert seen == [0, 1, 2, 3, *range(6, 16)]
+    loader.load_state_dict(state)
+    assert next(iter(loader)).tolist() == [6, 7]
+
+
 @pytest.mark.parametrize("where", ["init", "collate", "pickle", "iter"])
 def test_errors_elsewhere_in_a_worker(where):
     options = {
@@ -396,7 +410,7 @@ def alive(pid):
 @pytest.mark.parametrize("persistent", [False, True])
 def test_early_break(persistent):
     loader = D.DataLoader(Numbers(200, 500), persistent_workers=persistent, **WORKERS)
-    for k, batch in enumerate(loader):
+    for k, _ in enumerate(loader):
         if k == 2:
             break
     assert bool(children()) == persistent
