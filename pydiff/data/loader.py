@@ -370,6 +370,8 @@ class _Workers(_Epoch):
             self._pool.ask(number, indices)
 
     def __next__(self):
+        if self._progress.finished:
+            raise StopIteration
         if self._stale:
             raise RuntimeError(
                 "[DataLoader] persistent workers serve one epoch at a time; got a later epoch of the same loader; "
@@ -409,4 +411,4 @@ class _Workers(_Epoch):
 
     def abandon(self):
         """The workers serve another epoch from now on."""
-        self._stale = True
+        self._stale = not self._progress.finished
