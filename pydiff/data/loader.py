@@ -328,8 +328,11 @@ class _Here(_Epoch):
         indices = END if self._progress.finished else next(self._indices, END)
         try:
             batch = END if indices is END else self._fetcher.fetch(indices)
-        except Exception:
+        except Exception as error:
             self._progress.yielded += 1  # it was its turn; the next one follows
+            if isinstance(error, StopIteration):  # which would end the epoch unseen
+                told = "[DataLoader] a sample raised StopIteration; got no batch; try raising IndexError"
+                raise RuntimeError(told) from error
             raise
         if batch is END:
             self._progress.finished = True

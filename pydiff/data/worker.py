@@ -261,16 +261,15 @@ class _Worker:
     def fetch(self, epoch, indices):
         """Make one batch, and say where the fetcher and the random streams are after it, where that has changed."""
         head, content = self.make(indices)
-        if head != "failed":
-            try:
-                stream, buffers = dumps(content)
-            except Exception as error:
-                head, content = "failed", Failure.of(error)
-        if head == "failed":
+        streams, state = self.watch.changed(), None
+        try:
+            if self.fetcher.iterable or stateful(self.reading.dataset):
+                state = pickle.dumps(self.fetcher.state())
             stream, buffers = dumps(content)
-        streams = self.watch.changed()
-        state = self.fetcher.state() if self.fetcher.iterable or stateful(self.reading.dataset) else None
-        self.writer.send((head, epoch, streams, state and pickle.dumps(state)), stream, buffers)
+        except Exception as error:
+            head = "failed"
+            stream, buffers = dumps(Failure.of(error))
+        self.writer.send((head, epoch, streams, state), stream, buffers)
 
     def make(self, indices):
         if self.failure is not None:

@@ -154,7 +154,7 @@ def test_out_of_order_has_everything_once():
 @pytest.mark.parametrize("size", [1, 200, 40_000])
 def test_batches_are_whole_and_stay_so(size):
     """Through the socket, through memory; kept for as long as the program likes."""
-    data = Numbers(60, size)
+    data = Numbers(120, size)
     kept = list(D.DataLoader(data, batch_size=2, **WORKERS)) if size < 40_000 else []
     arrays = []
     for batch in D.DataLoader(data, batch_size=7, **WORKERS):
@@ -321,13 +321,26 @@ def test_a_bad_sample_can_be_passed_over(workers):
     assert next(iter(loader)).tolist() == [6, 7]
 
 
-@pytest.mark.parametrize("where", ["init", "collate", "pickle", "iter"])
+def test_a_sample_cannot_end_an_epoch():
+    with pytest.raises(RuntimeError, match=r"^\[DataLoader\] a sample raised StopIteration; got no batch; try "):
+        values(D.DataLoader(Bad(wrong(StopIteration()))))
+
+
+class BadState(Parts):
+    def state_dict(self):
+        raise ValueError("here")
+
+    def load_state_dict(self, state):
+        pass
+
+
+@pytest.mark.parametrize("where", ["state", "init", "collate", "pickle", "iter"])
 def test_errors_elsewhere_in_a_worker(where):
     options = {
         "init": {"worker_init_fn": wrong(ValueError("here"))}, "collate": {"collate_fn": wrong(ValueError("here"))},
-        "pickle": {"collate_fn": lambda samples: (k for k in samples)}, "iter": {},
+        "pickle": {"collate_fn": lambda samples: (k for k in samples)}, "iter": {}, "state": {},
     }  # fmt: skip
-    data = range(4) if where != "iter" else D.ChainDataset([range(2), 3])
+    data = {"iter": D.ChainDataset([range(2), 3]), "state": BadState()}.get(where, range(4))
     with pytest.raises((ValueError, TypeError), match=r"^\[DataLoader\] worker 0 raised an error"):
         for _ in D.DataLoader(data, **options[where], **WORKERS):
             pass
@@ -412,12 +425,12 @@ def alive(pid):
 
 @pytest.mark.parametrize("persistent", [False, True])
 def test_early_break(persistent):
-    loader = D.DataLoader(Numbers(200, 500), persistent_workers=persistent, **WORKERS)
+    loader = D.DataLoader(Numbers(40, 500), persistent_workers=persistent, **WORKERS)
     for k, _ in enumerate(loader):
         if k == 2:
             break
     assert bool(children()) == persistent
-    assert [b["k"].item() for b in loader] == list(range(200))
+    assert [b["k"].item() for b in loader] == list(range(40))
     first = iter(loader)
     next(first)
     assert next(iter(loader))["k"].item() == 0
