@@ -100,7 +100,7 @@ def test_float64_against_its_twin(row, rng, nightly):
         same_bits(got, expected, row["name"])
     else:
         if "math" in row["twin"] or of_scipy(row):
-            bound = 2 * bound + 1 + 4 * of_scipy(row)  # the twin has roundings of its own
+            bound = 2 * bound + 1 + 12 * of_scipy(row)  # the twin has roundings of its own: SciPy's i1 of float64 is 15 ulps off
         within_ulps(got, expected, bound, row["name"], row["name"] in SIGNED_ZEROS)
 
 

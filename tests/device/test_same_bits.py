@@ -58,6 +58,7 @@ def settings():
             yield pytest.param(s, id="-".join(map(str, s)), marks=[] if s in SAMPLE else [pytest.mark.slow])
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("setting", list(settings()))
 def test_every_setting_gives_the_bits_of_the_plain_one(run, setting, device):
     if device != "cpu":
@@ -84,6 +85,7 @@ def compare(expected, got):
 OWN_ORDER = ("matmul", "product ", "second order", "cumsum")
 
 
+@pytest.mark.timeout(3600)  # with --nightly
 @pytest.mark.parametrize("fuse", ["on", "off"])
 def test_cuda_gives_the_bits_of_the_cpu(run, fuse, nightly, device):
     """On the GPU where that is the device under test, else on the stand-in."""
