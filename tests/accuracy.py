@@ -13,6 +13,7 @@ import collections
 import contextlib
 import ctypes
 import functools
+import json
 import math
 import multiprocessing
 import os
@@ -475,9 +476,9 @@ INTRODUCTION = """
 `{command}` measured this beside {versions}, and wrote this page.
 
 Errors are in ulps of the exact value, so that a correctly rounded result is off by at most 0.5; in parentheses is the
-argument of the greatest error. Each library gets the same arguments: {drawn}; and of all functions of one argument powers
-of two and their neighbours, the largest and the denormal numbers, thresholds, numbers next to multiples of π/2, zeros,
-infinities and NaN. "Wrong at" is an argument where a NaN, an infinity or the sign of a zero is missing, or there and should
+argument of the greatest error. Each library gets the same arguments: all float32 numbers, or as many drawn ones as the table
+says, and with these powers of two and their neighbours, the largest and the denormal numbers, thresholds, numbers next to
+multiples of π/2, zeros, infinities and NaN. "Wrong at" is an argument where a NaN, an infinity or the sign of a zero is missing, or there and should
 not be. What is exact comes from `tests/accuracy_oracle.cpp`: `__float128` for float64, double for float32. Beside mpmath
 at 150 digits the oracle of float64 is off by at most {oracle:.1e} ulps.
 
@@ -491,8 +492,8 @@ NumPy's column is SciPy's where NumPy lacks the function, PyTorch's is of its CP
 """
 
 HEAD = """
-| function | dtype | bound | at least | pydiff | NumPy, SciPy | PyTorch |
-| --- | --- | --- | --- | --- | --- | --- |
+| function | dtype | arguments | bound | at least | pydiff | NumPy, SciPy | PyTorch |
+| --- | --- | --- | --- | --- | --- | --- | --- |
 """
 
 SUMS = """
@@ -508,29 +509,28 @@ float32 epsilon is 1.2e-7, half of it the error of one rounding.
 
 
 def page(rows, sums_of, given, oracle_off):
-    import datetime
-
     import scipy
 
     torch = _torch()
     versions = f"NumPy {np.__version__}, SciPy {scipy.__version__}" + (f", PyTorch {torch.__version__.partition('+')[0]}" if torch else "")
-    few = "about 100,000 drawn ones"
-    drawn = f"every 7,159th bit pattern and 400,000 drawn ones of float32 functions of one argument, of the others {few}"
-    if given.all:
-        drawn = f"all 2³² of float32 functions of one argument that have a bound, of the others {few}"
     command = "python tests/accuracy.py" + " --all" * given.all + " --write"
-    text = INTRODUCTION.format(command=command, versions=versions, drawn=drawn, oracle=oracle_off)
+    text = INTRODUCTION.format(command=command, versions=versions, oracle=oracle_off)
     text = "\n\n".join(textwrap.fill(paragraph, 120) for paragraph in text.split("\n\n"))
     text = f"# Accuracy\n\n{text}\n{HEAD}"
-    for name, dtype, found in rows:
+    for name, dtype, found, total in rows:
         f = TABLE[name]
         least = "" if not callable(f.least) and not f.least else f.least if not callable(f.least) else "|x|" if f.least is np.abs else "waves"
         cells = " | ".join(cell(found.get(library), dtype) for library in LIBRARIES)
-        text += f"| `{name}` | {dtype} | {f.bound or ''} | {least} | {cells} |\n"
+        text += f"| `{name}` | {dtype} | {'all 2³²' if total == 2**32 else f'{total:,}'} | {f.bound or ''} | {least} | {cells} |\n"
     text += SUMS
     for f, what, found in sums_of:
         text += f"| `{f}` | {what} | " + " | ".join(f"{found[n]:.1e}" if n in found else "" for n in ("pydiff", "NumPy", "PyTorch")) + " |\n"
     return text
+
+
+def kept_in(path):
+    """What an earlier run has left, by "name dtype"."""
+    return json.loads(path.read_text(encoding="utf-8")) if path and path.exists() else {}
 
 
 def main():
@@ -538,6 +538,7 @@ def main():
     parser.add_argument("names", nargs="*", metavar="NAME", help="functions (default: all, and the sums)")
     parser.add_argument("--all", action="store_true", help="every float32 argument of functions of one that have a bound")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(HERE.parent)}")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="results go here as they come; what is there is not measured again")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default: 2)")
     parser.add_argument("--count", type=int, help="pydiff alone, on so many arguments a function")
     parser.add_argument("--device", help="of pydiff's tensors")
@@ -555,11 +556,21 @@ def main():
             print(f"the oracle beside mpmath: {oracle_off:.1e} ulps of float64", flush=True)
         except ImportError:
             print("without mpmath the oracle is not checked", flush=True)
+    kept = kept_in(given.keep)
     tasks = [(n, d, given) for n in given.names or TABLE for d in DTYPES]
+    todo = [task for task in tasks if " ".join(task[:2]) not in kept]
     rows, failed = [], []
     with multiprocessing.get_context("fork").Pool(given.jobs) if given.jobs > 1 else contextlib.nullcontext() as pool:
-        for (name, dtype, _), (found, total) in zip(tasks, pool.imap(measure, tasks) if pool else map(measure, tasks)):
-            rows.append((name, dtype, found))
+        measured = iter(pool.imap(measure, todo) if pool else map(measure, todo))
+        for name, dtype, _ in tasks:
+            if f"{name} {dtype}" not in kept:
+                found, total = next(measured)
+                kept[f"{name} {dtype}"] = {**found, "arguments": total}
+                if given.keep:
+                    given.keep.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+            found = {library: Worst(*found) for library, found in kept[f"{name} {dtype}"].items() if library in LIBRARIES}
+            total = kept[f"{name} {dtype}"]["arguments"]
+            rows.append((name, dtype, found, total))
             failed += [f"{name} {dtype}"] * over(name, found)
             cells = " | ".join(cell(found.get(library), dtype) for library in LIBRARIES)
             print(f"{'!' if over(name, found) else ' '} {name:12} {dtype} {TABLE[name].bound or '':1} {total:>9} | {cells}", flush=True)
