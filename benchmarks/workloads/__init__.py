@@ -16,7 +16,17 @@ from .train_step import train_step
 WORKLOADS = {
     w.__name__: w
     for w in (
-        record, small_ops, gelu, half, train_step, optimizer_step, data_loader, first_call, import_time, memory, load_file,
+        record,
+        small_ops,
+        gelu,
+        half,
+        train_step,
+        optimizer_step,
+        data_loader,
+        first_call,
+        import_time,
+        memory,
+        load_file,
         save_file,
     )  # fmt: skip
 }

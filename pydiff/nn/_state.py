@@ -6,7 +6,7 @@ from collections import namedtuple
 import pydiff
 from pydiff import Tensor
 
-from .parameter import Parameter
+from .parameter import Parameter, is_lazy
 
 
 class IncompatibleKeys(namedtuple("IncompatibleKeys", ["missing_keys", "unexpected_keys"])):
@@ -108,12 +108,12 @@ def load(module, state, strict, assign, rename):
     missing += [key for key in [*slots, *extras] if key not in state]
     unexpected += [key for key in state if key not in slots and key not in extras]
     wrong = [
-        (key, tuple(values[key].shape), tuple(tensor.shape))
+        (key, _shape_of(values[key]), _shape_of(tensor))
         for key, (_, _, tensor) in slots.items()
         if key in values and values[key].shape != tensor.shape
     ]
-    shapes = {key: str(tuple(slots[key][2].shape)) for key in missing if key in slots}
-    shapes.update({key: str(tuple(state[key].shape)) for key in unexpected if hasattr(state.get(key), "shape")})
+    shapes = {key: str(_shape_of(slots[key][2])) for key in missing if key in slots}
+    shapes.update({key: str(_shape_of(state[key])) for key in unexpected if hasattr(state.get(key), "shape")})
     report = IncompatibleKeys(missing, unexpected, wrong, len(values) - len(wrong), shapes, pairs)
     if wrong or messages or (strict and (missing or unexpected)):
         _refuse(module, report, strict, messages)
@@ -127,6 +127,10 @@ def load(module, state, strict, assign, rename):
     if strict and (report.missing_keys or report.unexpected_keys):  # a hook may have added some, or cleared them
         _refuse(module, report, strict, [])
     return report
+
+
+def _shape_of(tensor):
+    return "(unknown)" if is_lazy(tensor) else tuple(tensor.shape)
 
 
 def _before(everywhere, state, metadata):

@@ -1,5 +1,10 @@
 """What the tests of `nn` and `optim` share: the oracle and the comparison."""
 
+import sys
+import types
+import unittest
+import warnings
+
 import numpy as np
 import pytest
 
@@ -53,3 +58,17 @@ def both(torch):
         return ours, torch.tensor(value, requires_grad=grad)
 
     return both
+
+
+@pytest.fixture(scope="session")
+def module_db(torch):
+    """PyTorch's list, by the name of the class."""
+    if "expecttest" not in sys.modules:  # a package that the list's module imports and does not use
+        stub = types.ModuleType("expecttest")
+        stub.TestCase = unittest.TestCase
+        sys.modules["expecttest"] = stub
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from torch.testing._internal.common_modules import module_db
+
+    return {info.module_cls.__name__: info for info in module_db}
