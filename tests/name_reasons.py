@@ -116,7 +116,7 @@ _BEHIND = "PyTorch's undocumented entry behind a function of `nn.functional`, wi
 _REMOVED = "removed from PyTorch itself (it raises), or deprecated there"
 _INTERNAL = "internal to PyTorch"
 _ONE_SET = "one pool of threads, `set_num_threads`; no second one between operations"
-_RNN = "PyTorch's undocumented entry behind its recurrent layers, which are not here yet"
+_RNN = "PyTorch's undocumented entry behind its recurrent layers, `nn.RNN`, `nn.LSTM`, `nn.GRU`, which are here"
 _EIGHT = "8-bit floats and their scaled products are for one family of GPUs; 16-bit floats are here"
 _FLAG = "a switch of PyTorch's own messages or libraries, without a meaning here"
 _UNITS = "PyTorch has no operation for it either: a type for storage or for compilers"
@@ -179,6 +179,9 @@ ABSENT = [
     ("torch.nn.utils", r"convert_conv[23]d_weight_memory_format", "`model.to(memory_format=pydiff.channels_last)`"),
     ("torch.nn.utils.rnn, torch.nn.utils.parametrize, torch.optim.lr_scheduler", r"PackedSequence_|bind|Module|Optimizer", _INTERNAL),
     ("torch.optim", r"swap_in_optimizer_params_and_state", _INTERNAL),
+    ("torch.func", r"debug_unwrap|functionalize", "there is nothing to unwrap: values are immutable"),
+    ("torch.func", r"rearrange", "`einsum`, `reshape` and `permute`, or the package einops"),
+    ("torch.func", r"replace_all_batch_norm_modules_", "`BatchNorm2d(…, track_running_stats=False)`"),
     ("torch.amp", r"is_autocast_available", "it is, on every device"),
     ("torch.utils.data", r"(Iter|Map|DFIter)DataPipe|DataChunk|.*datapipe.*|argument_validation|non_deterministic|runtime_validation.*",
      "the data pipes that PyTorch has moved out"),

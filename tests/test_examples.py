@@ -14,15 +14,17 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "examples" / "train_digits.py"
 ACTIVATION = ROOT / "examples" / "custom_activation.py"
 KERNEL = ROOT / "examples" / "custom_kernel.py"
+CNN = ROOT / "examples" / "digits_cnn.py"
+GPT = ROOT / "examples" / "char_gpt.py"
 
 
-def run(*arguments, folder, script=SCRIPT):
+def run(*arguments, folder, script=SCRIPT, timeout=240):
     stand_in = ("PYDIFF_CUDA_DRIVER", "PYDIFF_NVRTC", "PYDIFF_CUBLAS")  # that an earlier test may have put here
     inherited = {name: value for name, value in os.environ.items() if name not in stand_in}
     env = {**inherited, "PYTHONPATH": os.pathsep.join([os.environ.get("PYTHONPATH", str(ROOT)), str(ROOT)])}
     return subprocess.run(
         [sys.executable, str(script), *map(str, arguments)], cwd=folder, env=env, capture_output=True, text=True,
-        timeout=240,
+        timeout=timeout,
     )
 
 
@@ -109,6 +111,48 @@ def test_cuda_where_there_is_none(tmp_path):
     done = run("--device", "cuda", folder=tmp_path)
     assert done.returncode == 1
     assert "no GPU to train on" in done.stderr and "Traceback" not in done.stderr
+
+
+# ---- digits_cnn.py
+
+
+@pytest.mark.timeout(600)
+def test_convolutions_reach_their_accuracy(tmp_path):
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    done = run("--device", "cpu", "--plot", "cnn.png", folder=tmp_path, script=CNN, timeout=500)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert float(re.search(r"^test accuracy (\S+)$", done.stdout, re.M)[1]) >= 0.985
+    assert (tmp_path / "cnn.png").stat().st_size > 20_000
+
+
+# ---- char_gpt.py
+
+
+def losses(done):
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    return re.findall(r"^validation loss (\S+)$", done.stdout, re.M)
+
+
+@pytest.mark.timeout(600)
+def test_the_gpt_learns_and_goes_on_where_it_stopped(tmp_path):
+    small = "--device", "cpu", "--steps", 30, "--sample", 20
+    whole = run(*small, "--save", "whole.safetensors", folder=tmp_path, script=GPT)
+    first = run(*small, "--save", "parts.safetensors", "--stop-after", 11, folder=tmp_path, script=GPT)
+    second = run(*small, "--save", "parts.safetensors", folder=tmp_path, script=GPT)
+    assert "going on after step 11" in second.stdout
+    assert 2 < float(losses(second)[0]) < float(losses(first)[0]) < 4.6
+    assert losses(whole) == losses(second)
+    assert whole.stdout.partition("----")[2] == second.stdout.partition("----")[2] != ""
+    assert (tmp_path / "whole.safetensors").read_bytes() == (tmp_path / "parts.safetensors").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_gpt_writes(tmp_path):
+    done = run("--device", "cpu", folder=tmp_path, script=GPT, timeout=1800)
+    assert float(losses(done)[0]) < 1.8
+    assert 'The "while" statement' in done.stdout
 
 
 # ---- custom_activation.py and custom_kernel.py
