@@ -97,10 +97,7 @@ class FusedOptimizer(Optimizer):
 
         Returns the loss of the closure, else None.
         """
-        loss = None
-        if closure is not None:
-            with pydiff.enable_grad():
-                loss = closure()
+        loss = self._loss_of(closure)
         done = None
         for number, group in enumerate(self.param_groups):
             active, grads = [], []

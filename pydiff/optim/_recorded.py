@@ -22,10 +22,7 @@ class RecordedOptimizer(Optimizer):
 
         Returns the loss of the closure, else None.
         """
-        loss = None
-        if closure is not None:
-            with pydiff.enable_grad():
-                loss = closure()
+        loss = self._loss_of(closure)
         parameters, values, states = [], [], []
         with pydiff.no_grad():
             for group in self.param_groups:

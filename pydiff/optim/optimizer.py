@@ -6,6 +6,7 @@ import math
 from collections import OrderedDict, defaultdict
 from itertools import chain
 
+import pydiff
 from pydiff import Tensor
 from pydiff.nn._grads import clear_grads
 from pydiff.nn._hooks import RemovableHandle
@@ -200,6 +201,14 @@ class Optimizer:
         return self._register("load_state_dict_post", hook, prepend)
 
     # ---- saving and loading
+
+    @staticmethod
+    def _loss_of(closure):
+        """What the closure of a step returns, if there is one."""
+        if closure is None:
+            return None
+        with pydiff.enable_grad():
+            return closure()
 
     def state_dict(self):
         """The state in PyTorch's layout: {"state": {index: …}, "param_groups": […]}.
