@@ -4,7 +4,7 @@ Every elementwise function of one and two arguments that is not exact by nature,
 the same arguments. What is exact comes from tests/accuracy_oracle.cpp: __float128 for float64, double for float32.
 Before it is used it is itself compared with mpmath, where that is installed.
 
-Without NAMEs the sums are measured too. `--all` measures float32 functions of one argument on all 2^32 of them, for an hour;
+Without NAMEs the sums are measured too. `--all` measures pydiff's float32 functions of one argument on all 2^32 of them, for an hour;
 `--write` puts what came out into docs/ACCURACY.md. tests/device/test_accuracy.py holds the bounds on a small sample.
 """
 
@@ -316,11 +316,9 @@ def _merge(a, b):
     return Worst(top.ulps, top.at, a.wrong + b.wrong, a.wrong_at or b.wrong_at)
 
 
-def chunks(function, dtype, count, every):
-    if not (every and function.arity == 1 and function.bound and dtype == "float32"):
-        yield arguments(function, dtype, count)
-        return
-    step = 2**18  # what a library makes of them stays in the cache
+def every_float():
+    """All float32 numbers, in arrays whose results stay in the cache."""
+    step = 2**18
     for start in range(0, 2**32, step):
         yield [np.arange(start, start + step, dtype=np.uint32).view(np.float32)]
 
@@ -329,7 +327,7 @@ COSTLY = {"k0", "k1", "k0e", "k1e"}  # the oracle's integrals
 
 
 def measure(task):
-    """({library: Worst}, the number of arguments) of one function and dtype."""
+    """({library: Worst}, the numbers of arguments of pydiff and of the others) of one function and dtype."""
     name, dtype, given = task
     import pydiff as pd
 
@@ -339,19 +337,22 @@ def measure(task):
     if function.exact in COSTLY:
         count = max(count // 100, 200)
     result, total = {}, 0
+
+    def look(arrays, libraries):
+        values = exact(function, arrays)
+        for library in libraries:
+            call = LIBRARIES[library]
+            got = call(function, arrays, given.device) if library == "pydiff" else call(function, arrays)
+            if got is not None:
+                new = worst(function, arrays, values, got)
+                result[library] = _merge(result[library], new) if library in result else new
+        return arrays[0].size
+
     with np.errstate(all="ignore"):
-        for arrays in chunks(function, dtype, count, given.all):
-            values = exact(function, arrays)
-            total += arrays[0].size
-            outside = given.all and np.isnan(values).all()  # where others spend minutes on saying so
-            for library, call in LIBRARIES.items():
-                if (given.count or outside) and library != "pydiff":
-                    continue
-                got = call(function, arrays, given.device) if library == "pydiff" else call(function, arrays)
-                if got is not None:
-                    new = worst(function, arrays, values, got)
-                    result[library] = _merge(result[library], new) if library in result else new
-    return result, total
+        drawn = look(arguments(function, dtype, count), ["pydiff"] if given.count else LIBRARIES)
+        if given.all and function.arity == 1 and function.bound and dtype == "float32":
+            total = sum(look(arrays, ["pydiff"]) for arrays in every_float())
+    return result, total or drawn, drawn
 
 
 # ---- the oracle beside mpmath
@@ -476,8 +477,8 @@ INTRODUCTION = """
 `{command}` measured this beside {versions}, and wrote this page.
 
 Errors are in ulps of the exact value, so that a correctly rounded result is off by at most 0.5; in parentheses is the
-argument of the greatest error. Each library gets the same arguments: all float32 numbers, or as many drawn ones as the table
-says, and with these powers of two and their neighbours, the largest and the denormal numbers, thresholds, numbers next to
+argument of the greatest error. Each library gets the same drawn arguments, as many as the table says; pydiff's float32
+functions of one argument that have a bound get all 2³² numbers. With the drawn ones go powers of two and their neighbours, the largest and the denormal numbers, thresholds, numbers next to
 multiples of π/2, zeros, infinities and NaN. "Wrong at" is an argument where a NaN, an infinity or the sign of a zero is missing, or there and should
 not be. What is exact comes from `tests/accuracy_oracle.cpp`: `__float128` for float64, double for float32. Beside mpmath
 at 150 digits the oracle of float64 is off by at most {oracle:.1e} ulps.
@@ -508,6 +509,11 @@ float32 epsilon is 1.2e-7, half of it the error of one rounding.
 """
 
 
+def _arguments(total, drawn):
+    every = "all 2³²" if total == 2**32 else f"{total:,}"
+    return every if total == drawn else f"{every}; others {drawn:,}"
+
+
 def page(rows, sums_of, given, oracle_off):
     import scipy
 
@@ -517,11 +523,11 @@ def page(rows, sums_of, given, oracle_off):
     text = INTRODUCTION.format(command=command, versions=versions, oracle=oracle_off)
     text = "\n\n".join(textwrap.fill(paragraph, 120) for paragraph in text.split("\n\n"))
     text = f"# Accuracy\n\n{text}\n{HEAD}"
-    for name, dtype, found, total in rows:
+    for name, dtype, found, total, drawn in rows:
         f = TABLE[name]
         least = "" if not callable(f.least) and not f.least else f.least if not callable(f.least) else "|x|" if f.least is np.abs else "waves"
         cells = " | ".join(cell(found.get(library), dtype) for library in LIBRARIES)
-        text += f"| `{name}` | {dtype} | {'all 2³²' if total == 2**32 else f'{total:,}'} | {f.bound or ''} | {least} | {cells} |\n"
+        text += f"| `{name}` | {dtype} | {_arguments(total, drawn)} | {f.bound or ''} | {least} | {cells} |\n"
     text += SUMS
     for f, what, found in sums_of:
         text += f"| `{f}` | {what} | " + " | ".join(f"{found[n]:.1e}" if n in found else "" for n in ("pydiff", "NumPy", "PyTorch")) + " |\n"
@@ -536,7 +542,7 @@ def kept_in(path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="functions (default: all, and the sums)")
-    parser.add_argument("--all", action="store_true", help="every float32 argument of functions of one that have a bound")
+    parser.add_argument("--all", action="store_true", help="every float32 argument of pydiff's functions of one that have a bound")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(HERE.parent)}")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="results go here as they come; what is there is not measured again")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default: 2)")
@@ -564,13 +570,13 @@ def main():
         measured = iter(pool.imap(measure, todo) if pool else map(measure, todo))
         for name, dtype, _ in tasks:
             if f"{name} {dtype}" not in kept:
-                found, total = next(measured)
-                kept[f"{name} {dtype}"] = {**found, "arguments": total}
+                found, total, drawn = next(measured)
+                kept[f"{name} {dtype}"] = {**found, "arguments": total, "drawn": drawn}
                 if given.keep:
                     given.keep.write_text(json.dumps(kept, indent=1), encoding="utf-8")
             found = {library: Worst(*found) for library, found in kept[f"{name} {dtype}"].items() if library in LIBRARIES}
-            total = kept[f"{name} {dtype}"]["arguments"]
-            rows.append((name, dtype, found, total))
+            total, drawn = (kept[f"{name} {dtype}"][key] for key in ("arguments", "drawn"))
+            rows.append((name, dtype, found, total, drawn))
             failed += [f"{name} {dtype}"] * over(name, found)
             cells = " | ".join(cell(found.get(library), dtype) for library in LIBRARIES)
             print(f"{'!' if over(name, found) else ' '} {name:12} {dtype} {TABLE[name].bound or '':1} {total:>9} | {cells}", flush=True)
