@@ -130,6 +130,7 @@ def test_fused_kernels(texts):
 ELSEWHERE = 96
 
 
+@pytest.mark.timeout(1800)  # with --nightly every kernel
 @pytest.mark.parametrize("arch", SAMPLE)
 def test_fused_kernels_for_other_cards(texts, arch, nightly):
     check(texts if nightly else texts[:: len(texts) // 12], arch, most_spilled=ELSEWHERE)
