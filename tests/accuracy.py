@@ -521,7 +521,7 @@ def page(rows, sums_of, given, oracle_off):
     versions = f"NumPy {np.__version__}, SciPy {scipy.__version__}" + (f", PyTorch {torch.__version__.partition('+')[0]}" if torch else "")
     command = "python tests/accuracy.py" + " --all" * given.all + " --write"
     text = INTRODUCTION.format(command=command, versions=versions, oracle=oracle_off)
-    text = "\n\n".join(textwrap.fill(paragraph, 120) for paragraph in text.split("\n\n"))
+    text = "\n\n".join(textwrap.fill(paragraph, 120) for paragraph in text.strip().split("\n\n"))
     text = f"# Accuracy\n\n{text}\n{HEAD}"
     for name, dtype, found, total, drawn in rows:
         f = TABLE[name]
