@@ -9,14 +9,12 @@ what came out into docs/TORCH.md, which test_torch_samples.py holds pydiff to.
 import argparse
 import collections
 import re
-import sys
-import types
-import unittest
 import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch_lists
 
 import pydiff as pd
 
@@ -38,15 +36,7 @@ Outcome = collections.namedtuple("Outcome", "entry state why samples")
 
 def entries():
     """PyTorch's list."""
-    if "expecttest" not in sys.modules:  # a package that the list's module imports and does not use
-        stub = types.ModuleType("expecttest")
-        stub.TestCase = unittest.TestCase
-        sys.modules["expecttest"] = stub
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from torch.testing._internal.common_methods_invocations import op_db
-
-    return op_db
+    return torch_lists.listed("common_methods_invocations", "op_db")
 
 
 def title(entry):

@@ -105,7 +105,8 @@ void check_fresh(TapeNode* n) {
 
 Var zeros_of(const TapeNode* n, int out) { return zeros(n->outs[out].shape, n->outs[out].dtype, n->outs[out].device); }
 
-// Sends a node's cotangents `given` on to its operands. `flat` gets the nodes of those of which the derivative is 0: nothing is sent there.
+// Sends a node's cotangents `given` on to its operands. `flat` gets the nodes of those of which the derivative is 0: nothing
+// is sent there.
 void pull(TapeNode* n, Few<Var, 1> given, Reached& reached, bool create_graph, std::vector<TapeNode*>& flat) {
   int nin = n->edges.size();
   if (n->alias) {

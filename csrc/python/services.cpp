@@ -46,22 +46,30 @@ void evaluate_all(const py::object& seq) {
   if (!vars.empty()) evaluate(values_of(vars));
 }
 
-// Values into handles, without tape and without a look at leaves.
-void rebind(const py::sequence& handles, const py::sequence& values) {
-  if (handles.size() != values.size())
-    fail("rebind", "one value for each tensor is needed", std::to_string(values.size()) + " for " + std::to_string(handles.size()),
-         "lists of equal length");
+// value_of_handle(i) into handle i, without tape and without a look at leaves.
+template <class F>
+void assign_all(const py::sequence& handles, F value_of_handle) {
   bool was = set_grad_enabled(false);
   try {
     for (size_t i = 0; i < handles.size(); ++i) {
-      py::object h = handles[i], v = values[i];
-      assign("rebind", as_tensor_object(h.ptr()), Var(value_of(v.ptr()).v));
+      py::object h = handles[i];
+      assign("rebind", as_tensor_object(h.ptr()), Var(value_of_handle(i)));
     }
   } catch (...) {
     set_grad_enabled(was);
     throw;
   }
   set_grad_enabled(was);
+}
+
+void rebind(const py::sequence& handles, const py::sequence& values) {
+  if (handles.size() != values.size())
+    fail("rebind", "one value for each tensor is needed", std::to_string(values.size()) + " for " + std::to_string(handles.size()),
+         "lists of equal length");
+  assign_all(handles, [&](size_t i) {
+    py::object v = values[i];
+    return value_of(v.ptr()).v;
+  });
 }
 
 // lists[j][k]: operand j of segment k. Results by segment.
@@ -110,17 +118,7 @@ void foreach_into(const GraphHandle& body, const py::sequence& lists, const py::
   if (handles.size() != nr * n)
     fail("foreach", "one tensor for each result is needed", std::to_string(handles.size()) + " for " + std::to_string(nr * n),
          "lists of equal length");
-  bool was = set_grad_enabled(false);
-  try {
-    for (size_t i = 0; i < nr * n; ++i) {
-      py::object h = handles[i];
-      assign("rebind", as_tensor_object(h.ptr()), Var(results[i % n][i / n].v));
-    }
-  } catch (...) {
-    set_grad_enabled(was);
-    throw;
-  }
-  set_grad_enabled(was);
+  assign_all(handles, [&](size_t i) { return results[i % n][i / n].v; });
 }
 
 void bind_graphs(py::module_& m) {

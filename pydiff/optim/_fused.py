@@ -14,6 +14,17 @@ from pydiff import _core
 from .optimizer import Optimizer
 
 
+def decays(group):
+    """Whether weight decay is added to the gradient, and whether it shrinks the parameter instead."""
+    decay, decoupled = bool(group["weight_decay"]), bool(group["decoupled_weight_decay"])
+    return decay and not decoupled, decay and decoupled
+
+
+def decay_factor(group, lr):
+    """The number that either kind of weight decay multiplies the parameter by."""
+    return 1.0 - lr * group["weight_decay"] if group["decoupled_weight_decay"] else group["weight_decay"]
+
+
 def rate(group):
     """The learning rate of a group: a number, or a 0-d tensor of float64 that nobody waits for."""
     lr = group["lr"]

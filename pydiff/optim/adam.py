@@ -5,7 +5,7 @@ import math
 
 import pydiff
 
-from ._fused import FusedOptimizer, named, rate
+from ._fused import FusedOptimizer, decay_factor, decays, named, rate
 
 __all__ = ["Adam", "AdamW"]
 
@@ -81,17 +81,11 @@ class Adam(FusedOptimizer):
         return _SLOTS_AMSGRAD if group["amsgrad"] else _SLOTS
 
     def _update(self, group):
-        decay, decoupled = bool(group["weight_decay"]), bool(group["decoupled_weight_decay"])
-        return _formula(
-            decay and not decoupled,
-            decay and decoupled,
-            bool(group["amsgrad"]),
-            bool(group["maximize"]),
-        )
+        return _formula(*decays(group), bool(group["amsgrad"]), bool(group["maximize"]))
 
     def _scalars(self, group, step):
         beta1, beta2 = group["betas"]
-        lr, decay = rate(group), group["weight_decay"]
+        lr = rate(group)
         return (
             1.0 - beta1,
             beta2,
@@ -99,7 +93,7 @@ class Adam(FusedOptimizer):
             lr / (1.0 - beta1**step),
             math.sqrt(1.0 - beta2**step),
             group["eps"],
-            1.0 - lr * decay if group["decoupled_weight_decay"] else decay,
+            decay_factor(group, lr),
         )
 
 

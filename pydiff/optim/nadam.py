@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from ._fused import FusedOptimizer, named, rate
+from ._fused import FusedOptimizer, decay_factor, decays, named, rate
 
 __all__ = ["NAdam"]
 
@@ -79,12 +79,11 @@ class NAdam(FusedOptimizer):
         return (1.0,)
 
     def _update(self, group):
-        decay, decoupled = bool(group["weight_decay"]), bool(group["decoupled_weight_decay"])
-        return _formula(decay and not decoupled, decay and decoupled, bool(group["maximize"]))
+        return _formula(*decays(group), bool(group["maximize"]))
 
     def _scalars_and_numbers(self, group, step, numbers):
         beta1, beta2 = group["betas"]
-        lr, decay = rate(group), group["weight_decay"]
+        lr = rate(group)
         mu, next_mu = (beta1 * (1.0 - 0.5 * 0.96 ** (t * group["momentum_decay"])) for t in (step, step + 1))
         product = float(np.float32(numbers[0]) * np.float32(mu))
         scalars = (
@@ -95,7 +94,7 @@ class NAdam(FusedOptimizer):
             group["eps"],
             lr * ((1.0 - mu) / (1.0 - product)),
             lr * (next_mu / (1.0 - product * next_mu)),
-            1.0 - lr * decay if group["decoupled_weight_decay"] else decay,
+            decay_factor(group, lr),
         )
         return scalars, (product,)
 

@@ -5,7 +5,7 @@ import math
 
 import pydiff
 
-from ._fused import FusedOptimizer, named, rate
+from ._fused import FusedOptimizer, decay_factor, decays, named, rate
 
 __all__ = ["RAdam"]
 
@@ -72,12 +72,11 @@ class RAdam(FusedOptimizer):
         self._check_betas(group)
 
     def _update(self, group):
-        decay, decoupled = bool(group["weight_decay"]), bool(group["decoupled_weight_decay"])
-        return _formula(decay and not decoupled, decay and decoupled, bool(group["maximize"]))
+        return _formula(*decays(group), bool(group["maximize"]))
 
     def _scalars(self, group, step):
         beta1, beta2 = group["betas"]
-        lr, decay = rate(group), group["weight_decay"]
+        lr = rate(group)
         correction = 1.0 - beta2**step
         longest = 2.0 / (1.0 - beta2) - 1.0
         length = longest - 2.0 * step * beta2**step / correction
@@ -92,7 +91,7 @@ class RAdam(FusedOptimizer):
             lr / (1.0 - beta1**step),
             rectified,
             group["eps"],
-            1.0 - lr * decay if group["decoupled_weight_decay"] else decay,
+            decay_factor(group, lr),
         )
 
 

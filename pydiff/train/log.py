@@ -145,7 +145,21 @@ def _edges():
     return np.array([-1e20, *(-edge for edge in reversed(steps)), 0.0, *steps, 1e20])
 
 
-class JSONLinesLog:
+class _Log:
+    """What has an open `_file`; a context manager."""
+
+    def close(self):
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class JSONLinesLog(_Log):
     """A file with one JSON object a line: `log(step, loss=…)`.
 
     Arguments:
@@ -171,16 +185,6 @@ class JSONLinesLog:
         self._file.write(json.dumps(_finite(row), ensure_ascii=False) + "\n")
         self._file.flush()
 
-    def close(self):
-        """Close the file."""
-        self._file.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
 
 def _finite(value):
     if isinstance(value, float) and not math.isfinite(value):
@@ -190,7 +194,7 @@ def _finite(value):
     return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-class CSVLog:
+class CSVLog(_Log):
     """A CSV file with a line a step: `log(step, loss=…)`.
 
     Arguments:
@@ -235,16 +239,6 @@ class CSVLog:
             writer.writerows(rows)
         self._file.close()
         self._file = open(self.path, "a", newline="", encoding="utf-8")
-
-    def close(self):
-        """Close the file."""
-        self._file.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
 
 
 class _Encoded:

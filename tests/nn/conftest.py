@@ -1,14 +1,15 @@
 """What the tests of `nn` and `optim` share: the oracle and the comparison."""
 
 import sys
-import types
-import unittest
-import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import pydiff as pd
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import torch_lists  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -63,12 +64,4 @@ def both(torch):
 @pytest.fixture(scope="session")
 def module_db(torch):
     """PyTorch's list, by the name of the class."""
-    if "expecttest" not in sys.modules:  # a package that the list's module imports and does not use
-        stub = types.ModuleType("expecttest")
-        stub.TestCase = unittest.TestCase
-        sys.modules["expecttest"] = stub
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from torch.testing._internal.common_modules import module_db
-
-    return {info.module_cls.__name__: info for info in module_db}
+    return {info.module_cls.__name__: info for info in torch_lists.listed("common_modules", "module_db")}

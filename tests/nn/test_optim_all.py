@@ -1,11 +1,10 @@
 """Every optimiser against PyTorch: PyTorch's own sample options, and others, step by step."""
 
 import copy
-import sys
-import types
 
 import numpy as np
 import pytest
+import torch_lists
 
 import pydiff as pd
 from pydiff import nn, optim
@@ -35,13 +34,7 @@ ELEMENTWISE = [n for n in NAMES if n not in ("Muon", "Adafactor")]
 @pytest.fixture(scope="session")
 def samples(torch):
     """`samples(name)`: the options that PyTorch's own tests try, and those above."""
-    if "expecttest" not in sys.modules:
-        try:
-            import expecttest  # noqa: F401
-        except ImportError:
-            sys.modules["expecttest"] = types.SimpleNamespace(TestCase=object)
-    optimizers = pytest.importorskip("torch.testing._internal.common_optimizers")
-    known = {info.optim_cls.__name__: info for info in optimizers.optim_db}
+    known = {info.optim_cls.__name__: info for info in torch_lists.listed("common_optimizers", "optim_db")}
 
     def samples(name):
         found = [sample.kwargs for sample in known[name].optim_inputs_func(device="cpu")]

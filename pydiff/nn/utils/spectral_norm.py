@@ -3,9 +3,8 @@
 import pydiff
 
 from .. import functional as F
-from ..parameter import Parameter
 from . import _spectral
-from .weight_norm import _find
+from .weight_norm import check_once, find, plain_again
 
 __all__ = ["remove_spectral_norm", "spectral_norm"]
 
@@ -55,8 +54,7 @@ def spectral_norm(module, name="weight", n_power_iterations=1, eps=1e-12, dim=No
     ['bias', 'weight_orig', 'weight_u', 'weight_v']
     """
     _spectral.check_times("spectral_norm", n_power_iterations)
-    if any(isinstance(h.function, _Normed) and h.function.name == name for h in module._hooks.values()):
-        raise RuntimeError(f"[spectral_norm] a tensor is normed once; got {name!r} again; try remove_spectral_norm first")
+    check_once("spectral_norm", module, _Normed, name)
     hook = _Normed(name, n_power_iterations, _spectral.default_axis(module) if dim is None else dim, eps)
     weight = getattr(module, name)
     u, v = _spectral.start(_spectral.as_matrix(weight.detach(), hook.dim), eps)
@@ -79,11 +77,7 @@ def remove_spectral_norm(module, name="weight"):
     >>> list(layer.state_dict())
     ['bias', 'weight']
     """
-    key, hook = _find("remove_spectral_norm", module, _Normed, name)
+    key, hook = find("remove_spectral_norm", module, _Normed, name)
     with pydiff.no_grad():
         weight = hook.compute(module, False).detach().clone()
-    for gone in (name, f"{name}_orig", f"{name}_u", f"{name}_v"):
-        delattr(module, gone)
-    module.register_parameter(name, Parameter(weight))
-    del module._hooks[key]
-    return module
+    return plain_again(module, key, name, ("orig", "u", "v"), weight)

@@ -26,7 +26,22 @@ class _Normed:
         self.restore(module)
 
 
-def _find(name, module, kind, tensor_name):
+def check_once(op, module, kind, name):
+    """Refuse a second norm of one kind on a tensor."""
+    if any(isinstance(h.function, kind) and h.function.name == name for h in module._hooks.values()):
+        raise RuntimeError(f"[{op}] a tensor is normed once; got {name!r} again; try remove_{op} first")
+
+
+def plain_again(module, key, name, endings, weight):
+    """Take the hook and what it computed from away; the tensor is an ordinary parameter with that value."""
+    for gone in (name, *(f"{name}_{ending}" for ending in endings)):
+        delattr(module, gone)
+    module.register_parameter(name, Parameter(weight))
+    del module._hooks[key]
+    return module
+
+
+def find(name, module, kind, tensor_name):
     for key, hook in module._hooks.items():
         if isinstance(hook.function, kind) and hook.function.name == tensor_name:
             return key, hook.function
@@ -51,8 +66,7 @@ def weight_norm(module, name="weight", dim=0):
     >>> tuple(layer.weight_g.shape), list(layer.state_dict())
     ((40, 1), ['bias', 'weight_g', 'weight_v'])
     """
-    if any(isinstance(h.function, _Normed) and h.function.name == name for h in module._hooks.values()):
-        raise RuntimeError(f"[weight_norm] a tensor is normed once; got {name!r} again; try remove_weight_norm first")
+    check_once("weight_norm", module, _Normed, name)
     hook, weight = _Normed(name, dim), getattr(module, name)
     with pydiff.no_grad():
         length = norm_except(weight, hook.dim)
@@ -74,10 +88,5 @@ def remove_weight_norm(module, name="weight"):
     >>> list(layer.state_dict())
     ['bias', 'weight']
     """
-    key, hook = _find("remove_weight_norm", module, _Normed, name)
-    weight = hook.compute(module).detach().clone()
-    for gone in (name, f"{name}_g", f"{name}_v"):
-        delattr(module, gone)
-    module.register_parameter(name, Parameter(weight))
-    del module._hooks[key]
-    return module
+    key, hook = find("remove_weight_norm", module, _Normed, name)
+    return plain_again(module, key, name, "gv", hook.compute(module).detach().clone())
