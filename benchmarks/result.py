@@ -1,4 +1,4 @@
-"""What a workload reports, and how it is written."""
+"""What a figure reports, and how it is written."""
 
 from dataclasses import dataclass, field
 
@@ -8,7 +8,7 @@ class Result:
     """One figure of the table.
 
     Attributes:
-        name: of the workload.
+        name: as on the command line.
         what: one line on what is measured.
         figure: the number that `limit` is about.
         unit: of figure and limit: "x", "µs", "ms", "MB".
@@ -89,10 +89,10 @@ def as_text(result):
     return "\n".join(lines + [f"    {note}" for note in result.notes])
 
 
-def as_markdown(results, machine):
-    """The table of benchmarks/README.md, between its two marker lines."""
-    head = "| workload | measured | asked for | met | what it is | medians |"
-    lines = [machine, "", head, "| --- " * 6 + "|"]
+def as_markdown(results):
+    """The table of benchmarks/README.md."""
+    head = "| figure | measured | asked for | met | what it is | medians |"
+    lines = [head, "| --- " * 6 + "|"]
     for r in results:
         cells = (f"`{r.name}`", r.measured, r.asked, "yes" if r.met else "**no**", f"{r.what} ({r.meaning})", _times(r))
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
@@ -100,23 +100,3 @@ def as_markdown(results, machine):
     if notes:
         lines += ["", *(f"- `{name}`: {note}" for name, note in notes)]
     return "\n".join(lines)
-
-
-def draw(results, machine, path):
-    """A bar a workload: how far the figure is from its limit, as a ratio, better to the right."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    margins = [(r.figure / r.limit if r.at_least else r.limit / max(r.figure, 1e-9)) for r in results]
-    names = [f"{r.name}\n{r.measured} (asked {r.asked})" for r in results]
-    figure, axes = plt.subplots(figsize=(9, 1 + 0.7 * len(results)), layout="constrained")
-    axes.barh(names, margins, color=["tab:green" if r.met else "tab:red" for r in results])
-    axes.axvline(1, color="black", linewidth=1)
-    axes.set_xscale("log")
-    axes.invert_yaxis()
-    axes.set_xlabel("times better than asked for (left of the line: not met)")
-    axes.set_title(machine, fontsize=8, wrap=True)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
