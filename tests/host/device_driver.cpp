@@ -27,6 +27,7 @@
 #include "device/device.h"
 #include "kernels/cpu/blas.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/tiles.h"
 
 using namespace pd;
 
@@ -620,19 +621,50 @@ void gemm_batched() {
     }
 }
 
-// Every element lies in one panel, panels are never a sliver of a large product, and none has more than 512 x 512 to do
-// unless k is tiny.
-void gemm_panel_rule() {
-  std::mt19937 random(5);
-  for (int i = 0; i < 20000; ++i) {
-    auto size = [&] { return int64_t(1) << (random() % 13); };
-    int64_t m = size() + random() % 50, n = size() + random() % 50, k = random() % 3 ? size() : 1 + random() % 100;
-    GemmPanels p = gemm_panels(m, n, k);
-    CHECK(p.rows >= 1 && p.rows <= m && p.cols >= 1 && p.cols <= n);
-    if (m > 1 && n > 1 && k >= 8) CHECK(p.rows * p.cols <= 2 * 512 * 512);
-    if (m > 1 && n > 1) CHECK((p.rows >= std::min<int64_t>(m, 40)) && (p.cols >= std::min<int64_t>(n, 40)));
+// Operands and results whose elements lie where lists say, in runs of every length that is packed in its own way, against
+// the same product of copies; more rows than columns and fewer; k long enough to be cut.
+template <class T>
+void by_lists(int64_t m, int64_t n, int64_t k, int64_t run_n, int64_t run_k) {
+  auto list = [](int64_t count, int64_t run, int64_t lead) {
+    std::vector<int64_t> at;
+    for (int64_t i = 0; i < count; ++i) at.push_back(i / run * lead + i % run);
+    return at;
+  };
+  const auto rows = list(m, 3, 5), col = list(n, run_n, run_n + 2), deep = list(k, run_k, run_k + 1);
+  const int64_t lead_k = deep.back() + 4, lead_n = col.back() + 3;
+  auto a = random_items<T>(static_cast<size_t>((rows.back() + 1) * lead_k), 1);
+  auto b = random_items<T>(static_cast<size_t>((deep.back() + 1) * lead_n), 2);
+  std::vector<int64_t> a_row, b_deep, c_row;
+  for (int64_t r : rows) a_row.push_back(r * lead_k);
+  for (int64_t r : deep) b_deep.push_back(r * lead_n);
+  for (int64_t r : rows) c_row.push_back(r * lead_n);
+  std::vector<T> pa, pb;
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t p = 0; p < k; ++p) pa.push_back(a[static_cast<size_t>(a_row[i] + deep[p])]);
+  for (int64_t p = 0; p < k; ++p)
+    for (int64_t j = 0; j < n; ++j) pb.push_back(b[static_cast<size_t>(b_deep[p] + col[j])]);
+  std::vector<T> want(static_cast<size_t>(m * n)), c(static_cast<size_t>((rows.back() + 1) * lead_n), T(7));
+  gemm(dtype_of<T>::value, false, false, m, n, k, pa.data(), k, pb.data(), n, want.data(), n, false);
+  const std::vector<T> before = c;
+  for (int threads : {1, 3}) {
+    set_num_threads(threads);
+    c = before;
+    tiled_product({dtype_of<T>::value, m, n, k, a.data(), {1, a_row.data()}, {1, deep.data()}, b.data(), {1, b_deep.data()},
+                   {1, col.data()}, c.data(), {1, c_row.data()}, {1, col.data()}, false});
+    std::vector<T> left = before;
+    for (int64_t i = 0; i < m; ++i)
+      for (int64_t j = 0; j < n; ++j) left[static_cast<size_t>(c_row[i] + col[j])] = want[static_cast<size_t>(i * n + j)];
+    CHECK(std::memcmp(c.data(), left.data(), c.size() * sizeof(T)) == 0);
   }
-  CHECK(gemm_panels(64, 64, 64).rows == 64 && gemm_panels(int64_t(1) << 33, int64_t(1) << 33, 1 << 20).rows <= 1024);
+}
+
+void tiles_of_lists() {
+  for (auto& s : {Ints{32, 64, 27, 32, 9}, Ints{64, 256, 288, 16, 9}, Ints{13, 100, 70, 8, 8}, Ints{5, 37, 33, 4, 16}, Ints{40, 96, 200, 1, 8},
+                  Ints{30, 64, 129, 7, 3}, Ints{200, 3, 50, 3, 50}, Ints{16, 27, 9000, 3, 1024}, Ints{3, 300, 4500, 5, 12}}) {
+    by_lists<float>(s[0], s[1], s[2], s[3], s[4]);
+    by_lists<double>(s[0], s[1], s[2], s[3], s[4]);
+    by_lists<int32_t>(s[0], s[1], s[2], s[3], s[4]);
+  }
 }
 
 void gemm_fork() {
@@ -664,8 +696,7 @@ void timing() {
     Case x{false, false, s[0], s[1], s[2], false};
     auto a = random_items<float>(x.size_a(), 1), b = random_items<float>(x.size_b(), 2);
     std::vector<float> c(x.size_c());
-    GemmPanels p = gemm_panels(x.m, x.n, x.k);
-    std::printf("(%ld, %ld, %ld) panels %ldx%ld:", long(x.m), long(x.n), long(x.k), long(p.rows), long(p.cols));
+    std::printf("(%ld, %ld, %ld):", long(x.m), long(x.n), long(x.k));
     double whole = 0;
     if (blas_available()) {
       blas::hold_one_thread();
@@ -706,7 +737,7 @@ int main(int argc, char** argv) {
       {"gemm_broadcast_rows", gemm_broadcast_rows},
       {"gemm_bits", gemm_bits},
       {"gemm_batched", gemm_batched},
-      {"gemm_panel_rule", gemm_panel_rule},
+      {"tiles_of_lists", tiles_of_lists},
       {"gemm_fork", gemm_fork},
       {"timing", timing},
   };

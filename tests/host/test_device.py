@@ -19,7 +19,8 @@ SOURCES = [
     "device/cpu/cpu_device.cpp",
     "kernels/cpu/blas.cpp",
     "kernels/cpu/gemm.cpp",
-    "kernels/cpu/gemm_loop.cpp",
+    "kernels/cpu/tiles.cpp",
+    "kernels/cpu/tile_kernels.cpp",
 ]
 FLAGS = ["-std=c++17", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
 CHECKS = [
@@ -45,7 +46,7 @@ PRODUCTS = [
     "gemm_broadcast_rows",
     "gemm_bits",
     "gemm_batched",
-    "gemm_panel_rule",
+    "tiles_of_lists",
     "gemm_fork",
 ]
 

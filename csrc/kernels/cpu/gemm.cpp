@@ -1,16 +1,15 @@
-// The cut of a product into panels, and who computes one.
+// Which products are of matrices with vectors, read once by BLAS, and which go to the tiles; who computes one of a batch.
 #include "kernels/cpu/gemm.h"
 
 #include <algorithm>
 #include <climits>
-#include <cmath>
 #include <cstring>
 #include <vector>
 
 #include "base/divide.h"
 #include "device/cpu/pool.h"
 #include "kernels/cpu/blas.h"
-#include "kernels/cpu/gemm_loop.h"
+#include "kernels/cpu/tiles.h"
 
 namespace pd {
 
@@ -20,46 +19,10 @@ namespace {
 constexpr int64_t kTaskWork = int64_t(1) << 20;
 // A matrix times a vector reads each element once, so its tasks are measured by memory, not arithmetic.
 constexpr int64_t kVectorTaskWork = int64_t(1) << 17;
-// From here on gemv, which packs nothing, is faster than gemm on one row or column.
+// From here on BLAS, which packs nothing, multiplies by a vector.
 constexpr int64_t kVectorWork = int64_t(1) << 18;
 
-
-// n in `pieces` that are equal but for the last, each a multiple of `unit` (the micro-kernels' width).
-int64_t even_cut(int64_t n, int64_t pieces, int64_t unit) {
-  return std::min(n, ceil_div(ceil_div(n, std::max<int64_t>(1, pieces)), unit) * unit);
-}
-
-// About 16 panels, as many as the threads of a usual machine, while each is large enough that packing its operands is a
-// small part. Measured with OpenBLAS on one thread against one whole call: panels of 64x64 cost 8 to 24 %, 128x64 7 to
-// 15 %, 128x128 4 to 11 %, and 512x512 of a product of 2048 cubed 7 %. Tall panels cost less than wide ones.
-GemmPanels panels(int64_t m, int64_t n, int64_t k) {
-  int64_t depth = std::max<int64_t>(k, 1);
-  // In floating point, as the product of three sizes may overflow; the same everywhere all the same.
-  double area = static_cast<double>(m) * static_cast<double>(n), work = area * static_cast<double>(depth);
-  if (m == 1 || n == 1) {
-    int64_t len = m * n, least = std::max<int64_t>(64, kVectorTaskWork / depth);
-    int64_t cut = work < static_cast<double>(kVectorWork) ? len : even_cut(len, std::min<int64_t>(16, len / least), 16);
-    return m == 1 ? GemmPanels{1, cut} : GemmPanels{cut, 1};
-  }
-  if (work < 2.0 * kTaskWork) return {m, n};
-  double least = std::max(static_cast<double>(std::min<int64_t>(m, 128) * std::min<int64_t>(n, 64)),
-                          static_cast<double>(kTaskWork) / static_cast<double>(depth));
-  double goal = std::max(least, std::min(area / 16.0, 512.0 * 512.0));
-  double pieces = area / goal;
-  // Twice as tall as wide, and a power of two across, so that the two numbers of pieces multiply to about `pieces`.
-  double side = std::max(64.0, std::sqrt(goal / 2));
-  int64_t across = 1;
-  while (static_cast<double>(2 * across) * side <= static_cast<double>(n) && 2.0 * static_cast<double>(across) <= pieces)
-    across *= 2;
-  // Rows in one piece are too few to be cut: the columns take what is left.
-  double down = std::floor(pieces / static_cast<double>(across) + 0.5), most = std::floor(static_cast<double>(m) / 64.0);
-  if (down > most) {
-    down = std::max(1.0, most);
-    across = static_cast<int64_t>(std::min(pieces / down, std::max(1.0, static_cast<double>(n) / 64.0)));
-  }
-  return {even_cut(m, static_cast<int64_t>(down), 8), even_cut(n, across, 16)};
-}
-
+// C (m, n) = op(A) op(B) (+ C), row-major.
 struct Product {
   DType dt;
   bool trans_a, trans_b;
@@ -73,45 +36,14 @@ struct Product {
   bool accumulate;
 };
 
-template <class T>
-void by_blas(const Product& x, int64_t work) {
-  const T *a = reinterpret_cast<const T*>(x.a), *b = reinterpret_cast<const T*>(x.b);
-  T* c = reinterpret_cast<T*>(x.c);
-  if (work < kVectorWork || (x.m != 1 && x.n != 1))
-    blas::gemm(x.trans_a, x.trans_b, x.m, x.n, x.k, a, x.lda, b, x.ldb, c, x.ldc, x.accumulate);
-  else if (x.n == 1)
-    blas::gemv(x.trans_a, x.trans_a ? x.k : x.m, x.trans_a ? x.m : x.k, a, x.lda, b, x.trans_b ? 1 : x.ldb, c, x.ldc,
-               x.accumulate);
-  else
-    blas::gemv(!x.trans_b, x.trans_b ? x.n : x.k, x.trans_b ? x.k : x.n, b, x.ldb, a, x.trans_a ? x.lda : 1, c, 1,
-               x.accumulate);
-}
+// Where A is a row or B a column, so that the other operand is read once.
+bool is_vector(const Product& x) { return x.m == 1 || x.n == 1; }
 
-// The stored matrix has `rows` rows of `cols` items. BLAS refuses a leading dimension below cols; with one row it is free.
-bool lead_for_blas(int64_t rows, int64_t cols, int64_t& lead) {
-  if (rows <= 1) lead = std::max<int64_t>(cols, 1);
-  return lead >= cols && lead <= INT_MAX;
-}
-
-// Sets the leading dimensions that BLAS accepts; false where it cannot compute the product.
-bool suits_blas(Product& x) {
-  if ((x.dt != DType::F32 && x.dt != DType::F64) || !blas_available()) return false;
-  if (std::max({x.m, x.n, x.k}) > INT_MAX) return false;
-  Product y = x;
-  bool ok = lead_for_blas(x.trans_a ? x.k : x.m, x.trans_a ? x.m : x.k, y.lda) &&
-            lead_for_blas(x.trans_b ? x.n : x.k, x.trans_b ? x.k : x.n, y.ldb) && lead_for_blas(x.m, x.n, y.ldc);
-  if (ok) x = y;
-  return ok;
-}
-
-// OpenBLAS has kernels of their own for small products (up to 1e6 multiply-adds on AVX-512) and for vectors, whose
-// bits depend on which operand is stored transposed; larger ones are packed first, and then it does not matter. The
-// bits must be those of the product of the same matrices however they are stored: a transposed view equals its copy.
-constexpr double kPackedWork = 1.25e6;
-
-bool storage_shows(const Product& x) {
-  return x.m == 1 || x.n == 1 ||
-         static_cast<double>(x.m) * static_cast<double>(x.n) * static_cast<double>(x.k) <= kPackedWork;
+bool suits_blas(const Product& x) {
+  if ((x.dt != DType::F32 && x.dt != DType::F64) || !blas_available() || !is_vector(x)) return false;
+  const double work = static_cast<double>(x.m) * static_cast<double>(x.n) * static_cast<double>(x.k);
+  if (work < static_cast<double>(kVectorWork)) return false;
+  return std::max({x.m, x.n, x.k, x.lda, x.ldb, x.ldc}) <= INT_MAX;
 }
 
 // dst (rows, cols) from src stored (cols, rows), in squares that stay in cache.
@@ -124,34 +56,45 @@ void transpose(T* dst, const T* src, int64_t lead, int64_t rows, int64_t cols) {
         for (int64_t j = j0, j1 = std::min(cols, j0 + kSide); j < j1; ++j) dst[i * cols + j] = src[j * lead + i];
 }
 
-// The same product with both operands stored as they are multiplied.
+// Elements [begin, end) of y = M x (+ y), where M's rows, of k items, belong to the elements. BLAS's kernel for the transposed
+// matrix has other bits, so a matrix that is stored so is copied first: a view equals its copy.
 template <class T>
-Product straightened(Product x, std::vector<T>& room) {
-  const size_t need = static_cast<size_t>((x.trans_a ? x.m * x.k : 0) + (x.trans_b ? x.k * x.n : 0));
-  if (room.size() < need) room.resize(need);
-  T* next = room.data();
-  if (x.trans_a) {
-    transpose(next, reinterpret_cast<const T*>(x.a), x.lda, x.m, x.k);
-    x.a = reinterpret_cast<const char*>(next);
-    x.lda = x.k;
-    x.trans_a = false;
-    next += x.m * x.k;
-  }
-  if (x.trans_b) {
-    transpose(next, reinterpret_cast<const T*>(x.b), x.ldb, x.k, x.n);
-    x.b = reinterpret_cast<const char*>(next);
-    x.ldb = x.n;
-    x.trans_b = false;
-  }
-  return x;
+void vector_piece(const Product& x, int64_t begin, int64_t end) {
+  const bool column = x.n == 1;
+  const T* matrix = reinterpret_cast<const T*>(column ? x.a : x.b);
+  const T* vector = reinterpret_cast<const T*>(column ? x.b : x.a);
+  const bool stored_across = column ? x.trans_a : !x.trans_b;
+  const int64_t lead = column ? x.lda : x.ldb, rows = end - begin;
+  const int64_t step = column ? (x.trans_b ? 1 : x.ldb) : (x.trans_a ? x.lda : 1);
+  T* y = reinterpret_cast<T*>(x.c) + begin * (column ? x.ldc : 1);
+  const int64_t y_step = column ? x.ldc : 1;
+  if (!stored_across) return blas::gemv(false, rows, x.k, matrix + begin * lead, std::max(lead, x.k), vector, step, y, y_step, x.accumulate);
+  static thread_local std::vector<T> room;
+  room.resize(static_cast<size_t>(rows * x.k));
+  transpose(room.data(), matrix + begin, lead, rows, x.k);
+  blas::gemv(false, rows, x.k, room.data(), x.k, vector, step, y, y_step, x.accumulate);
+  if (room.size() > (size_t(4) << 20)) std::vector<T>().swap(room);
 }
 
-template <class T>
-void panel_by_blas(const Product& x, int64_t work) {
-  if (!(x.trans_a || x.trans_b) || !storage_shows(x)) return by_blas<T>(x, work);
-  static thread_local std::vector<T> room;
-  by_blas<T>(straightened(x, room), work);
-  if (room.size() > (size_t(4) << 20)) std::vector<T>().swap(room);
+int64_t vector_cut(int64_t length, int64_t k) {
+  const int64_t least = std::max<int64_t>(64, kVectorTaskWork / std::max<int64_t>(k, 1));
+  const int64_t pieces = std::clamp<int64_t>(length / least, 1, 16);
+  return ceil_div(ceil_div(length, pieces), int64_t(16)) * 16;
+}
+
+void by_vector(const Product& x) {
+  const int64_t length = std::max(x.m, x.n), cut = vector_cut(length, x.k);
+  parallel_for(ceil_div(length, cut), [&](int64_t t, int) {
+    const int64_t begin = t * cut, end = std::min(length, begin + cut);
+    x.dt == DType::F32 ? vector_piece<float>(x, begin, end) : vector_piece<double>(x, begin, end);
+  });
+}
+
+void by_tiles(const Product& x) {
+  const Places along{1, nullptr};
+  const Places a_lead{x.lda, nullptr}, b_lead{x.ldb, nullptr}, c_lead{x.ldc, nullptr};
+  tiled_product({x.dt, x.m, x.n, x.k, x.a, x.trans_a ? along : a_lead, x.trans_a ? a_lead : along, x.b,
+                 x.trans_b ? along : b_lead, x.trans_b ? b_lead : along, x.c, c_lead, along, x.accumulate});
 }
 
 void clear(const Product& x, size_t item) {
@@ -161,49 +104,37 @@ void clear(const Product& x, size_t item) {
 
 }  // namespace
 
-GemmPanels gemm_panels(int64_t m, int64_t n, int64_t k) { return panels(m, n, k); }
-
 void batched_gemm(DType dt, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const void* a, int64_t lda,
                   const void* b, int64_t ldb, void* c, int64_t ldc, bool accumulate, int64_t batch, int64_t stride_a,
                   int64_t stride_b, int64_t stride_c) {
   if (m <= 0 || n <= 0 || batch <= 0) return;
   const int64_t item = static_cast<int64_t>(size_of(dt));
-  Product whole{dt,  trans_a, trans_b, m, n, k, static_cast<const char*>(a), lda, static_cast<const char*>(b),
-                ldb, static_cast<char*>(c), ldc, accumulate};
+  const Product whole{dt,  trans_a, trans_b, m, n, k, static_cast<const char*>(a), lda, static_cast<const char*>(b),
+                      ldb, static_cast<char*>(c), ldc, accumulate};
   const bool use_blas = k > 0 && suits_blas(whole);
   if (use_blas) blas::hold_one_thread();
-
-  const GemmPanels cut = panels(m, n, k);
-  const int64_t down = ceil_div(m, cut.rows), across = ceil_div(n, cut.cols), per_item = down * across;
-  const double item_work = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(std::max<int64_t>(k, 1));
-  // By the whole product's size, not the panel's: a ragged last panel is computed as its neighbours are.
-  const int64_t work = item_work < 9e18 ? static_cast<int64_t>(item_work) : INT64_MAX;
-
-  auto panel = [&](int64_t index) {
-    int64_t i = index / per_item, at = index % per_item, row = at / across * cut.rows, col = at % across * cut.cols;
+  auto one = [&](int64_t i) {
     Product x = whole;
-    x.m = std::min(cut.rows, m - row);
-    x.n = std::min(cut.cols, n - col);
-    x.a += (i * stride_a + row * (trans_a ? 1 : whole.lda)) * item;
-    x.b += (i * stride_b + col * (trans_b ? whole.ldb : 1)) * item;
-    x.c += (i * stride_c + row * whole.ldc + col) * item;
+    x.a += i * stride_a * item;
+    x.b += i * stride_b * item;
+    x.c += i * stride_c * item;
     if (k == 0) {
       if (!accumulate) clear(x, static_cast<size_t>(item));
-    } else if (!use_blas) {
-      gemm_loop(dt, trans_a, trans_b, x.m, x.n, k, x.a, x.lda, x.b, x.ldb, x.c, x.ldc, accumulate);
-    } else if (dt == DType::F32) {
-      panel_by_blas<float>(x, work);
+    } else if (use_blas) {
+      by_vector(x);
     } else {
-      panel_by_blas<double>(x, work);
+      by_tiles(x);
     }
   };
-
-  // Panels too small for a task of their own travel together; that changes who computes them, not what.
-  const int64_t total = batch * per_item;
-  const int64_t enough = m == 1 || n == 1 ? kVectorTaskWork : kTaskWork;
-  const int64_t group = per_item > 1 ? 1 : std::max<int64_t>(1, enough / work);
-  parallel_for(ceil_div(total, group), [&](int64_t t, int) {
-    for (int64_t i = t * group, end = std::min(total, i + group); i < end; ++i) panel(i);
+  // Products too small for a task of their own travel together, large ones share the threads one by one.
+  const double work = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(std::max<int64_t>(k, 1));
+  if (batch == 1 || work > 8.0 * kTaskWork) {
+    for (int64_t i = 0; i < batch; ++i) one(i);
+    return;
+  }
+  const int64_t group = std::max<int64_t>(1, kTaskWork / static_cast<int64_t>(work));
+  parallel_for(ceil_div(batch, group), [&](int64_t t, int) {
+    for (int64_t i = t * group, end = std::min(batch, i + group); i < end; ++i) one(i);
   });
 }
 

@@ -1,4 +1,4 @@
-// Matrix products on the CPU: BLAS or pydiff's own loop on panels, spread over the pool.
+// Matrix products on the CPU: tiles of pydiff's own (kernels/cpu/tiles.h), and BLAS for a matrix times a vector.
 #pragma once
 #include <cstdint>
 
@@ -16,11 +16,5 @@ void gemm(DType dt, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k,
 void batched_gemm(DType dt, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const void* a, int64_t lda,
                   const void* b, int64_t ldb, void* c, int64_t ldc, bool accumulate, int64_t batch, int64_t stride_a,
                   int64_t stride_b, int64_t stride_c);
-
-// How (m, n, k) is cut: panels of rows x cols, the last ones ragged.
-struct GemmPanels {
-  int64_t rows, cols;
-};
-GemmPanels gemm_panels(int64_t m, int64_t n, int64_t k);
 
 }  // namespace pd

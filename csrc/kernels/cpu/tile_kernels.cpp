@@ -1,0 +1,325 @@
+// The tiles of a product and the packing of their operands, for vectors of 64, 32 and 16 bytes.
+#include "kernels/cpu/tile_kernels.h"
+
+#include <cstring>
+#include <type_traits>
+#include <utility>
+
+#include "base/error.h"
+
+#if !defined(__clang__)
+// One rounding a step where the processor has it. A product need only have the same bits on the same machine.
+#pragma GCC optimize("fp-contract=fast")
+#else
+#pragma clang fp contract(fast)
+#endif
+
+#define PD_INLINE inline __attribute__((always_inline))
+
+namespace pd {
+
+namespace {
+
+template <class T>
+struct MulAdd {
+  using Item = T;
+  template <class V>
+  static PD_INLINE void step(V& acc, T a, const V& b) {
+    acc += a * b;
+  }
+  static PD_INLINE T sum(T a, T b) { return a + b; }
+};
+
+struct AndOr {
+  using Item = uint8_t;
+  template <class V>
+  static PD_INLINE void step(V& acc, uint8_t a, const V& b) {
+    acc |= a & b;
+  }
+  static PD_INLINE uint8_t sum(uint8_t a, uint8_t b) { return a | b; }
+};
+
+// `Bytes` of T, loaded from and stored to any address that suits a T.
+template <class T, int Bytes>
+struct Pack {
+  typedef T Type __attribute__((vector_size(Bytes), aligned(alignof(T)), may_alias));
+  static constexpr int kLanes = Bytes / static_cast<int>(sizeof(T));
+};
+
+constexpr int kMostRows = 14;
+
+template <class Op, int Bytes, int Rows, int Vecs, class T = typename Op::Item>
+PD_INLINE void tile_of(int64_t depth, const T* a, const T* b, int64_t b_row, T* c, const int64_t* c_rows,
+                       const Places& col, int64_t first_col, int64_t cols, bool accumulate) {
+  using V = typename Pack<T, Bytes>::Type;
+  constexpr int kLanes = Pack<T, Bytes>::kLanes, kWidth = Vecs * kLanes;
+  const int64_t start = col[first_col];
+  const bool solid = col.list ? col[first_col + cols - 1] - start == cols - 1 : col.step == 1;
+  const bool whole = solid && cols == kWidth;
+  V acc[Rows][Vecs] = {};
+  if (accumulate)
+    for (int r = 0; r < Rows; ++r) {
+      if (whole) {
+        for (int v = 0; v < Vecs; ++v) acc[r][v] = *reinterpret_cast<const V*>(c + c_rows[r] + start + v * kLanes);
+      } else {
+        T row[kWidth] = {};
+        for (int64_t j = 0; j < cols; ++j) row[j] = c[c_rows[r] + col[first_col + j]];
+        std::memcpy(acc[r], row, sizeof row);
+      }
+    }
+  for (int64_t p = 0; p < depth; ++p) {
+    V bv[Vecs];
+    for (int v = 0; v < Vecs; ++v) bv[v] = *reinterpret_cast<const V*>(b + p * b_row + v * kLanes);
+    for (int r = 0; r < Rows; ++r) {
+      const T s = a[p * Rows + r];
+      for (int v = 0; v < Vecs; ++v) Op::step(acc[r][v], s, bv[v]);
+    }
+  }
+  for (int r = 0; r < Rows; ++r) {
+    if (whole) {
+      for (int v = 0; v < Vecs; ++v) *reinterpret_cast<V*>(c + c_rows[r] + start + v * kLanes) = acc[r][v];
+    } else {
+      T row[kWidth];
+      std::memcpy(row, acc[r], sizeof row);
+      for (int64_t j = 0; j < cols; ++j) c[c_rows[r] + col[first_col + j]] = row[j];
+    }
+  }
+}
+
+// Lanes 2 i and 2 i + 1 of the result: lane i of a and of b, from the lower or the upper halves.
+template <class T, int Bytes, bool Upper, class V, size_t... I>
+PD_INLINE void interleave(V& out, const V& a, const V& b, std::index_sequence<I...>) {
+  constexpr int kLanes = Pack<T, Bytes>::kLanes, kFirst = Upper ? kLanes / 2 : 0;
+#if defined(__clang__)
+  out = __builtin_shufflevector(a, b, (kFirst + static_cast<int>(I) / 2 + (I % 2 ? kLanes : 0))...);
+#else
+  using Lane = std::conditional_t<sizeof(T) == 8, int64_t, std::conditional_t<sizeof(T) == 4, int32_t, int8_t>>;
+  typedef Lane Mask __attribute__((vector_size(Bytes)));
+  out = __builtin_shuffle(a, b, Mask{static_cast<Lane>(kFirst + static_cast<int>(I) / 2 + (I % 2 ? kLanes : 0))...});
+#endif
+}
+
+// A square of vectors, as many as each has lanes: rounds of perfect shuffles turn it.
+template <class T, int Bytes, class V = typename Pack<T, Bytes>::Type>
+PD_INLINE void turn(V* x) {
+  constexpr int kLanes = Pack<T, Bytes>::kLanes;
+  V y[kLanes];
+  const std::make_index_sequence<kLanes> all;
+  for (int round = 1; round < kLanes; round *= 2) {
+    for (int i = 0; i < kLanes / 2; ++i) {
+      interleave<T, Bytes, false>(y[2 * i], x[i], x[i + kLanes / 2], all);
+      interleave<T, Bytes, true>(y[2 * i + 1], x[i], x[i + kLanes / 2], all);
+    }
+    for (int i = 0; i < kLanes; ++i) x[i] = y[i];
+  }
+}
+
+// `lanes` items from `line`, whose first half begins at `low` and second at `high`.
+template <class T, int Bytes, class V>
+PD_INLINE void load_halves(V& out, const T* line, int64_t low, int64_t high) {
+  constexpr size_t kHalf = Bytes / 2;
+  std::memcpy(&out, line + low, kHalf);
+  std::memcpy(reinterpret_cast<char*>(&out) + kHalf, line + high, kHalf);
+}
+
+// out[p * row + q] = from[offsets[q] + k[k0 + p]] for q < cols, and zero up to `width`, a multiple of the lanes. Where `row`
+// is less than that, what belongs to the next p is overwritten before it gets its own; not beyond the last.
+template <class T, int Bytes>
+PD_INLINE void turned(const T* from, const int64_t* offsets, int64_t cols, const Places& k, int64_t k0, int64_t depth, T* out,
+                      int64_t row, int64_t width) {
+  using V = typename Pack<T, Bytes>::Type;
+  constexpr int kLanes = Pack<T, Bytes>::kLanes, kHalf = kLanes / 2;
+  const int64_t most = row < width ? row : width;
+  auto by_item = [&](int64_t p) {
+    const int64_t here = k[k0 + p];
+    for (int64_t q = 0; q < most; ++q) out[p * row + q] = q < cols ? from[offsets[q] + here] : T(0);
+  };
+  int64_t p = 0;
+  for (const int64_t last = depth - (row < width); kHalf > 1 && p + kLanes <= last; p += kLanes) {
+    const int64_t low = k[k0 + p], high = k[k0 + p + kHalf];
+    if (k[k0 + p + kHalf - 1] - low != kHalf - 1 || k[k0 + p + kLanes - 1] - high != kHalf - 1) {
+      for (int64_t t = p; t < p + kLanes; ++t) by_item(t);
+      continue;
+    }
+    for (int64_t q0 = width - kLanes; q0 >= 0; q0 -= kLanes) {
+      V square[kLanes];
+      for (int64_t q = 0; q < kLanes; ++q) {
+        if (q0 + q < cols) {
+          load_halves<T, Bytes>(square[q], from + offsets[q0 + q], low, high);
+        } else {
+          square[q] = V{};
+        }
+      }
+      turn<T, Bytes>(square);
+      for (int64_t t = 0; t < kLanes; ++t) *reinterpret_cast<V*>(out + (p + t) * row + q0) = square[t];
+    }
+  }
+  for (; p < depth; ++p) by_item(p);
+}
+
+template <class T, int Bytes>
+PD_INLINE void pack_rows_of(const T* a, const Places& row, int64_t first, int64_t count, const Places& k, int64_t k0,
+                            int64_t depth, T* out) {
+  constexpr int64_t kLanes = Pack<T, Bytes>::kLanes;
+  int64_t offsets[kMostRows];
+  for (int64_t r = 0; r < count; ++r) offsets[r] = row[first + r];
+  if (!row.list && row.step == 1) {
+    for (int64_t p = 0; p < depth; ++p) {
+      const T* from = a + offsets[0] + k[k0 + p];
+      for (int64_t r = 0; r < count; ++r) out[p * count + r] = from[r];
+    }
+  } else if (2 * count >= kLanes && count <= 2 * kLanes) {
+    turned<T, Bytes>(a, offsets, count, k, k0, depth, out, count, count <= kLanes ? kLanes : 2 * kLanes);
+  } else {
+    for (int64_t p = 0; p < depth; ++p) {
+      const T* from = a + k[k0 + p];
+      for (int64_t r = 0; r < count; ++r) out[p * count + r] = from[offsets[r]];
+    }
+  }
+}
+
+template <class T, int Bytes>
+PD_INLINE void pack_columns_of(const T* b, const Places& col, int64_t first, int64_t cols, const Places& k, int64_t k0,
+                               int64_t depth, bool often, T* out, BStrip& strip) {
+  constexpr int64_t kLanes = Pack<T, Bytes>::kLanes, kWidth = 2 * kLanes;
+  const int64_t width = cols <= kLanes ? kLanes : kWidth;
+  int64_t offsets[kWidth];
+  for (int64_t q = 0; q < cols; ++q) offsets[q] = col[first + q];
+  auto together = [&](int64_t run) {
+    if (cols % run) return false;
+    for (int64_t q = 0; q < cols; q += run)
+      if (offsets[q + run - 1] - offsets[q] != run - 1) return false;
+    return true;
+  };
+  strip = {out, width, width};
+  if (cols == width && together(width)) {
+    const T* from = b + offsets[0];
+    if (!often && !k.list) {
+      strip.data = from + k[k0];
+      strip.row = k.step;
+      return;
+    }
+    if (width == kWidth) {
+      for (int64_t p = 0; p < depth; ++p) std::memcpy(out + p * kWidth, from + k[k0 + p], sizeof(T) * kWidth);
+    } else {
+      for (int64_t p = 0; p < depth; ++p) std::memcpy(out + p * kLanes, from + k[k0 + p], sizeof(T) * kLanes);
+    }
+    return;
+  }
+  if (cols == width && kLanes >= 8 && together(kLanes / 2)) {
+    for (int64_t p = 0; p < depth; ++p) {
+      const T* from = b + k[k0 + p];
+      for (int64_t q = 0; q < width; q += kLanes / 2)
+        std::memcpy(out + p * width + q, from + offsets[q], sizeof(T) * kLanes / 2);
+    }
+    return;
+  }
+  if (together(cols)) {
+    for (int64_t p = 0; p < depth; ++p) {
+      const T* from = b + offsets[0] + k[k0 + p];
+      for (int64_t q = 0; q < width; ++q) out[p * width + q] = q < cols ? from[q] : T(0);
+    }
+    return;
+  }
+  turned<T, Bytes>(b, offsets, cols, k, k0, depth, out, width, width);
+}
+
+template <class Op, class T = typename Op::Item>
+void add_of(const void* from, int64_t m, int64_t n, void* to, const Places& row, const Places& col) {
+  const T* x = static_cast<const T*>(from);
+  T* c = static_cast<T*>(to);
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t j = 0; j < n; ++j) {
+      T& y = c[row[i] + col[j]];
+      y = Op::sum(y, x[i * n + j]);
+    }
+}
+
+// The functions of one instruction set. Attributes of a target do not pass through templates by argument, hence a macro.
+#define PD_TILE_KERNELS(name, target, Bytes, Rows)                                                                        \
+  template <class Op, int R, int V>                                                                                       \
+  target void name##_tile(int64_t depth, const void* a, const void* b, int64_t b_row, void* c, const int64_t* c_rows,     \
+                          const Places& col, int64_t first_col, int64_t cols, bool accumulate) {                          \
+    using T = typename Op::Item;                                                                                          \
+    tile_of<Op, Bytes, R, V>(depth, static_cast<const T*>(a), static_cast<const T*>(b), b_row, static_cast<T*>(c),        \
+                             c_rows, col, first_col, cols, accumulate);                                                   \
+  }                                                                                                                       \
+  template <class Op, int... I>                                                                                           \
+  void name##_pick(std::integer_sequence<int, I...>, int64_t depth, const void* a, const BStrip& b, int64_t rows,         \
+                   void* c, const Places& row, int64_t first_row, const Places& col, int64_t first_col, int64_t cols,     \
+                   bool accumulate) {                                                                                     \
+    using Tile = void (*)(int64_t, const void*, const void*, int64_t, void*, const int64_t*, const Places&, int64_t,      \
+                          int64_t, bool);                                                                                 \
+    static constexpr Tile one[] = {name##_tile<Op, I + 1, 1>...}, two[] = {name##_tile<Op, I + 1, 2>...};                 \
+    int64_t c_rows[kMostRows];                                                                                            \
+    for (int64_t r = 0; r < rows; ++r) c_rows[r] = row[first_row + r];                                                    \
+    const bool narrow = b.width * static_cast<int64_t>(sizeof(typename Op::Item)) == Bytes;                               \
+    (narrow ? one : two)[rows - 1](depth, a, b.data, b.row, c, c_rows, col, first_col, cols, accumulate);                 \
+  }                                                                                                                       \
+  template <class Op>                                                                                                     \
+  void name##_any(int64_t depth, const void* a, const BStrip& b, int64_t rows, void* c, const Places& row,                \
+                  int64_t first_row, const Places& col, int64_t first_col, int64_t cols, bool accumulate) {               \
+    name##_pick<Op>(std::make_integer_sequence<int, Rows>(), depth, a, b, rows, c, row, first_row, col, first_col, cols,  \
+                    accumulate);                                                                                          \
+  }                                                                                                                       \
+  template <class T>                                                                                                      \
+  target void name##_rows(const void* a, const Places& row, int64_t first, int64_t count, const Places& k, int64_t k0,    \
+                          int64_t depth, void* out) {                                                                     \
+    pack_rows_of<T, Bytes>(static_cast<const T*>(a), row, first, count, k, k0, depth, static_cast<T*>(out));              \
+  }                                                                                                                       \
+  template <class T>                                                                                                      \
+  target void name##_columns(const void* b, const Places& col, int64_t first, int64_t cols, const Places& k, int64_t k0,  \
+                             int64_t depth, bool often, void* out, BStrip& strip) {                                       \
+    pack_columns_of<T, Bytes>(static_cast<const T*>(b), col, first, cols, k, k0, depth, often, static_cast<T*>(out),      \
+                              strip);                                                                                     \
+  }                                                                                                                       \
+  template <class Op>                                                                                                     \
+  TileKernels name##_kernels(bool floating) {                                                                             \
+    using T = typename Op::Item;                                                                                          \
+    return {Rows,           2 * Bytes / static_cast<int>(sizeof(T)), floating, name##_rows<T>, name##_columns<T>,         \
+            name##_any<Op>, add_of<Op>};                                                                                  \
+  }
+
+#if defined(__x86_64__)
+#define PD_AVX512 __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")))
+#define PD_AVX2 __attribute__((target("avx2,fma")))
+PD_TILE_KERNELS(avx512, PD_AVX512, 64, 14)
+PD_TILE_KERNELS(avx2, PD_AVX2, 32, 6)
+#endif
+PD_TILE_KERNELS(plain, , 16, 6)
+
+template <class Op>
+TileKernels choose(bool floating) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl"))
+      return avx512_kernels<Op>(floating);
+    return avx2_kernels<Op>(floating);
+  }
+#endif
+  return plain_kernels<Op>(floating);
+}
+
+template <class Op>
+const TileKernels& kernels_of(bool floating) {
+  static const TileKernels k = choose<Op>(floating);
+  return k;
+}
+
+}  // namespace
+
+const TileKernels& tile_kernels(DType dtype) {
+  switch (dtype) {
+    case DType::F32: return kernels_of<MulAdd<float>>(true);
+    case DType::F64: return kernels_of<MulAdd<double>>(true);
+    case DType::I32: return kernels_of<MulAdd<uint32_t>>(false);
+    case DType::I64:
+    case DType::U64: return kernels_of<MulAdd<uint64_t>>(false);
+    case DType::Bool: return kernels_of<AndOr>(false);
+    default: fail("matmul", "no kernel for this dtype", name_of(dtype), "float32 or float64", ErrorKind::Type);
+  }
+}
+
+}  // namespace pd

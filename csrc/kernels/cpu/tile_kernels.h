@@ -1,0 +1,34 @@
+// What a tiled product is made of, for one type and one instruction set.
+#pragma once
+#include "kernels/cpu/tiles.h"
+
+namespace pd {
+
+constexpr int64_t kMostWidth = 128;  // bytes of a strip of columns: two vectors of the widest instruction set
+
+// A slice of a strip of columns: item (p, q) at data[p * row + q], of `width` columns, those beyond the matrix zero.
+struct BStrip {
+  const void* data;
+  int64_t row;
+  int64_t width;
+};
+
+struct TileKernels {
+  int64_t rows, width;  // of the largest tile
+  bool floating;
+  // `count` rows from `first` on, `depth` of k from k0 on, as [p][row].
+  void (*pack_rows)(const void* a, const Places& row, int64_t first, int64_t count, const Places& k, int64_t k0,
+                    int64_t depth, void* out);
+  // `cols` columns from `first` on; as they lie where they need not be packed and `often` is not set, else into `out`.
+  void (*pack_columns)(const void* b, const Places& col, int64_t first, int64_t cols, const Places& k, int64_t k0,
+                       int64_t depth, bool often, void* out, BStrip& strip);
+  void (*tile)(int64_t depth, const void* a, const BStrip& b, int64_t rows, void* c, const Places& row, int64_t first_row,
+               const Places& col, int64_t first_col, int64_t cols, bool accumulate);
+  // c += x, row-major.
+  void (*add)(const void* x, int64_t m, int64_t n, void* c, const Places& row, const Places& col);
+};
+
+// Of the widest instruction set that the processor has.
+const TileKernels& tile_kernels(DType dtype);
+
+}  // namespace pd

@@ -1,0 +1,147 @@
+// C is cut into strips of a few rows and strips of columns two vectors wide. Where a strip of rows meets one of columns,
+//
+//   tile[r][:] += a[p][r] * b[p][:]      for p in a slice of k
+//
+// runs in registers, taken up from C where the slice before left it, which breaks no chain. A is packed once, strip by
+// strip, for all threads; whoever computes a strip of columns packs that of B, a slice at a time, into the first-level
+// cache. Compiled once for each instruction set, which the processor chooses when first called.
+#include "kernels/cpu/tiles.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/divide.h"
+#include "base/error.h"
+#include "device/cpu/allocator.h"
+#include "device/cpu/pool.h"
+#include "kernels/cpu/tile_kernels.h"
+
+namespace pd {
+
+namespace {
+
+constexpr int64_t kSlice = 192;            // of k: two vectors times this many stay in the first-level cache
+constexpr int64_t kPacked = 1 << 20;       // items of A that are packed at once
+constexpr int64_t kTaskWork = 1 << 19;     // multiply-adds that repay handing a task to another thread
+constexpr int64_t kLongPart = 2048;        // of k, where a small C is computed in parts
+constexpr int64_t kSmallest = 448;         // elements of C that count as one tile when parts are counted
+
+class Scratch {
+ public:
+  explicit Scratch(size_t bytes) : bytes_(bytes), data_(cpu_allocate(bytes)) {}
+  ~Scratch() { cpu_free(data_, bytes_); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  char* data() const { return static_cast<char*>(data_); }
+
+ private:
+  size_t bytes_;
+  void* data_;
+};
+
+Places from(const Places& p, int64_t first) { return p.list ? Places{p.step, p.list + first} : p; }
+
+// The operand seen from an element on.
+const char* at(const void* base, int64_t offset, int64_t item) { return static_cast<const char*>(base) + offset * item; }
+
+struct Cut {
+  int64_t n, pieces;
+  int64_t begin(int64_t i) const { return n / pieces * i + std::min(i, n % pieces); }
+};
+
+// One piece of k, of which the packed A fits.
+void product_of_piece(const TiledProduct& x, const TileKernels& kernels, int64_t k0, int64_t k1, bool accumulate) {
+  const int64_t item = static_cast<int64_t>(size_of(x.dtype)), depth = k1 - k0, width = kernels.width;
+  const Cut rows{x.m, ceil_div(x.m, kernels.rows)}, slices{depth, ceil_div(depth, kSlice)};
+  const int64_t strips = ceil_div(x.n, width);
+  const double work = static_cast<double>(x.m) * static_cast<double>(x.n) * static_cast<double>(depth);
+  const int threads = work < static_cast<double>(worth_a_thread()) ? 1 : num_threads();
+  const int64_t wanted = threads == 1 ? 1 : std::clamp<int64_t>(static_cast<int64_t>(work / kTaskWork), 1, 8 * threads);
+
+  // A strip's rows lie together: [strip][p][row].
+  Scratch packed(static_cast<size_t>(x.m * depth * item));
+  parallel_for(rows.pieces, [&](int64_t s, int) {
+    const int64_t first = rows.begin(s), count = rows.begin(s + 1) - first;
+    kernels.pack_rows(x.a, x.a_row, first, count, x.a_k, k0, depth, packed.data() + first * depth * item);
+  }, x.m * depth < (1 << 16) ? 1 : threads);
+
+  const Cut columns{strips, std::min(strips, wanted)};
+  const Cut bands{rows.pieces, std::min(rows.pieces, std::max<int64_t>(1, wanted / columns.pieces))};
+  parallel_for(columns.pieces * bands.pieces, [&](int64_t task, int) {
+    const int64_t column = task / bands.pieces, band = task % bands.pieces;
+    const int64_t row_begin = bands.begin(band), row_end = bands.begin(band + 1);
+    alignas(64) char near[kSlice * kMostWidth + 64];
+    for (int64_t q = 0; q < slices.pieces; ++q) {
+      const int64_t p0 = slices.begin(q), count = slices.begin(q + 1) - p0;
+      const bool onward = accumulate || q > 0;
+      for (int64_t s = columns.begin(column); s < columns.begin(column + 1); ++s) {
+        const int64_t j = s * width, cols = std::min(width, x.n - j);
+        BStrip strip{near, 0, 0};
+        kernels.pack_columns(x.b, x.b_col, j, cols, x.b_k, k0 + p0, count, row_end - row_begin > 2, near, strip);
+        for (int64_t r = row_begin; r < row_end; ++r) {
+          const int64_t first = rows.begin(r), height = rows.begin(r + 1) - first;
+          const char* a = packed.data() + (first * depth + p0 * height) * item;
+          kernels.tile(count, a, strip, height, x.c, x.c_row, first, x.c_col, j, cols, onward);
+        }
+      }
+    }
+  }, threads);
+}
+
+void product_in_order(const TiledProduct& x, const TileKernels& kernels) {
+  // Fewer columns than a vector has lanes, and more rows: the other way round. The chains stay what they are.
+  if (x.n < kernels.width / 2 && x.m > x.n) {
+    return product_in_order({x.dtype, x.n, x.m, x.k, x.b, x.b_col, x.b_k, x.a, x.a_k, x.a_row, x.c, x.c_col, x.c_row,
+                             x.accumulate}, kernels);
+  }
+  const int64_t item = static_cast<int64_t>(size_of(x.dtype));
+  const int64_t most = std::max<int64_t>(kernels.rows, kPacked / kSlice);
+  for (int64_t i = 0; i < x.m; i += most) {
+    TiledProduct part = x;
+    part.m = std::min(most, x.m - i);
+    part.a = at(x.a, x.a_row.list ? 0 : x.a_row[i], item);
+    part.a_row = from(x.a_row, i);
+    part.c = const_cast<char*>(at(x.c, x.c_row.list ? 0 : x.c_row[i], item));
+    part.c_row = from(x.c_row, i);
+    const Cut pieces{x.k, ceil_div(x.k, std::max(kSlice, kPacked / part.m))};
+    for (int64_t p = 0; p < pieces.pieces; ++p)
+      product_of_piece(part, kernels, pieces.begin(p), pieces.begin(p + 1), x.accumulate || p > 0);
+  }
+}
+
+// A small C of a long k would keep one thread busy, so k is cut, by the shape alone, and the parts' sums are added in order.
+int64_t parts_of(int64_t m, int64_t n, int64_t k) {
+  if (k < 2 * kLongPart || m >= 16 * kSmallest || n >= 16 * kSmallest) return 1;
+  const int64_t tiles = std::max<int64_t>(1, m * n / kSmallest);
+  return std::clamp<int64_t>(16 / tiles, 1, k / kLongPart);
+}
+
+}  // namespace
+
+void tiled_product(const TiledProduct& x) {
+  const TileKernels& kernels = tile_kernels(x.dtype);
+  const int64_t parts = kernels.floating ? parts_of(x.m, x.n, x.k) : 1;
+  if (parts == 1) return product_in_order(x, kernels);
+  const int64_t item = static_cast<int64_t>(size_of(x.dtype)), size = x.m * x.n;
+  const Cut cut{x.k, parts};
+  Scratch sums(static_cast<size_t>((parts - 1) * size * item));
+  parallel_for(parts, [&](int64_t i, int) {
+    TiledProduct part = x;
+    part.k = cut.begin(i + 1) - cut.begin(i);
+    const int64_t first = cut.begin(i);
+    part.a = at(x.a, x.a_k.list ? 0 : x.a_k[first], item);
+    part.a_k = from(x.a_k, first);
+    part.b = at(x.b, x.b_k.list ? 0 : x.b_k[first], item);
+    part.b_k = from(x.b_k, first);
+    if (i > 0) {
+      part.c = sums.data() + (i - 1) * size * item;
+      part.c_row = Places{x.n, nullptr};
+      part.c_col = Places{1, nullptr};
+      part.accumulate = false;
+    }
+    product_in_order(part, kernels);
+  });
+  for (int64_t i = 1; i < parts; ++i) kernels.add(sums.data() + (i - 1) * size * item, x.m, x.n, x.c, x.c_row, x.c_col);
+}
+
+}  // namespace pd

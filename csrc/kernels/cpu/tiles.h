@@ -1,0 +1,34 @@
+// Matrix products on the CPU, by tiles that stay in registers. An operand's elements may lie anywhere that two lists of
+// offsets say, so a convolution is such a product too, with no copy of its windows.
+#pragma once
+#include <cstdint>
+
+#include "base/dtype.h"
+
+namespace pd {
+
+// Index i lies at list[i], or at i * step where there is no list; in items. Lists rise.
+struct Places {
+  int64_t step = 1;
+  const int64_t* list = nullptr;
+  int64_t operator[](int64_t i) const { return list ? list[i] : i * step; }
+};
+
+struct TiledProduct {
+  DType dtype;
+  int64_t m, n, k;
+  const void* a;
+  Places a_row, a_k;
+  const void* b;
+  Places b_k, b_col;
+  void* c;
+  Places c_row, c_col;
+  bool accumulate;
+};
+
+// C = A B, plus C where `accumulate`; k > 0. Float32, float64; int32, int64 (wrapping); bool (any of and). An element of
+// C is one chain of fused multiply-adds over k in rising order, or the sum of a few chains over parts of k where C is
+// small and k long: its bits depend on the shape alone. Shares the work among threads.
+void tiled_product(const TiledProduct& x);
+
+}  // namespace pd
