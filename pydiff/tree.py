@@ -1,11 +1,16 @@
 """Nested containers of tensors ("pytrees"): tuples, lists, dicts, named tuples.
 
-Everything else is a leaf; None is an empty container.
+Everything else is a leaf; None is an empty container. The leaves of a dict come in the order of its sorted keys, so that two
+dicts that differ in order alone correspond; a dict that is put together has the order of the one it is made after.
 """
 
 __all__ = ["tree_flatten", "tree_leaves", "tree_map", "tree_unflatten"]
 
 _LEAF = object()
+
+
+class _Keys(list):
+    """Keys of a dict in the order of the leaves; `given` is the dict's own order, which does not count in comparisons."""
 
 
 def tree_flatten(tree):
@@ -27,7 +32,8 @@ def _flatten(tree, leaves):
     if tree is None:
         return None, None, ()
     if isinstance(tree, dict):
-        keys = list(tree)
+        keys = _Keys(tree)
+        keys.given = list(tree)
         try:
             keys.sort()
         except TypeError:
@@ -56,6 +62,7 @@ def _unflatten(structure, leaves):
     if keys == "fields":
         return kind(*items)
     result = dict(zip(keys, items))
+    result = {key: result[key] for key in keys.given}
     return result if kind is dict else kind(result)
 
 

@@ -355,6 +355,14 @@ def test_vmap_over_pytrees():
     assert out["z"][0].tolist() == [1.0, 2.0, 3.0] and out["z"][1].tolist() == [10.0] * 3
 
 
+def test_dicts_keep_their_order():
+    p = {"w": t64([1.0, 2.0]), "b": t64(3.0)}
+    f = lambda p: (p["w"] ** 2).sum() * p["b"]  # noqa: E731
+    assert list(pd.grad(f)(p)) == list(pd.jacrev(f)(p)) == ["w", "b"]
+    assert list(pd.vmap(lambda x: {"z": x, "a": {"y": x, "x": x}}["a"])(t64([1.0]))) == ["y", "x"]
+    assert list(pd.tree.tree_map(lambda a, b: (a, b), p, {"b": 0, "w": 1}).items())[1][1] == (p["b"], 0)
+
+
 def test_vmap_says_what_is_wrong():
     with pytest.raises(ValueError, match=r"\[vmap\].*one size"):
         pd.vmap(lambda a, b: a)(pd.ones(2), pd.ones(3))
