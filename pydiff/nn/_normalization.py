@@ -147,8 +147,8 @@ def batch_norm(
         dims = (0, *range(first, x.ndim - 2 + first))
         result, mean, variance = _statistics(name, x, dims, eps, "a larger batch, or training=False")
         if input.numel():  # a batch of none moves nothing, as in PyTorch
-            _move(running_mean, mean.reshape(-1), momentum)
-            _move(running_var, variance.reshape(-1), momentum)
+            _move(name, running_mean, mean.reshape(-1), momentum)
+            _move(name, running_var, variance.reshape(-1), momentum)
     return _scaled(result, weight, bias, first)
 
 
@@ -157,8 +157,13 @@ def _scaled(result, weight, bias, first):
     return by_channels(_affine(result, *vectors), first)
 
 
-def _move(running, value, momentum):
+def _move(name, running, value, momentum):
     if running is not None:
+        if value.is_abstract and not running.is_abstract:
+            raise RuntimeError(
+                f"[{name}] inside vmap each example would move the running statistics another way; got one {tuple(running.shape)} "
+                "for all; try eval(), track_running_stats=False, or functional_call with a batch of buffers"
+            )
         with pydiff.no_grad():
             running.copy_((1 - momentum) * running + momentum * value.detach())
 
@@ -188,8 +193,8 @@ def instance_norm(
     result, mean, variance = _statistics(name, x, dims, eps, "more than one place")
     channels = input.shape[:2]
     if input.numel():
-        _move(running_mean, mean.reshape(channels).mean(0), momentum)
-        _move(running_var, variance.reshape(channels).mean(0), momentum)
+        _move(name, running_mean, mean.reshape(channels).mean(0), momentum)
+        _move(name, running_var, variance.reshape(channels).mean(0), momentum)
     return _scaled(result, weight, bias, first)
 
 

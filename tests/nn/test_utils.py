@@ -513,6 +513,20 @@ def test_an_ensemble():
             pd.func.stack_module_state(bad)
 
 
+@pytest.mark.parametrize("kind, shape", [(nn.BatchNorm1d, (3, 4, 2)), (nn.InstanceNorm1d, (3, 4, 2, 5))])
+def test_running_statistics_under_vmap(kind, shape):
+    """One mean for all examples cannot follow each of them: an error, and the layer is as it was."""
+    layer = kind(2, affine=True, track_running_stats=True)
+    x = pd.randn(*shape)
+    with pytest.raises(RuntimeError, match=r"_norm\] inside vmap .*; got .*; try eval\(\)"):
+        pd.vmap(layer)(x)
+    assert layer.running_mean.tolist() == [0.0, 0.0] and layer.num_batches_tracked.item() == 0
+    parameters, buffers = pd.func.stack_module_state([kind(2, affine=True, track_running_stats=True) for _ in range(3)])
+    each = pd.vmap(lambda p, b, x: pd.func.functional_call(layer, (p, b), (x,)))(parameters, buffers, x)
+    np.testing.assert_allclose(each[1].detach().numpy(), layer(x[1]).detach().numpy(), rtol=1e-5, atol=1e-6)
+    assert pd.vmap(layer.eval())(x).shape == x.shape
+
+
 MODULES = "clip_grad convert_parameters fusion init memory_format parametrizations parametrize spectral_norm stateless weight_norm".split()
 
 
