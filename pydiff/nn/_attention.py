@@ -204,7 +204,7 @@ def scaled_dot_product_attention(
         enable_gqa: whether each head of key and value (axis -3) serves several of the query.
 
     Returns `(*, targets, v)`. A target that sees nothing gives zeros. Vaswani et al., arXiv:1706.03762.
-    Raises ValueError for a mask together with `is_causal`.
+    Raises ValueError for a mask together with `is_causal`, TypeError for one of integers.
 
     >>> import pydiff as pd
     >>> attention = pd.nn.functional.scaled_dot_product_attention
@@ -226,6 +226,11 @@ def scaled_dot_product_attention(
         rows = pydiff.arange(targets, device=query.device).unsqueeze(-1)
         attn_mask = pydiff.arange(sources, device=query.device) <= rows
     if attn_mask is not None:
+        if attn_mask.dtype.category not in ("bool", "floating"):
+            raise TypeError(
+                f"[scaled_dot_product_attention] attn_mask has booleans, or numbers to add; got {attn_mask.dtype}; "
+                "try a bool mask, true for what counts"
+            )
         if attn_mask.dtype.category == "bool":
             scores = pydiff.where(attn_mask, scores, -math.inf)
         else:

@@ -32,7 +32,8 @@ def multi_head_attention_forward(
         is_causal: says of the mask that it is causal; of no effect with one, an error without.
 
     Returns (`(targets, batch, width)`, `(batch, [heads,] targets, sources)` or None). A target that sees nothing
-    gives zeros. Vaswani et al., arXiv:1706.03762. Raises ValueError for shapes and arguments that do not fit.
+    gives zeros. Vaswani et al., arXiv:1706.03762. Raises ValueError for shapes and arguments that do not fit,
+    TypeError for a mask of integers.
 
     >>> import pydiff as pd
     >>> x, eye, none = pd.ones(2, 4), pd.eye(4), pd.zeros(4)
@@ -80,6 +81,9 @@ def multi_head_attention_forward(
     v = heads(v) if static_v is None else static_v.reshape(batch, num_heads, -1, width // num_heads)
     if add_zero_attn:
         k, v = (pydiff.pad(x, (0, 0, 0, 1)) for x in (k, v))
+    own = key.shape[0] if static_k is None else static_k.shape[1]  # those that were added are not in the masks
+    _check_mask(name, "attn_mask", attn_mask, (targets, own), (batch * num_heads, targets, own))
+    _check_mask(name, "key_padding_mask", key_padding_mask, (batch, own))
     sources = k.shape[2]
     mask = _mask(attn_mask, key_padding_mask, sources, batch, num_heads, q.dtype)
     p = dropout_p if training else 0.0
@@ -104,6 +108,17 @@ def multi_head_attention_forward(
 def _projected(x, weight, bias):
     x = x @ weight.T
     return x if bias is None else x + bias
+
+
+def _check_mask(name, what, mask, *shapes):
+    if mask is None:
+        return
+    if mask.dtype.category not in ("bool", "floating"):
+        raise TypeError(
+            f"[{name}] {what} has booleans, or numbers to add; got {mask.dtype}; try a bool mask, true where not to look"
+        )
+    if tuple(mask.shape) not in shapes:
+        raise ValueError(f"[{name}] {what} does not fit; got {tuple(mask.shape)}; try {' or '.join(map(str, shapes))}")
 
 
 def _mask(attn_mask, key_padding_mask, sources, batch, heads, dtype):

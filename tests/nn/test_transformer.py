@@ -232,6 +232,24 @@ def test_misuse_is_named(call, text):
         call()
 
 
+@pytest.mark.parametrize(
+    "options, error, text",
+    [
+        ({"key_padding_mask": pd.ones(2, 3, dtype=pd.int64)}, TypeError, "key_padding_mask has booleans, or .*int64"),
+        ({"attn_mask": pd.ones(3, 3, dtype=pd.int32)}, TypeError, "attn_mask has booleans, or .*int32"),
+        ({"attn_mask": pd.zeros(2, 3, 3)}, ValueError, r"attn_mask does not fit; got \(2, 3, 3\); try \(3, 3\) or \(4, 3, 3\)"),
+        ({"attn_mask": pd.zeros(3, 2)}, ValueError, r"attn_mask does not fit; got \(3, 2\)"),
+        ({"key_padding_mask": pd.zeros(3, 2)}, ValueError, r"key_padding_mask does not fit; got \(3, 2\); try \(2, 3\)"),
+    ],
+)
+def test_masks_that_do_not_fit(options, error, text):
+    x = pd.ones(2, 3, 4)
+    with pytest.raises(error, match=text):
+        nn.MultiheadAttention(4, 2, batch_first=True)(x, x, x, **options)
+    with pytest.raises(TypeError, match=r"^\[scaled_dot_product_attention\] attn_mask has booleans, .*; got .*; try"):
+        nn.functional.scaled_dot_product_attention(x, x, x, pd.ones(3, 3, dtype=pd.int64))
+
+
 @pytest.mark.parametrize("name", ["attention", "transformer"])
 def test_examples(name):
     tried = doctest.testmod(importlib.import_module(f"pydiff.nn.{name}"))
