@@ -116,7 +116,7 @@ def load(module, state, strict, assign, rename):
     shapes.update({key: str(_shape_of(state[key])) for key in unexpected if hasattr(state.get(key), "shape")})
     report = IncompatibleKeys(missing, unexpected, wrong, len(values) - len(wrong), shapes, pairs)
     if wrong or messages or (strict and (missing or unexpected)):
-        _refuse(module, report, strict, messages)
+        _refuse(module, report, strict, messages, state)
     with pydiff.no_grad():
         for key, value in values.items():
             _put(*slots[key], value, assign)
@@ -125,7 +125,7 @@ def load(module, state, strict, assign, rename):
             child.set_extra_state(state[key])
     _after(module, report)
     if strict and (report.missing_keys or report.unexpected_keys):  # a hook may have added some, or cleared them
-        _refuse(module, report, strict, [])
+        _refuse(module, report, strict, [], state)
     return report
 
 
@@ -165,7 +165,26 @@ def _put(module, name, tensor, value, assign):
         setattr(module, name, value)
 
 
-def _refuse(module, report, strict, messages):
+def _advice(missing, unexpected, state):
+    """What to do where the whole state stands under a prefix, or inside a checkpoint; None elsewhere."""
+    if not missing or not unexpected:
+        return None
+    for key in unexpected:
+        inner = state.get(key)
+        if hasattr(inner, "items") and set(missing) <= set(inner):
+            return f"load_state_dict(state[{key!r}])"
+    pairs = [(missing, unexpected, "{%r: ''}")]
+    if len(unexpected) == len(state):
+        pairs.append((unexpected, missing, "{'': %r}"))
+    for these, those, table in pairs:
+        for key in those:
+            prefix = key.removesuffix(these[0])
+            if prefix != key and {prefix + k for k in these} <= set(those):
+                return f"rename={table % prefix}"
+    return None
+
+
+def _refuse(module, report, strict, messages, state):
     missing, unexpected = (report.missing_keys, report.unexpected_keys) if strict else ([], [])
     wrong = [f"{key} {ours} for {theirs}" for key, ours, theirs in report.wrong_shapes]
     found = [
@@ -173,7 +192,7 @@ def _refuse(module, report, strict, messages):
         for what, keys in (("missing keys", missing), ("unexpected keys", unexpected), ("wrong shapes", wrong))
         if keys
     ]
-    advice = "strict=False to load the keys that match"
+    advice = _advice(missing, unexpected, state) or "strict=False to load the keys that match"
     if wrong:
         advice = "a module built with the sizes of the state" + (f", and {advice}" if missing or unexpected else "")
     error = RuntimeError(

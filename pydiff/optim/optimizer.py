@@ -53,6 +53,10 @@ class Optimizer:
                 f"[{self._name()}] params is an iterable of tensors; got one tensor of shape "
                 f"{tuple(params.shape)}; try [tensor]"
             )
+        if hasattr(params, "parameters") and not hasattr(params, "__iter__"):
+            raise TypeError(
+                f"[{self._name()}] params is an iterable of tensors; got {type(params).__name__}; try model.parameters()"
+            )
         self.defaults = defaults
         self.state = defaultdict(dict)
         self.param_groups = []
@@ -244,6 +248,11 @@ class Optimizer:
         for hook in self._of("load_state_dict_pre"):
             changed = hook(self, state_dict)
             state_dict = state_dict if changed is None else changed
+        if not state_dict.keys() >= {"state", "param_groups"}:
+            raise KeyError(
+                f"[load_state_dict] a state has the keys 'state' and 'param_groups'; got {list(state_dict)}; "
+                "try the part of the checkpoint that optimizer.state_dict() gave"
+            )
         saved_groups = state_dict["param_groups"]
         sizes = [len(group["params"]) for group in self.param_groups]
         saved_sizes = [len(group["params"]) for group in saved_groups]

@@ -236,6 +236,37 @@ def test_load_state_dict_lists_everything_that_does_not_fit():
     assert net.first.weight.abs().sum().item() == 0
 
 
+@pytest.mark.parametrize(
+    "change, advice",
+    [
+        (lambda s: {f"module.{k}": v for k, v in s.items()}, "rename={'module.': ''}"),
+        (lambda s: {f"_orig_mod.module.{k}": v for k, v in s.items()}, "rename={'_orig_mod.module.': ''}"),
+        (lambda s: {k.removeprefix("net."): v for k, v in s.items()}, "rename={'': 'net.'}"),
+        (lambda s: {"epoch": 3, "model": s}, "load_state_dict(state['model'])"),
+        (lambda s: {k + "s": v for k, v in s.items()}, "strict=False to load the keys that match"),
+    ],
+)
+def test_load_state_dict_sees_a_prefix_and_a_checkpoint(change, advice):
+    model = nn.ModuleDict({"net": Net()})
+    state = change(model.state_dict())
+    with pytest.raises(RuntimeError) as error:
+        model.load_state_dict(state)
+    assert str(error.value).endswith(f"; try {advice}")
+    if advice.startswith("rename="):
+        model.load_state_dict(state, rename=eval(advice.removeprefix("rename=")))
+
+
+def test_states_without_num_batches_tracked(torch):
+    """Files of old have none; PyTorch leaves the count as it is."""
+    for lib in (pd, torch):
+        layer = lib.nn.Sequential(lib.nn.BatchNorm1d(2))
+        layer(lib.ones(3, 2))
+        state = {key: value * 0 + 4 for key, value in layer.state_dict().items() if "num_batches" not in key}
+        assert str(layer.load_state_dict(state)) == "<All keys matched successfully>"
+        assert layer[0].num_batches_tracked.item() == 1 and layer[0].running_var.tolist() == [4.0, 4.0]
+        assert "0.num_batches_tracked" not in state
+
+
 def test_train_and_eval_reach_all():
     net = nn.Sequential(nn.Dropout(), nn.Sequential(nn.Dropout()))
     assert net.eval() is net

@@ -288,6 +288,7 @@ def test_parameters_that_cannot_be_trained_are_named():
         ([3.0], TypeError),
         ([("name", 3.0)], TypeError),
         ([{"params": {p}}], TypeError),
+        (nn.Linear(1, 1), TypeError),
     ):
         with pytest.raises(error, match=r"^\[SGD\] .*; got .*; try "):
             optim.SGD(params, lr=0.1)
@@ -302,6 +303,8 @@ def test_a_state_that_does_not_fit_is_refused():
     opt = optim.Adam([p])
     with pytest.raises(ValueError, match=r"^\[load_state_dict\] .*\[2\] .*\[1\]; try"):
         opt.load_state_dict(optim.Adam([p, q]).state_dict())
+    with pytest.raises(KeyError, match=r"\[load_state_dict\] .*; got \['optimizer', 'epoch'\]; try"):
+        opt.load_state_dict({"optimizer": opt.state_dict(), "epoch": 1})
     state = opt.state_dict()
     state["param_groups"][0]["lr"] = -1.0
     with pytest.raises(ValueError, match=r"^\[Adam\] lr"):
