@@ -72,7 +72,7 @@ def load(path, map_location=None, *, device=None, dtype=None, mmap=True, verify=
     tensor([1., 1.])
     """
     if not weights_only:
-        raise ValueError("[load] pickled objects are not run; got weights_only=False; try a file of a state_dict()")
+        raise ValueError("[load] pickled objects are not run; got weights_only=False; try weights_only=True")
     device = _place(map_location, device)
     source = path if hasattr(path, "read") else _found(os.fspath(path))
     if isinstance(source, str) and source.endswith(".bin.index.json"):

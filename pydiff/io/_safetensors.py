@@ -68,7 +68,7 @@ def parse_header(buffer, where):
             where,
             "the header is longer than the format allows",
             f"{length} bytes",
-            f"a file whose header has at most {MAX_HEADER}",
+            "a file that save, torch.save or safetensors wrote",
         )
     if length > total - 8:
         bad(

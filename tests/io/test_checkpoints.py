@@ -365,7 +365,7 @@ def test_paths_that_lead_nowhere(tmp_path):
         pd.load(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"^\[save\] there is no such folder; got .*; try"):
         pd.save({}, tmp_path / "no" / "x")
-    with pytest.raises(ValueError, match=r"^\[load\] pickled objects are not run"):
+    with pytest.raises(ValueError, match=r"^\[load\] pickled objects are not run; .*; try weights_only=True"):
         pd.load(tmp_path / "x", weights_only=False)
     with pytest.raises(TypeError, match=r"^\[load\] map_location is a device; got dict"):
         pd.load(tmp_path / "x", map_location={})
