@@ -161,8 +161,9 @@ def _move(name, running, value, momentum):
     if running is not None:
         if value.is_abstract and not running.is_abstract:
             raise RuntimeError(
-                f"[{name}] inside vmap each example would move the running statistics another way; got one {tuple(running.shape)} "
-                "for all; try eval(), track_running_stats=False, or functional_call with a batch of buffers"
+                f"[{name}] inside vmap each example would move the running statistics another way; "
+                f"got one {tuple(running.shape)} for all; try eval(), track_running_stats=False, "
+                "or functional_call with a batch of buffers"
             )
         with pydiff.no_grad():
             running.copy_((1 - momentum) * running + momentum * value.detach())
