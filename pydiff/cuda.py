@@ -102,30 +102,38 @@ def synchronize(device=None):
     _C.synchronize(f"cuda:{_index(device)}")
 
 
+def _memory(device):
+    if not is_available():
+        return {"live": 0, "peak": 0, "cached": 0}  # a program for either kind of machine may ask
+    return _C.memory_stats(f"cuda:{_index(device)}")
+
+
 def memory_allocated(device=None):
-    """Bytes in use by tensors and by work under way."""
-    return _C.memory_stats(f"cuda:{_index(device)}")["live"]
+    """Bytes in use by tensors and by work under way; 0 without a GPU."""
+    return _memory(device)["live"]
 
 
 def max_memory_allocated(device=None):
-    """The most bytes in use since the start or `reset_peak_memory_stats`."""
-    return _C.memory_stats(f"cuda:{_index(device)}")["peak"]
+    """The most bytes in use since the start or `reset_peak_memory_stats`; 0 without a GPU."""
+    return _memory(device)["peak"]
 
 
 def memory_reserved(device=None):
-    """Bytes in use and bytes kept for later use."""
-    stats = _C.memory_stats(f"cuda:{_index(device)}")
+    """Bytes in use and bytes kept for later use; 0 without a GPU."""
+    stats = _memory(device)
     return stats["live"] + stats["cached"]
 
 
 def reset_peak_memory_stats(device=None):
-    """Count the peak from now on."""
-    _C.reset_peak(f"cuda:{_index(device)}")
+    """Count the peak from now on; nothing without a GPU."""
+    if is_available():
+        _C.reset_peak(f"cuda:{_index(device)}")
 
 
 def empty_cache(device=None):
-    """Give memory that is kept for later use back to the system."""
-    _C.empty_cache(f"cuda:{_index(device)}")
+    """Give memory that is kept for later use back to the system; nothing without a GPU."""
+    if is_available():
+        _C.empty_cache(f"cuda:{_index(device)}")
 
 
 def share_memory_with_cupy(on=True):

@@ -23,6 +23,19 @@ ALWAYS = ["pydiff", "Python", "system", "CPU", "threads", "BLAS", "LLVM JIT", "k
 ALWAYS += ["CUDA driver", "NVRTC", "cuBLAS", "CUDA stand-in", "CuPy"]
 
 
+def test_what_a_program_may_ask_without_a_gpu():
+    """As in PyTorch: no memory is in use, and there is none to give back; what needs a device says so."""
+    program = """
+from pydiff import cuda
+assert not cuda.is_available()
+assert cuda.memory_allocated() == cuda.max_memory_allocated() == cuda.memory_reserved() == 0
+assert cuda.reset_peak_memory_stats() is cuda.empty_cache() is None
+cuda.synchronize()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, **NOWHERE}, cwd=ROOT)
+    assert done.stderr.splitlines()[-1].startswith("RuntimeError: [cuda] no NVIDIA driver was found; got"), done.stderr
+
+
 def examine(*options, cwd=ROOT, **environment):
     """What the command prints, in an environment of its own."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("PYDIFF_")}
