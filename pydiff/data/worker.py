@@ -190,6 +190,10 @@ class _Told(KeyError):
     __str__ = BaseException.__str__
 
 
+_Told.__name__ = _Told.__qualname__ = "KeyError"  # what a traceback shows
+_Told.__module__ = "builtins"
+
+
 def tell_torch(info):
     """PyTorch's own `get_worker_info` answers too, for datasets that ask it."""
     worker = sys.modules.get("torch.utils.data._utils.worker")

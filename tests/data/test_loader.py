@@ -311,6 +311,7 @@ def test_errors_of_a_worker(error, kind):
         for batch in batches:
             seen.append(batch.tolist())
     text = str(found.value)
+    assert type(found.value).__name__ == kind.__name__ and type(found.value).__module__ == "builtins"  # as a traceback shows it
     assert text.startswith("[DataLoader] worker 0 raised an error; got " + type(error).__name__)
     assert "no such thing" in text and "try num_workers=0" in text and "__getitem__" in text and "\n" in text
     assert seen == [[0, 1], [2, 3], [4, 5], [6, 7]]
