@@ -162,7 +162,7 @@ def summary(model, input):
     Arguments:
         model: a module.
         input: a tensor; a tuple or list of arguments; a dict of keyword arguments; or the shape of one float tensor,
-            a tuple of integers.
+            a tuple of integers; or several shapes.
 
     Returns a `Summary`, which prints as a table and has all numbers as attributes, the model's result too. FLOPs are those
     of matrix products, and so of convolutions, attention and recurrent layers, wherever they stand in the code: 2 for
@@ -213,12 +213,17 @@ def _arguments(model, input):
     if hasattr(input, "_fields"):  # a PackedSequence, or another named tuple of the user's
         return (input,), {}
     if isinstance(input, (tuple, list)):
-        if input and all(isinstance(n, int) and not isinstance(n, bool) for n in input):
+        shapes = [input] if _is_shape(input) else input
+        if shapes and all(map(_is_shape, shapes)):
             like = next((p for p in model.parameters() if _has_value(p)), None)
             made = {} if like is None else {"dtype": like.dtype, "device": like.device}
-            return (pydiff.randn(*input, **made),), {}
+            return tuple(pydiff.randn(*shape, **made) for shape in shapes), {}
         return tuple(input), {}
     raise TypeError(f"[summary] an input is wanted; got {type(input).__name__}; try summary(model, x), or a shape")
+
+
+def _is_shape(x):
+    return isinstance(x, (tuple, list)) and len(x) > 0 and all(isinstance(n, int) and not isinstance(n, bool) for n in x)
 
 
 def _has_value(tensor):

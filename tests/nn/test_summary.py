@@ -97,6 +97,7 @@ def test_kinds_of_input():
     assert nn.summary(linear, (5, 3))[""].output_shapes == [(5, 2)]
     assert nn.utils.summary(linear, [pd.ones(3, dtype=pd.float64)]).flops == 12
     assert nn.summary(nn.GRUCell(2, 3), (pd.ones(1, 2), pd.ones(1, 3))).flops == 2 * (9 * 2 + 9 * 3)
+    assert nn.summary(nn.GRUCell(2, 3), [(1, 2), (1, 3)])[""].input_shapes == [(1, 2), (1, 3)]
     packed = nn.utils.rnn.pack_sequence([pd.ones(4, 2), pd.ones(1, 2)])
     assert nn.summary(nn.GRU(2, 3), packed)[""].input_shapes == [(5, 2), (4,)]
     for wrong in (lambda: nn.summary(linear, 3), lambda: nn.summary(F.relu, (1, 2))):
