@@ -165,6 +165,7 @@ def grad(
     grad_outputs=None,
     retain_graph=None,
     create_graph=False,
+    only_inputs=True,
     allow_unused=None,
     materialize_grads=False,
 ):
@@ -175,6 +176,7 @@ def grad(
         grad_outputs: the cotangent of each output; may be missing for scalars.
         retain_graph: keep what the pass reads, for another. Default: `create_graph`.
         create_graph: tape the pass itself, for higher derivatives.
+        only_inputs: True, as it is always in PyTorch; `backward` adds to the leaves.
         allow_unused: give None for an input that no output depends on, in place of an error.
         materialize_grads: give zeros for such an input.
 
@@ -184,6 +186,8 @@ def grad(
     >>> pd.autograd.grad(g, x)[0].item()
     18.0
     """
+    if not only_inputs:
+        raise ValueError("[grad] no .grad of a leaf is touched; got only_inputs=False; try backward()")
     outputs, inputs = _sequence(outputs), _sequence(inputs)
     retain = create_graph if retain_graph is None else retain_graph
     found = _grad(outputs, _cotangents(outputs, grad_outputs), inputs, bool(retain), bool(create_graph))

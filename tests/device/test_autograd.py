@@ -128,6 +128,14 @@ def test_create_graph_in_backward():
     assert x.grad.tolist() == [18.0]
 
 
+def test_only_inputs():
+    x = pd.tensor(3.0, requires_grad=True)
+    assert pd.autograd.grad(outputs=x * x, inputs=x, only_inputs=True)[0].item() == 6.0
+    assert pd.autograd.grad(x * x, [x, pd.ones(2, requires_grad=True)], None, None, False, True, True)[1] is None
+    with pytest.raises(ValueError, match=r"^\[grad\] .*; got only_inputs=False; try backward\(\)"):
+        pd.autograd.grad(x * x, x, only_inputs=False)
+
+
 def test_gradient_penalty():
     """A loss of a gradient, as in a Wasserstein GAN."""
     w = pd.tensor([[0.5, -1.0], [2.0, 0.25]], dtype=pd.float64)
