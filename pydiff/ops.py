@@ -142,16 +142,19 @@ def from_dlpack(ext_tensor, *, device=None, copy=None):
     >>> pd.from_dlpack(np.arange(3)).tolist()
     [0, 1, 2]
     """
-    if device is not None or copy:
-        return from_dlpack(ext_tensor).to(device=device, copy=bool(copy))
+    if device is not None:
+        return from_dlpack(ext_tensor, copy=copy).to(device=device)
     if not hasattr(ext_tensor, "__dlpack__"):
-        return from_capsule(ext_tensor)
+        result = from_capsule(ext_tensor)
+        return from_dlpack(result, copy=True) if copy else result
     kind, index = ext_tensor.__dlpack_device__() if hasattr(ext_tensor, "__dlpack_device__") else (1, 0)
     # The exporter makes the current stream wait for its own; DLPack calls the default stream 1.
     stream = {"stream": _C.cuda_current_stream(index) or 1} if kind == 2 else {}
     try:
-        capsule = ext_tensor.__dlpack__(max_version=(1, 0), **stream)
+        capsule = ext_tensor.__dlpack__(max_version=(1, 0), **({"copy": True} if copy else {}), **stream)
     except TypeError:  # an exporter from before versions
+        if copy:
+            return tensor(ext_tensor)
         capsule = ext_tensor.__dlpack__(**stream)
     return from_capsule(capsule)
 

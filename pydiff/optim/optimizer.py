@@ -6,10 +6,13 @@ import math
 from collections import OrderedDict, defaultdict
 from itertools import chain
 
+import numpy as np
+
 import pydiff
 from pydiff import Tensor
 from pydiff.nn._grads import clear_grads
 from pydiff.nn._hooks import RemovableHandle
+from pydiff.nn._state import copied
 
 __all__ = ["Optimizer"]
 
@@ -240,8 +243,8 @@ class Optimizer:
     def load_state_dict(self, state_dict):
         """Take over the state and the options of `state_dict`, which is copied.
 
-        Parameters are matched by order; tensors are moved to the device and the floating-point
-        dtype of their parameter. Raises ValueError where the groups differ in number or size;
+        Parameters are matched by order; tensors, PyTorch's too, are moved to the device and the
+        floating-point dtype of their parameter. Raises ValueError where the groups differ in number or size;
         the optimiser is then unchanged.
         """
         state_dict = dict(state_dict)
@@ -344,7 +347,9 @@ def _like(parameter, name, item):
     if isinstance(item, (list, tuple)):
         return type(item)(_like(parameter, name, part) for part in item)
     if not isinstance(item, Tensor):
-        return copy.deepcopy(item)
+        if isinstance(item, np.ndarray) or not hasattr(item, "__dlpack__"):
+            return copy.deepcopy(item)
+        item = copied(item)  # of another library
     item = item.detach().clone()
     if name == "step":
         return item

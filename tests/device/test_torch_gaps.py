@@ -194,7 +194,10 @@ def test_data_from_outside():
         pd.asarray([1.0], copy=False)
     memory = bytearray(np.arange(3, dtype=np.int16).tobytes())
     assert pd.frombuffer(memory, dtype=pd.int16, count=2, offset=2).tolist() == [1, 2]
-    assert pd.from_dlpack(np.arange(3), copy=True).tolist() == [0, 1, 2]
+    shared = np.arange(3)
+    own = [pd.from_dlpack(x, copy=True) for x in (shared, pd.to_dlpack(pd.from_dlpack(shared)))]
+    shared[:] = 7
+    assert [x.tolist() for x in own] == [[0, 1, 2]] * 2
 
 
 def test_low_rank_factors():

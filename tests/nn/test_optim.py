@@ -93,6 +93,9 @@ def test_state_moves_between_frameworks(torch, compare, name, options):
     twins.step()
     twins.step(skip=(2,))
     state = twins.opt.state_dict()
+    twins.opt.load_state_dict(twins.oracle.state_dict())  # PyTorch's tensors, as they are
+    twins.step()
+    twins.check(compare)
     expected = copy.deepcopy(twins.oracle.state_dict())  # its entries are the optimizer's own
     assert state["param_groups"][0]["params"] == [0, 1, 2, 3]
     assert set(state["param_groups"][0]) <= set(expected["param_groups"][0])
@@ -310,6 +313,23 @@ def test_a_state_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match=r"^\[Adam\] lr"):
         opt.load_state_dict(state)
     assert opt.param_groups[0]["lr"] == 1e-3
+
+
+def test_torchs_narrow_tensors_are_taken_as_they_are(torch):
+    """NumPy, the way of most tensors, has no bfloat16."""
+    theirs = torch.nn.Linear(3, 2, dtype=torch.bfloat16)
+    oracle = torch.optim.Adam(theirs.parameters())
+    theirs(torch.ones(1, 3, dtype=torch.bfloat16)).sum().backward()
+    oracle.step()
+    layer = nn.Linear(3, 2, dtype=pd.bfloat16)
+    assert str(layer.load_state_dict(theirs.state_dict(keep_vars=True))) == "<All keys matched successfully>"
+    opt = optim.Adam(layer.parameters())
+    opt.load_state_dict(oracle.state_dict())
+    with torch.no_grad():
+        expected = theirs.weight.tolist(), oracle.state[theirs.weight]["exp_avg"].tolist()
+        theirs.weight.zero_()
+        oracle.state[theirs.weight]["exp_avg"].zero_()
+    assert (layer.weight.tolist(), opt.state[layer.weight]["exp_avg"].tolist()) == expected
 
 
 def test_loaded_state_takes_the_parameters_dtype():
