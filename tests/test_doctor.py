@@ -32,7 +32,7 @@ assert cuda.memory_allocated() == cuda.max_memory_allocated() == cuda.memory_res
 assert cuda.reset_peak_memory_stats() is cuda.empty_cache() is None
 cuda.synchronize()
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, **NOWHERE}, cwd=ROOT)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, **NOWHERE})
     assert done.stderr.splitlines()[-1].startswith("RuntimeError: [cuda] no NVIDIA driver was found; got"), done.stderr
 
 
