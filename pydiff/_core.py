@@ -10,10 +10,10 @@ import sys
 from collections import namedtuple
 
 from . import _C, _jit
-from ._C import evaluate, flush, rebind
+from ._C import convolution, evaluate, flush, rebind
 from ._dtypes import DTYPES, device
 
-__all__ = ["_C", "evaluate", "flush", "foreach", "rebind", "trace"]
+__all__ = ["_C", "convolution", "evaluate", "flush", "foreach", "rebind", "trace"]
 
 _C.set_dtypes(DTYPES)
 _C.set_device_class(device)

@@ -199,6 +199,9 @@ class Compiler:
             return linked[name]
 
 
+_GRACE = 0.05  # seconds that the first kernel waits for its compiler
+
+
 class Service:
     """Serves the core's requests for compilation (``csrc/base/host.h`` says what each of them is).
 
@@ -213,6 +216,7 @@ class Service:
         self._warned = set()
         self._thread = None
         self._stopped = False
+        self._leave = threading.Event()
         self._guard = threading.Lock()
         self._busy = threading.RLock()  # held while llvmlite works, and by a fork
 
@@ -261,6 +265,8 @@ class Service:
             warnings.warn(text, RuntimeWarning, stacklevel=2)
 
     def _serve(self):
+        if self._compiler is None:  # importing llvmlite would take the GIL from the program's first call
+            self._leave.wait(_GRACE)
         while True:
             job = self._core.jit_take()
             if job is None:
@@ -277,13 +283,14 @@ class Service:
         with self._guard:
             self._stopped = True
             thread, self._thread = self._thread, None
+        self._leave.set()
         if thread is not None:
             self._core.jit_stop()
             thread.join()
 
     def _after_fork(self):
         self._busy.release()  # taken before the fork by the one thread that the child has
-        self._guard = threading.Lock()
+        self._guard, self._leave = threading.Lock(), threading.Event()
         self._thread = None
         self._core.jit_after_fork()
 

@@ -17,6 +17,7 @@ NativeFn native_for(OpId op) {
     case op::gather: return cpu::gather;
     case op::scatter: return cpu::scatter;
     case op::cumsum: return cpu::cumsum;
+    case op::convolution: return cpu::convolution;
     case op::sample_log_gamma: return cpu::sample_log_gamma;
     case op::sample_poisson: return cpu::sample_poisson;
     case op::sample_binomial: return cpu::sample_binomial;

@@ -14,7 +14,7 @@
   X(index, Index) X(index_put, Index) X(gather, Index) X(scatter, Index)                       \
   X(sample_log_gamma, Index) X(sample_poisson, Index) X(sample_binomial, Index) X(sample_integer, Index) \
   X(log_gamma_slope, Index) X(check_range, Index)                                              \
-  X(cumsum, Scan) X(dot, Contraction)                                                          \
+  X(cumsum, Scan) X(dot, Contraction) X(convolution, Index)                                    \
   X(fallback, Fallback) X(call, Control) X(foreach, Control) X(custom, Fallback)
 
 namespace pd {

@@ -6,6 +6,8 @@
 #include "device/device.h"
 #include "exec/late_errors.h"
 #include "kernels/cpu/blas.h"
+#include "ops/convolution.h"
+#include "python/autocast.h"
 #include "python/args.h"
 #include "python/convert.h"
 #include "python/views.h"
@@ -150,6 +152,11 @@ void bind_graphs(py::module_& m) {
 }
 
 void bind_evaluation(py::module_& m) {
+  m.def("convolution", [](const py::object& x, const py::object& w, const std::vector<int64_t>& attributes) {
+    return py::reinterpret_steal<py::object>(wrap(
+        convolution(low(tensor_arg("conv", x.ptr())), low(tensor_arg("conv", w.ptr())),
+                    Convolution(Ints(attributes.data(), static_cast<int>(attributes.size()))))));
+  }, "x, w and what ops/convolution.h says: groups, flags, stride, before, after, spread and dilation of each axis.");
   m.def("evaluate", evaluate_all, "Computes what is pending of the tensors.");
   m.def("flush", flush, "Computes all that a tensor or the tape holds.");
   m.def("rebind", rebind, "Gives tensors new values, off the tape.");

@@ -1,10 +1,16 @@
-"""Convolutions: slices of the input, stacked, and one matrix product for each group."""
+"""Convolutions: a kernel of the core's on the CPU, elsewhere slices of the input, stacked, and one matrix product a group."""
 
 import math
+
+from pydiff import _core
 
 from pydiff.memory_formats import channels_last_of, places_last
 
 from ._windows import fold_axes, numbers, out_size, pad_axes, positive, unfold_axes, with_batch
+
+
+# Of csrc/ops/convolution.h: a weight (channels, outputs, …) as transposed convolutions have it, its places read backwards.
+_TURNED, _MIRRORED = 2, 16
 
 
 def _check(name, input, weight, bias, groups, axes, transposed):
@@ -39,22 +45,47 @@ def _convolve(name, input, weight, bias, stride, padding, dilation, groups, axes
     input, batched = with_batch(name, input, axes)
     _check(name, input, weight, bias, groups, axes, False)
     kernel = tuple(weight.shape[2:])
-    batch, channels = input.shape[:2]
-    x, first = _laid_out(input, weight)
-    x = pad_axes(x, first, _widths(name, padding, kernel, stride, dilation))
-    padded = x.shape[first : first + axes]
+    widths = _widths(name, padding, kernel, stride, dilation)
+    padded = [n + sum(pair) for n, pair in zip(input.shape[2:], widths)]
     out = tuple(out_size(n, k, s, d) for n, k, s, d in zip(padded, kernel, stride, dilation))
     if min(out) < 1:
         raise ValueError(
             f"[{name}] the kernel is larger than the padded input; got {kernel}, dilation {dilation}, for "
             f"{tuple(padded)}; try padding"
         )
+    x, first = _laid_out(input, weight)
+    if first == 2 and has_kernel(input):
+        result = _by_kernel(input, weight, groups, stride, widths, (1,) * axes, dilation)
+        return _biased(result, bias, batched)
+    x = pad_axes(x, first, widths)
     if first == 1:
         columns = unfold_axes(x, 1, 1 + axes, kernel, stride, dilation, out)
         return _by_places(columns, weight, bias, groups, batched)
+    return _by_columns(x, weight, bias, groups, stride, dilation, out, batched)
+
+
+def has_kernel(input):
+    """Whether the core has a kernel of convolutions for the tensor's device."""
+    return input.device.type == "cpu"
+
+
+def _by_kernel(x, weight, groups, stride, widths, spread, dilation, flags=0):
+    before, after = zip(*widths)
+    return _core.convolution(x, weight, [groups, flags, *stride, *before, *after, *spread, *dilation])
+
+
+def _biased(result, bias, batched):
+    if bias is not None:
+        result = result + bias.reshape((-1,) + (1,) * (result.ndim - 2))
+    return result if batched else result.squeeze(0)
+
+
+def _by_columns(x, weight, bias, groups, stride, dilation, out, batched):
+    """The definition: the windows as columns, and a product."""
+    batch, channels = x.shape[:2]
     # (channels, *kernel, batch, *out): one product a group, whatever the batch; so is the weight's gradient.
+    kernel, rows = tuple(weight.shape[2:]), weight.shape[0]
     columns = unfold_axes(x.transpose(0, 1), 2, 1, kernel, stride, dilation, out)
-    rows = weight.shape[0]
     size, places = channels // groups * math.prod(kernel), batch * math.prod(out)
     if groups == 1:
         result = weight.reshape(rows, size) @ columns.reshape(size, places)
@@ -123,6 +154,11 @@ def _transposed(name, input, weight, bias, stride, padding, output_padding, grou
         result = pad_axes(result, 1, [(-p, -p) for p in padding])
         result = channels_last_of(result if bias is None else result + bias)
         return result if batched else result.squeeze(0)
+    if has_kernel(input):
+        reach = [d * (k - 1) - p for k, d, p in zip(kernel, dilation, padding)]
+        widths = [(r, r + e) for r, e in zip(reach, extra)]
+        result = _by_kernel(input, weight, groups, (1,) * axes, widths, stride, dilation, _TURNED | _MIRRORED)
+        return _biased(result, bias, batched)
     x = input.transpose(0, 1).reshape(groups, channels // groups, places)
     columns = weight.reshape(groups, channels // groups, size).mT @ x
     columns = columns.reshape(rows * groups, *kernel, batch, *spatial)

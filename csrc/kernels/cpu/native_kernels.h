@@ -26,6 +26,7 @@ void index_put(const NativeArgs& a, NativeError& error);     // [n, accumulate];
 void gather(const NativeArgs& a, NativeError& error);        // [axis]; x, idx
 void scatter(const NativeArgs& a, NativeError& error);       // [axis, accumulate]; x, idx, src
 void cumsum(const NativeArgs& a, NativeError& error);        // [axis, reverse]
+void convolution(const NativeArgs& a, NativeError& error);   // as ops/convolution.h says; x, w
 void sample_log_gamma(const NativeArgs& a, NativeError& error);  // [elements]; shape, stream, key: log of the sample
 void sample_poisson(const NativeArgs& a, NativeError& error);    // [elements]; rate, stream, key
 void sample_binomial(const NativeArgs& a, NativeError& error);   // [elements]; count, probability, stream, key

@@ -54,8 +54,8 @@ PD_INLINE void tile_of(int64_t depth, const T* a, const T* b, int64_t b_row, T* 
   using V = typename Pack<T, Bytes>::Type;
   constexpr int kLanes = Pack<T, Bytes>::kLanes, kWidth = Vecs * kLanes;
   const int64_t start = col[first_col];
-  const bool solid = col.list ? col[first_col + cols - 1] - start == cols - 1 : col.step == 1;
-  const bool whole = solid && cols == kWidth;
+  bool whole = cols == kWidth && (col.list || col.step == 1);
+  for (int64_t j = 1; col.list && j < cols; ++j) whole &= col.list[first_col + j] == start + j;
   V acc[Rows][Vecs] = {};
   if (accumulate)
     for (int r = 0; r < Rows; ++r) {
@@ -137,7 +137,9 @@ PD_INLINE void turned(const T* from, const int64_t* offsets, int64_t cols, const
   int64_t p = 0;
   for (const int64_t last = depth - (row < width); kHalf > 1 && p + kLanes <= last; p += kLanes) {
     const int64_t low = k[k0 + p], high = k[k0 + p + kHalf];
-    if (k[k0 + p + kHalf - 1] - low != kHalf - 1 || k[k0 + p + kLanes - 1] - high != kHalf - 1) {
+    bool halves = true;
+    for (int i = 1; k.list && i < kHalf; ++i) halves &= k.list[k0 + p + i] == low + i && k.list[k0 + p + kHalf + i] == high + i;
+    if (!(k.list ? halves : k.step == 1)) {
       for (int64_t t = p; t < p + kLanes; ++t) by_item(t);
       continue;
     }
@@ -187,9 +189,10 @@ PD_INLINE void pack_columns_of(const T* b, const Places& col, int64_t first, int
   for (int64_t q = 0; q < cols; ++q) offsets[q] = col[first + q];
   auto together = [&](int64_t run) {
     if (cols % run) return false;
+    bool all = true;
     for (int64_t q = 0; q < cols; q += run)
-      if (offsets[q + run - 1] - offsets[q] != run - 1) return false;
-    return true;
+      for (int64_t i = 1; i < run; ++i) all &= offsets[q + i] == offsets[q] + i;
+    return all;
   };
   strip = {out, width, width};
   if (cols == width && together(width)) {
@@ -203,6 +206,13 @@ PD_INLINE void pack_columns_of(const T* b, const Places& col, int64_t first, int
       for (int64_t p = 0; p < depth; ++p) std::memcpy(out + p * kWidth, from + k[k0 + p], sizeof(T) * kWidth);
     } else {
       for (int64_t p = 0; p < depth; ++p) std::memcpy(out + p * kLanes, from + k[k0 + p], sizeof(T) * kLanes);
+    }
+    return;
+  }
+  if (cols == kWidth && together(kLanes)) {
+    for (int64_t p = 0; p < depth; ++p) {
+      const T* from = b + k[k0 + p];
+      for (int64_t q = 0; q < kWidth; q += kLanes) std::memcpy(out + p * kWidth + q, from + offsets[q], sizeof(T) * kLanes);
     }
     return;
   }

@@ -7,7 +7,7 @@
 
 namespace pd {
 
-// Index i lies at list[i], or at i * step where there is no list; in items. Lists rise.
+// Index i lies at list[i], or at i * step where there is no list; in items.
 struct Places {
   int64_t step = 1;
   const int64_t* list = nullptr;

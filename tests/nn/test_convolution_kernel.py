@@ -1,0 +1,148 @@
+"""The CPU's convolution against its definition by columns: values, derivatives of both orders, batches, bits."""
+
+import numpy as np
+import pytest
+
+import pydiff as pd
+from pydiff.nn import _convolution as convolution
+from pydiff.nn import functional as F
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu(device):
+    if device != "cpu":
+        pytest.skip("the CPU's kernel")
+
+
+# input, weight, arguments
+PLAIN = [
+    ((2, 3, 9), (4, 3, 3), {}),
+    ((2, 4, 9), (6, 2, 3), {"stride": 2, "padding": 2, "groups": 2}),
+    ((1, 2, 20), (3, 2, 4), {"dilation": 3, "padding": 1}),
+    ((2, 3, 8, 8), (5, 3, 3, 3), {"padding": 1}),
+    ((3, 4, 7, 10), (6, 2, 3, 2), {"stride": (2, 3), "padding": (1, 0), "dilation": (1, 2), "groups": 2}),
+    ((2, 6, 9, 9), (6, 1, 3, 3), {"groups": 6, "padding": 1}),
+    ((2, 20, 32, 32), (33, 20, 3, 3), {"padding": 1}),
+    ((2, 3, 16, 16), (8, 3, 5, 5), {"padding": "same"}),
+    ((1, 2, 5, 6, 7), (3, 2, 2, 3, 2), {"padding": (0, 1, 1), "stride": (1, 2, 1)}),
+    ((4, 2, 6, 6), (3, 2, 1, 1), {}),
+    ((2, 3, 6, 6), (4, 3, 2, 2), {"stride": 4}),
+]
+TRANSPOSED = [
+    ((2, 3, 7), (3, 4, 3), {}),
+    ((2, 4, 5, 6), (4, 3, 3, 2), {"stride": 2, "padding": 1, "output_padding": 1, "groups": 2}),
+    ((1, 2, 4, 5), (2, 3, 3, 3), {"dilation": 2, "padding": 3, "stride": (1, 3)}),
+    ((1, 2, 3, 4, 3), (2, 2, 2, 2, 2), {"stride": (2, 1, 2)}),
+]
+
+
+def function(shape, arguments, transposed):
+    name = f"conv{'_transpose' if transposed else ''}{len(shape) - 2}d"
+    return lambda x, w: getattr(F, name)(x, w, **arguments)
+
+
+def every_case():
+    for rows, transposed in ((PLAIN, False), (TRANSPOSED, True)):
+        for x, w, arguments in rows:
+            yield pytest.param(x, w, function(x, arguments, transposed), id=f"{'transposed ' * transposed}{x} {w} {arguments}")
+
+
+CASES = list(every_case())
+
+
+@pytest.fixture
+def by_definition(monkeypatch):
+    def compute(f, *arguments):
+        with monkeypatch.context() as patch:
+            patch.setattr(convolution, "has_kernel", lambda input: False)
+            return f(*arguments)
+
+    return compute
+
+
+def sample(*shapes, dtype=np.float64):
+    rng = np.random.default_rng(0)
+    return [pd.tensor(rng.standard_normal(shape).astype(dtype)) for shape in shapes]
+
+
+def close(got, wanted, rtol=1e-11):
+    for g, w in zip(pd.tree.tree_leaves(got), pd.tree.tree_leaves(wanted), strict=True):
+        assert g.shape == w.shape and g.dtype == w.dtype
+        np.testing.assert_allclose(g.numpy(), w.numpy(), rtol=rtol, atol=rtol * max(1.0, float(w.abs().max())))
+
+
+@pytest.mark.parametrize("x, w, f", CASES)
+def test_values_and_derivatives(x, w, f, by_definition):
+    def all_of(x, w):
+        def loss(x, w):
+            return (f(x, w).sin() * f(x, w)).sum()
+
+        first = pd.func.grad(loss, argnums=(0, 1))
+
+        def length(x, w):
+            return sum((g * g).sum() for g in first(x, w))
+
+        return f(x, w), first(x, w), pd.func.grad(length, argnums=(0, 1))(x, w), pd.func.jvp(f, (x, w), (x.cos(), w.cos()))
+
+    operands = sample(x, w)
+    close(all_of(*operands), by_definition(all_of, *operands))
+
+
+@pytest.mark.parametrize("batched", [(0, None), (None, 0), (0, 0)])
+@pytest.mark.parametrize("x, w, f", CASES)
+def test_batches(x, w, f, batched):
+    operands = sample(*((2, *shape) if axis == 0 else shape for shape, axis in zip((x, w), batched)))
+
+    def both(x, w):
+        return f(x, w), pd.func.grad(lambda x, w: (f(x, w) ** 2).sum(), argnums=(0, 1))(x, w)
+
+    rows = [both(*(o[k] if axis == 0 else o for o, axis in zip(operands, batched))) for k in range(2)]
+    wanted = pd.tree.tree_map(lambda *parts: pd.stack(parts), *rows)
+    close(pd.vmap(both, in_dims=batched)(*operands), wanted)
+
+
+@pytest.mark.parametrize("x, w, f", CASES)
+def test_bits_do_not_depend_on_threads(x, w, f):
+    operands = sample(x, w, dtype=np.float32)
+
+    def bits():
+        out = f(*operands), *pd.func.grad(lambda x, w: (f(x, w) ** 2).sum(), argnums=(0, 1))(*operands)
+        return [y.numpy().tobytes() for y in out]
+
+    before = pd.get_num_threads()
+    try:
+        pd.set_num_threads(1)
+        alone = bits()
+        pd.set_num_threads(5)
+        assert bits() == alone
+    finally:
+        pd.set_num_threads(before)
+
+
+def test_a_long_sum_is_cut_by_the_shape_alone():
+    x, g = sample((64, 3, 16, 16), (64, 4, 16, 16), dtype=np.float32)
+    w = pd.zeros(4, 3, 3, 3)
+
+    def of_weight():
+        return pd.func.grad(lambda w: (F.conv2d(x, w, padding=1) * g).sum())(w).numpy()
+
+    exact = pd.func.grad(lambda w: (F.conv2d(x.double(), w, padding=1) * g.double()).sum())(w.double()).numpy()
+    got = of_weight()
+    np.testing.assert_allclose(got, exact, rtol=1e-4, atol=1e-3)
+    before = pd.get_num_threads()
+    try:
+        pd.set_num_threads(1)
+        assert of_weight().tobytes() == got.tobytes()
+    finally:
+        pd.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int32", "int64"])
+def test_other_types(dtype, by_definition):
+    x, w = (t.mul(3).to(getattr(pd, dtype)) for t in sample((2, 3, 6, 6), (4, 3, 3, 3), dtype=np.float32))
+    close(F.conv2d(x, w).double(), by_definition(F.conv2d, x, w).double(), rtol=1e-2 if "float" in dtype else 0)
+
+
+def test_nothing_and_nothing_to_add():
+    assert F.conv2d(pd.ones(0, 3, 5, 5), pd.ones(2, 3, 3, 3)).shape == (0, 2, 3, 3)
+    assert F.conv2d(pd.ones(1, 0, 5, 5), pd.ones(2, 0, 3, 3)).tolist() == pd.zeros(1, 2, 3, 3).tolist()
