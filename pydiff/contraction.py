@@ -291,7 +291,7 @@ def einsum(equation, *operands):
     for i, j in _path(inputs, output, tuple(t.shape for t in operands)):
         b, a = work.pop(max(i, j)), work.pop(min(i, j))
         rest = set(output).union(*[labels for _, labels in work]) if work else set(output)
-        work.append(_pair(*a, *b, rest))
+        work.append(_pair(*a, *b, rest, output))
     tensor, labels = work[0]
     gone = [k for k, x in enumerate(labels) if x not in output]
     if gone:
@@ -399,16 +399,21 @@ def _own_diagonals(tensor, labels):
     return tensor, labels
 
 
-def _pair(a, labels_a, b, labels_b, keep):
-    """Two operands into one: (tensor, labels). Indices outside `keep` are summed."""
+def _pair(a, labels_a, b, labels_b, keep, output):
+    """Two operands into one: (tensor, labels), near the order of `output`. Indices outside `keep` are summed."""
     keep = set(keep)
     a, labels_a = _sum_alone(a, labels_a, keep | set(labels_b))
     b, labels_b = _sum_alone(b, labels_b, keep | set(labels_a))
     both = [x for x in labels_a if x in labels_b]
     batch = [x for x in both if x in keep]
     summed = [x for x in both if x not in keep]
-    only_a = [x for x in labels_a if x not in labels_b]
-    only_b = [x for x in labels_b if x not in labels_a]
+    last = next((x for x in reversed(output) if x in keep and x not in both), None)
+    if last in labels_a:  # what is innermost in the end is innermost in the product
+        a, labels_a, b, labels_b = b, labels_b, a, labels_a
+    place = {x: k for k, x in enumerate(output)}
+    batch.sort(key=lambda x: place.get(x, -1))
+    only_a = sorted((x for x in labels_a if x not in labels_b), key=lambda x: place.get(x, -1))
+    only_b = sorted((x for x in labels_b if x not in labels_a), key=lambda x: place.get(x, -1))
     size = {x: n for x, n in [*zip(labels_a, a.shape), *zip(labels_b, b.shape)]}
     out = batch + only_a + only_b
     if not summed:

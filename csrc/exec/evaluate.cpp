@@ -10,6 +10,7 @@
 #include <unordered_set>
 
 #include "device/cuda/cuda.h"
+#include "exec/along.h"
 #include "exec/late_errors.h"
 #include "exec/plan.h"
 #include "exec/stats.h"
@@ -511,8 +512,14 @@ void evaluate_with(const std::vector<Value*>& roots, bool store_all) {
   // `hold` adds references that are nobody's: they do not make a value wanted.
   for (Value* r : roots) --r->refs;
   Work w;
+  std::vector<Value*> more;
   try {
     w = collect(roots, store_all);
+    if (!store_all && !w.order.empty()) more = computed_along(w.order, w.is_output);
+    if (!more.empty()) {
+      more.insert(more.end(), roots.begin(), roots.end());
+      w = collect(more, store_all);
+    }
   } catch (...) {
     for (Value* r : roots) ++r->refs;
     throw;

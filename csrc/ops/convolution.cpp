@@ -177,30 +177,6 @@ Var batch(const BatchArgs& a) {
 
 }  // namespace
 
-Convolution::Convolution(const Ints& a) : groups(a[0]), flags(static_cast<int>(a[1])) {
-  const int n = (a.size() - 2) / 5;
-  Ints* const parts[] = {&stride, &before, &after, &spread, &dilation};
-  for (int k = 0; k < 5; ++k) *parts[k] = part(a, 2 + k * n, n);
-}
-
-Ints Convolution::attributes() const {
-  Ints a{groups, flags};
-  for (const Ints* p : {&stride, &before, &after, &spread, &dilation}) a = join(a, *p);
-  return a;
-}
-
-ConvolutionSizes::ConvolutionSizes(const Convolution& c, const Shape& x, const Shape& w) {
-  const int64_t g = c.groups;
-  inputs = c.flags & kInputAcross ? x[0] : x[1] / g;
-  batch = c.flags & kInputAcross ? x[1] / g : x[0];
-  const int64_t split = c.flags & kWeightAcross ? w[1] : w[0];
-  outputs = c.flags & kWeightTurned ? w[1] : split / g;
-  const int64_t wanted = c.flags & kWeightTurned ? w[0] / g : c.flags & kWeightAcross ? w[0] : w[1];
-  fit = g > 0 && x[1] % g == 0 && split % g == 0 && wanted == inputs;
-  for (int k = 0; k < c.axes(); ++k)
-    padded.push_back((x[2 + k] ? (x[2 + k] - 1) * c.spread[k] + 1 : 0) + c.before[k] + c.after[k]);
-}
-
 OpTraits convolution_row() {
   OpTraits t;
   t.name = "convolution";

@@ -4,6 +4,7 @@
 //
 // for g < groups, where x has spread - 1 zeros between its places, `before` and `after` around them (negative: cut off).
 #pragma once
+#include "base/shape.h"
 #include "graph/var.h"
 
 namespace pd {
@@ -22,8 +23,18 @@ struct Convolution {
   Ints stride, before, after, spread, dilation;  // one an axis of places
 
   Convolution() = default;
-  explicit Convolution(const Ints& attributes);
-  Ints attributes() const;
+  // groups, flags, then the five lists
+  explicit Convolution(const Ints& a) : groups(a[0]), flags(static_cast<int>(a[1])) {
+    const int n = (a.size() - 2) / 5;
+    Ints* const parts[] = {&stride, &before, &after, &spread, &dilation};
+    for (int k = 0; k < 5; ++k) *parts[k] = Ints(a.data() + 2 + k * n, n);
+  }
+  Ints attributes() const {
+    Ints a{groups, flags};
+    for (const Ints* p : {&stride, &before, &after, &spread, &dilation})
+      for (int64_t x : *p) a.push_back(x);
+    return a;
+  }
   int axes() const { return stride.size(); }
 };
 
@@ -31,7 +42,18 @@ struct ConvolutionSizes {
   int64_t batch, inputs, outputs;  // the last two of one group
   Ints padded;                     // places with what is between and around
   bool fit;                        // whether the operands' channels match
-  ConvolutionSizes(const Convolution& c, const Shape& x, const Shape& w);
+
+  ConvolutionSizes(const Convolution& c, const Shape& x, const Shape& w) {
+    const int64_t g = c.groups;
+    inputs = c.flags & kInputAcross ? x[0] : x[1] / g;
+    batch = c.flags & kInputAcross ? x[1] / g : x[0];
+    const int64_t split = c.flags & kWeightAcross ? w[1] : w[0];
+    outputs = c.flags & kWeightTurned ? w[1] : split / g;
+    const int64_t wanted = c.flags & kWeightTurned ? w[0] / g : c.flags & kWeightAcross ? w[0] : w[1];
+    fit = g > 0 && x[1] % g == 0 && split % g == 0 && wanted == inputs;
+    for (int k = 0; k < c.axes(); ++k)
+      padded.push_back((x[2 + k] ? (x[2 + k] - 1) * c.spread[k] + 1 : 0) + c.before[k] + c.after[k]);
+  }
 };
 
 Var convolution(const Var& x, const Var& w, const Convolution& c);
