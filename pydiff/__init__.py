@@ -74,7 +74,7 @@ _publish(Tensor)
 _publish(globals())
 
 #: Loaded when first asked for.
-_LAZY = ("amp", "cuda", "data", "func", "io", "linalg", "nn", "optim", "testing", "train", "utils")
+_LAZY = ("amp", "cuda", "data", "func", "io", "linalg", "nn", "optim", "profiler", "testing", "train", "utils")
 
 #: Functions of `nn.functional` that PyTorch has at the top too, loaded with it.
 _FUNCTIONAL = (
@@ -109,6 +109,20 @@ def get_num_threads():
 def set_num_threads(n):
     """Set how many threads share the work of one kernel; the results stay the same bits."""
     _C.set_num_threads(n)
+
+
+def synchronize(device=None):
+    """Compute what is pending and wait until all devices have done their work, or one.
+
+    Nothing else needs it: values wait by themselves. It is for measuring time.
+
+    >>> import pydiff as pd
+    >>> pd.synchronize()
+    """
+    if device is None:
+        _C.synchronize_all()
+    else:
+        _C.synchronize(device)
 
 
 def deterministic(on=None):
@@ -164,7 +178,7 @@ __all__ = [
     "get_default_dtype", "get_num_threads", "get_rng_state", "grad", "hessian", "hvp", "inference_mode", "initial_seed",
     "is_grad_enabled", "jacfwd", "jacrev", "jvp", "manual_seed", "no_grad", "promote_types", "random", "result_type",
     "set_default_device", "set_default_dtype", "set_grad_enabled", "set_num_threads", "set_printoptions", "set_rng_state",
-    "tree", "use_deterministic_algorithms", "value_and_grad", "vjp", "vmap", "argsort", "kthvalue", "median", "msort",
+    "synchronize", "tree", "use_deterministic_algorithms", "value_and_grad", "vjp", "vmap", "argsort", "kthvalue", "median", "msort",
     "searchsorted", "sort", "topk", "unique", "unique_consecutive", "bernoulli", "binomial", "default_generator",
     "multinomial", "normal", "poisson", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm",
     "seed", "uniform", "bartlett_window", "blackman_window", "hamming_window", "hann_window", "kaiser_window", "signal",

@@ -46,6 +46,21 @@ class Arena {
   int64_t size_ = 0;
 };
 
+}  // namespace
+
+int64_t bytes_reached(const View& view, const Ints& dims, const PieceNode& base) {
+  if (view.index) return 0;
+  int64_t elements = 1;
+  for (int k = 0; k < dims.size(); ++k) {
+    if (view.strides[k] == 0) continue;
+    const int64_t inside = view.bounded ? std::min(view.hi[k], dims[k]) - std::max<int64_t>(view.lo[k], 0) : dims[k];
+    elements *= std::max<int64_t>(inside, 0);
+  }
+  return std::min(elements, numel(base.shape)) * static_cast<int64_t>(size_of(base.dtype));
+}
+
+namespace {
+
 class Builder {
  public:
   Builder(DeviceId device, const Piece& p, const std::vector<int>& outputs, int leaves, const std::vector<DType>& numbers)
@@ -64,6 +79,7 @@ class Builder {
       if (group.kind == GroupKind::Fused) fused(static_cast<int>(g));
       else opaque(group.members[0]);
     }
+    for (size_t k = 0; k < plan_->steps.size(); ++k) plan_->steps[k].facts = std::move(facts_[k]);
     place_temporaries();
     if (compile) cuda::build(launches_);
     return std::move(plan_);
@@ -125,15 +141,63 @@ class Builder {
       if (!step->kernel->interpreted) step->kernel->interpreted = std::make_unique<const Interpreted>(program);
     }
     step->instructions = count(program);
-    plan_->steps.emplace_back();
-    plan_->steps.back().fused = std::move(step);
+    new_step().fused = std::move(step);
     return plan_->steps.back().fused.get();
+  }
+
+  Step& new_step() {
+    plan_->steps.emplace_back();
+    facts_.push_back(std::make_shared<StepFacts>());
+    return plan_->steps.back();
+  }
+
+  // Of a new step, which runs one node. Bytes are the caller's to say.
+  StepFacts& facts_of_new_step(const PieceNode& n) {
+    new_step();
+    StepFacts& f = *facts_.back();
+    f.custom = n.custom;
+    f.members.push_back({n.custom ? n.custom->name.c_str() : traits(n.op).name, n.origin, 1.0});
+    f.domain = n.shape;
+    f.dtype = n.dtype;
+    return f;
+  }
+
+  // An operation's part of a fused step's work: what a reduction goes through is its operand.
+  static StepFacts::Member member(const Piece& p, const PieceNode& n, int origin) {
+    const OpTraits& t = traits(n.op);
+    const int64_t elements = numel(t.family == Family::Reduce && n.in.size() ? p[n.in[0]].shape : n.shape);
+    return {t.name, origin, static_cast<double>(std::max<int64_t>(elements, 1)) * std::max<int>(t.cost, 1)};
+  }
+
+  // The last step of the plan, which runs group g.
+  void describe(int g, const Lowered& l) {
+    StepFacts& f = *facts_.back();
+    const Group& group = part_.groups[static_cast<size_t>(g)];
+    for (int m : group.members) f.members.push_back(member(p_, node(m), node(m).origin));
+    f.domain = group.dims;
+    Ints dims = l.major_dims;
+    for (int64_t d : l.minor_dims) dims.push_back(d);
+    std::vector<std::pair<int, int64_t>> reads;  // a node that is read through several views is read once
+    for (const Lowered::Operand& o : l.operands) {
+      if (o.node < 0 || node(o.node).kind == NodeKind::Number) continue;
+      const int64_t bytes = bytes_reached(o.view, dims, node(o.node));
+      if (o.output) {
+        f.written += bytes;
+        f.dtype = node(o.node).dtype;
+        continue;
+      }
+      auto met = std::find_if(reads.begin(), reads.end(), [&](auto& r) { return r.first == o.node; });
+      if (met == reads.end()) reads.push_back({o.node, bytes});
+      else met->second = std::min(met->second + bytes, bytes_of(o.node));
+    }
+    for (auto& r : reads) f.read += r.second;
   }
 
   void fused(int g) {
     Lowered l = lower(p_, part_, g);
     if (l.operands.empty()) return;  // all of it was computed elsewhere
     FusedStep* step = new_fused(l.program);
+    describe(g, l);
     std::vector<View> views;
     FusedLaunch launch;
     views.reserve(l.operands.size());
@@ -190,7 +254,14 @@ class Builder {
     step->out_spec = Spec{n.shape, n.dtype, {}};
     step->attrs = n.attrs;
     step->out = slot(v);
-    plan_->steps.emplace_back();
+    StepFacts& f = facts_of_new_step(n);
+    for (size_t k = 0; k < step->specs.size(); ++k) {
+      const Spec& s = step->specs[k];
+      // What is read by index is read where the result says, no more.
+      const bool by_index = k == 0 && traits(n.op).may_fail;
+      f.read += (by_index ? std::min(numel(s.shape), numel(n.shape)) : numel(s.shape)) * static_cast<int64_t>(size_of(s.dtype));
+    }
+    f.written = bytes_of(v);
     plan_->steps.back().native = std::move(step);
   }
 
@@ -204,7 +275,9 @@ class Builder {
     for (size_t k = 0; k < n.outs.size(); ++k)
       step->out.push_back(part_slot(v, static_cast<int>(k), numel(n.outs[k].shape), n.outs[k].dtype));
     plan_->has_custom = true;
-    plan_->steps.emplace_back();
+    StepFacts& f = facts_of_new_step(n);
+    for (int x : n.in) f.read += bytes_of(x);
+    for (const Spec& s : n.outs) f.written += numel(s.shape) * static_cast<int64_t>(size_of(s.dtype));
     plan_->steps.back().custom = std::move(step);
   }
 
@@ -249,6 +322,12 @@ class Builder {
     Ints major(s.shape.data(), s.shape.size() - 1), minor(s.shape.data() + s.shape.size() - 1, 1);
     FusedLaunch launch;
     step->elements = numel(s.shape);
+    StepFacts& f = *facts_.back();
+    f.members.push_back({"copy", node(x).origin, 1.0});
+    f.domain = s.shape;
+    f.dtype = t;
+    f.read = bytes_reached(s.view, s.shape, node(s.base));
+    f.written = numel(s.shape) * static_cast<int64_t>(size_of(t));
     int out = plan_->slots++;
     extra_temps_.push_back({out, numel(s.shape) * static_cast<int64_t>(size_of(t))});
     launch.slots = {slot(holder(s.base)), out};
@@ -269,6 +348,8 @@ class Builder {
                     {InstrKind::Store, Level::Elem, kLeaf, t, 1, 1, -1, -1}};
     FusedStep* step = new_fused(program);
     step->elements = 1;
+    facts_.back()->members.push_back({traits(cast).name, node(x).origin, 1.0});
+    facts_.back()->written = static_cast<int64_t>(size_of(t));
     const int out = plan_->slots++;
     extra_temps_.push_back({out, static_cast<int64_t>(size_of(t))});
     FusedLaunch launch;
@@ -302,7 +383,12 @@ class Builder {
     m->b = operand(n.in[1], &m->tb, &m->ldb, &m->sb, &m->ob);
     m->out = slot(v);
     if (has_tail(n)) tail(n, *m);
-    plan_->steps.emplace_back();
+    StepFacts& f = facts_of_new_step(n);
+    f.domain = m->batch == 1 ? Shape{m->m, m->n, m->k} : Shape{m->batch, m->m, m->n, m->k};
+    f.flops = 2 * m->batch * m->m * m->n * m->k;
+    const int64_t item = static_cast<int64_t>(size_of(n.dtype));
+    f.read = ((m->sa ? m->batch : 1) * m->m * m->k + (m->sb ? m->batch : 1) * m->k * m->n + (m->bias < 0 ? 0 : m->n)) * item;
+    f.written = bytes_of(v);
     plan_->steps.back().matmul = std::move(m);
   }
 
@@ -408,6 +494,8 @@ class Builder {
       Lowered l = lower(b, bp, static_cast<int>(g));
       if (l.operands.empty()) continue;
       FusedStep* step = new_fused(l.program);
+      StepFacts& f = *facts_.back();
+      for (int k : bp.groups[g].members) f.members.push_back(member(b, b[k], n.origin));
       int64_t total = 0, largest = 0;
       for (int s = 0; s < segments; ++s) {
         int first = n.in[s * np];
@@ -420,6 +508,7 @@ class Builder {
         for (const Lowered::Operand& o : l.operands) {
           views.push_back(o.view);
           const PieceNode& q = b[o.node];
+          if (q.kind != NodeKind::Number) (o.output ? f.written : f.read) += size * static_cast<int64_t>(size_of(q.dtype));
           if (q.kind == NodeKind::Leaf) launch.slots.push_back(contiguous_slot(n.in[s * np + q.leaf]));
           else if (q.kind == NodeKind::Number && q.leaf < shared)
             launch.slots.push_back(contiguous_slot(n.in[segments * np + q.leaf]));
@@ -431,6 +520,8 @@ class Builder {
         }
         add_launch(step, std::move(launch), l.program, {}, {size}, views);
       }
+      f.domain = {total};
+      f.dtype = node(n.in[0]).dtype;
       step->parallel = segments > 1 && largest < 65536 && total > 32768;
     }
   }
@@ -479,6 +570,7 @@ class Builder {
       }
     }
     std::vector<int64_t> bytes(n, -1);
+    int64_t largest = 0;
     for (size_t v = 0; v < p_.nodes.size(); ++v)
       if (slot_[v] >= plan_->leaves + static_cast<int>(plan_->numbers.size())) bytes[static_cast<size_t>(slot_[v])] = bytes_of(static_cast<int>(v));
     for (auto& [s, b] : extra_temps_) bytes[static_cast<size_t>(s)] = b;
@@ -486,6 +578,7 @@ class Builder {
     for (size_t s = 0; s < n; ++s) {
       bool output = s < is_output_.size() && is_output_[s];
       if (bytes[s] < 0 || output || first[s] < 0) continue;
+      if (bytes[s] > largest) largest = bytes[s], plan_->arena_step = first[s];
       plan_->temps.push_back({static_cast<int>(s), arena.place(bytes[s], first[s], last[s])});
     }
     plan_->arena = arena.size();
@@ -500,6 +593,7 @@ class Builder {
   std::vector<int> slot_;
   std::vector<char> is_output_;
   std::vector<std::pair<int, int64_t>> extra_temps_;
+  std::vector<std::shared_ptr<StepFacts>> facts_;  // of each step
 };
 
 }  // namespace

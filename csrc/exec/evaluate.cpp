@@ -13,6 +13,7 @@
 #include "exec/along.h"
 #include "exec/late_errors.h"
 #include "exec/plan.h"
+#include "exec/profile.h"
 #include "exec/stats.h"
 #include "kernels/cuda/product_tail.h"
 #include "ops/loops.h"
@@ -425,11 +426,15 @@ std::string located(const std::string& text, const Work& w, int origin) {
   return e && e->code ? g_location.describe(text, e->code, e->code_offset) : text;
 }
 
-void run(Work& w) {
+void run(Work& w, profile::HostSpan& evaluation) {
   check_operands(w.leaves);
   auto it = cache().find(w.key);
-  if (it == cache().end()) {
+  const bool met = it != cache().end();
+  evaluation.say(met ? "replay" : "first run", w.order.size());
+  if (!met) {
+    profile::HostSpan planning(profile::Kind::Plan, w.order[0]->device);
     Cached c = make_plan(w, w.order[0]->device);
+    planning.say("plan", c.plan->steps.size());
     ++stats().plans;
     it = cache().emplace(w.key, std::move(c)).first;
   } else {
@@ -444,6 +449,7 @@ void run(Work& w) {
   numbers.insert(numbers.end(), it->second.body_cells.begin(), it->second.body_cells.end());
   trim();
 
+  std::unique_ptr<profile::Run> watched(profile::on() ? new profile::Run(*plan, w.order) : nullptr);
   size_t n = plan->outputs.size();
   std::vector<BufferRef> keep;   // the operands' memory and the results', whatever other threads do meanwhile
   std::vector<void*> leaf_data, out_data(n, nullptr);
@@ -454,6 +460,7 @@ void run(Work& w) {
   }
   for (size_t k = 0; k < n; ++k) {
     if (!plan->outputs[k].fresh) continue;
+    if (watched) watched->owned_by(w.outputs[k]);
     results[k] = BufferRef::adopt(new_buffer(w.outputs[k]->device, static_cast<size_t>(plan->outputs[k].bytes)));
     out_data[k] = results[k]->data;
   }
@@ -463,10 +470,12 @@ void run(Work& w) {
   if (plan->has_custom)
     for (Value* v : w.leaves) owners.push_back(v->buffer);
   NativeError error;
+  if (watched) watched->owned_by_temporaries();
   {
     WithoutGil free(w.size > kQuickWork || plan->has_custom);
-    run_plan(*plan, leaf_data.data(), numbers.data(), out_data.data(), error, owners.data());
+    run_plan(*plan, leaf_data.data(), numbers.data(), out_data.data(), error, owners.data(), watched.get());
   }
+  watched.reset();
   if (error.late) keep_lines(error.late, w.order);  // whatever else went wrong: until then nobody reads its findings
   if (error.raised) g_exec.raise(error.raised, located("[" + error.text + "] raised by its cpu function", w, error.origin));
   if (!error.text.empty()) throw Error(error.kind, located(error.text, w, error.origin));
@@ -508,6 +517,7 @@ void evaluate_with(const std::vector<Value*>& roots, bool store_all) {
     return evaluate_with(others, store_all);
   }
   Turn turn;
+  profile::HostSpan evaluation(profile::Kind::Evaluate, roots[0]->device);
   if (roots[0]->device.kind != DeviceKind::Cpu) raise_late_errors();
   // `hold` adds references that are nobody's: they do not make a value wanted.
   for (Value* r : roots) --r->refs;
@@ -526,7 +536,7 @@ void evaluate_with(const std::vector<Value*>& roots, bool store_all) {
   }
   for (Value* r : roots) ++r->refs;
   if (w.order.empty()) return;
-  run(w);
+  run(w, evaluation);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "exec/step_facts.h"
 #include "fuse/cuda/launch.h"
 #include "fuse/kernel_cache.h"
 #include "fuse/piece.h"
@@ -74,9 +75,13 @@ struct Step {
   std::unique_ptr<MatmulStep> matmul;
   std::unique_ptr<NativeStep> native;
   std::unique_ptr<CustomStep> custom;
+  StepFactsRef facts;
 };
 
 class CudaReplay;
+namespace profile {
+class Run;
+}
 
 struct Plan {
   DeviceId device;
@@ -93,6 +98,7 @@ struct Plan {
   };
   std::vector<Temp> temps;      // into the arena
   int64_t arena = 0;            // bytes
+  int arena_step = -1;          // the step that writes the largest of them
   struct Constant {
     int slot;
     int64_t bits;
@@ -120,9 +126,9 @@ std::unique_ptr<Plan> build_plan(DeviceId device, const Piece& piece, const std:
 // (null for the others). No Python object is touched, but by a step whose code is `by_host`. `leaf_owners`, where the
 // plan has such steps, are the buffers of leaf_data.
 void run_plan(Plan& plan, void* const* leaf_data, const int64_t* numbers, void* const* outputs, NativeError& error,
-              Buffer* const* leaf_owners = nullptr);
+              Buffer* const* leaf_owners = nullptr, profile::Run* watched = nullptr);
 // On a CUDA device, step by step.
-void run_cuda_steps(Plan& plan, void* const* slots, NativeError& error);
+void run_cuda_steps(Plan& plan, void* const* slots, NativeError& error, profile::Run* watched);
 void run_custom_step(const CustomStep& s, void* const* slots, Buffer* const* owners, NativeError& error, Stream stream = {});
 
 FuseOptions fuse_options();

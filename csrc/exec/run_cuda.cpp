@@ -3,6 +3,7 @@
 
 #include "device/cuda/cuda.h"
 #include "exec/late_errors.h"
+#include "exec/profile.h"
 #include "exec/stats.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/small_gemm.h"
@@ -126,7 +127,7 @@ void count_steps(const Plan& plan) {
   }
 }
 
-void run_cuda_steps(Plan& plan, void* const* slots, NativeError& error) {
+void run_cuda_steps(Plan& plan, void* const* slots, NativeError& error, profile::Run* watched) {
   Device& device = pd::device(plan.device);
   const size_t bytes = static_cast<size_t>(plan.errors) * kErrorCells * sizeof(int64_t);
   BufferRef cells;
@@ -135,7 +136,9 @@ void run_cuda_steps(Plan& plan, void* const* slots, NativeError& error) {
     device.zero(cells->data, bytes);
   }
   int64_t* const first = bytes ? static_cast<int64_t*>(cells->data) : nullptr;
+  int step = 0;
   for (const Step& s : plan.steps) {
+    profile::StepSpan span(watched, step++);
     if (s.fused) run_fused(*s.fused, slots, device);
     else if (s.matmul) run_cuda_matmul(*s.matmul, slots, plan.device, Stream{});
     else if (s.custom) run_custom_step(*s.custom, slots, nullptr, error);

@@ -6,6 +6,7 @@
 #include "device/device.h"
 #include "exec/cuda_replay.h"
 #include "exec/plan.h"
+#include "exec/profile.h"
 #include "exec/stats.h"
 #include "kernels/cpu/gemm.h"
 
@@ -35,8 +36,9 @@ class Arena {
   int64_t size_ = 0;
 };
 
-void run_fused(const FusedStep& s, void* const* slots) {
+void run_fused(const FusedStep& s, void* const* slots, profile::StepSpan& span) {
   KernelFn fn = s.kernel->compiled(s.elements);
+  span.ready(s.kernel->name.c_str(), fn != nullptr);
   size_t scratch = s.kernel->scratch_per_minor;
   auto one = [&](const FusedLaunch& l) {
     SmallVec<void*, 24> bases;
@@ -92,7 +94,7 @@ void run_custom_on_cpu(const CustomStep& s, void* const* slots, int leaves, Buff
 }  // namespace
 
 void run_plan(Plan& plan, void* const* leaf_data, const int64_t* numbers, void* const* outputs, NativeError& error,
-              Buffer* const* leaf_owners) {
+              Buffer* const* leaf_owners, profile::Run* watched) {
   static Arena arena;  // one plan runs at a time (evaluate.cpp)
   const bool cpu = plan.device.kind == DeviceKind::Cpu;
   SmallVec<void*, 64> slots;
@@ -105,16 +107,22 @@ void run_plan(Plan& plan, void* const* leaf_data, const int64_t* numbers, void* 
     if (plan.outputs[k].fresh) slots[plan.outputs[k].slot] = outputs[k];
   if (!cpu) {
     if (!plan.replay) plan.replay = std::make_shared<CudaReplay>(plan);
-    if (plan.replay->run(slots.data(), error)) return;
+    if (!watched || watched->graphs()) {
+      profile::StepSpan span(watched, -1);
+      if (plan.replay->run(slots.data(), error)) return;
+      span.cancel();
+    }
   }
   // Of a device with streams the memory is taken and given back in the stream's order.
   std::unique_ptr<Buffer, void (*)(Buffer*)> there(nullptr, [](Buffer* b) { release(b); });
   if (!cpu && plan.arena) there.reset(new_buffer(plan.device, static_cast<size_t>(plan.arena)));
   char* base = there ? static_cast<char*>(there->data) : plan.arena ? arena.get(plan.arena) : nullptr;
   for (const Plan::Temp& t : plan.temps) slots[t.slot] = base + t.offset;
-  if (!cpu) return run_cuda_steps(plan, slots.data(), error);
+  if (!cpu) return run_cuda_steps(plan, slots.data(), error, watched);
+  int step = 0;
   for (const Step& s : plan.steps) {
-    if (s.fused) run_fused(*s.fused, slots.data());
+    profile::StepSpan span(watched, step++);
+    if (s.fused) run_fused(*s.fused, slots.data(), span);
     else if (s.matmul) run_matmul(*s.matmul, slots.data());
     else if (s.custom) run_custom_on_cpu(*s.custom, slots.data(), plan.leaves, leaf_owners, error);
     else run_native(*s.native, slots.data(), error);

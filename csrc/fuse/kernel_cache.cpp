@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/host.h"
+#include "device/watch.h"
 
 namespace pd {
 
@@ -48,6 +49,7 @@ Cache& cache() {
   return *c;
 }
 std::atomic<JitMode> g_mode{JitMode::Off};
+thread_local int64_t t_taken = 0;  // when this thread took its job
 
 // Drops what only the cache holds, from the far end, until the limit is kept or all has been looked at.
 void drop_old(Cache& c) {
@@ -79,7 +81,8 @@ void print_job(Kernel* k, CompileJob& job) {
   }
 }
 
-void publish(Kernel* k, void* address) {
+void publish(Kernel* k, void* address, const char* way, int64_t begin) {
+  if (const Watch* w = watch()) w->compiled(k->name.c_str(), address ? way : "LLVM, which failed", begin);
   Cache& c = cache();
   std::lock_guard<std::mutex> hold(c.lock);
   if (address) {
@@ -96,9 +99,11 @@ void publish(Kernel* k, void* address) {
 void compile_in_place(Kernel* k) {
   Kernel::State s = Kernel::Uncompiled;
   if (!k->state.compare_exchange_strong(s, Kernel::Compiling)) return;
+  const int64_t begin = watch_clock();
   CompileJob job;
   print_job(k, job);
-  publish(k, host().compile_now ? host().compile_now(job.name.c_str(), job.ir.c_str(), job.error.c_str()) : nullptr);
+  publish(k, host().compile_now ? host().compile_now(job.name.c_str(), job.ir.c_str(), job.error.c_str()) : nullptr, "LLVM",
+          begin);
 }
 
 void submit(Kernel* k) {
@@ -216,6 +221,7 @@ bool take_compile(CompileJob& job) {
     c.queue.pop_front();
     k->state = Kernel::Compiling;
   }
+  t_taken = watch_clock();
   print_job(k.get(), job);
   return true;
 }
@@ -230,7 +236,7 @@ void finish_compile(uint64_t id, void* address) {
     k = std::move(at->second);
     c.tickets.erase(at);
   }
-  publish(k.get(), address);
+  publish(k.get(), address, "LLVM, in the background", t_taken);
 }
 
 void stop_compiles() {

@@ -5,12 +5,14 @@
 #include <new>
 
 #include "graph/custom.h"
+#include "graph/location.h"
 #include "graph/op_traits.h"
 
 namespace pd {
 
 PendingStats g_pending;
 LocationHooks g_location;
+bool g_locate_all = false;
 
 namespace {
 
@@ -196,7 +198,7 @@ ValueRef record(OpId op, Value* const* in, int nin, AttrsRef a, Extra* extra) {
   }
   v->attrs = a.detach();
   v->extra = owned.release();
-  if (t.may_fail && g_location.locate) {
+  if ((t.may_fail || g_locate_all) && g_location.locate) {
     if (!v->extra) v->extra = new Extra;
     g_location.locate(&v->extra->code, &v->extra->code_offset);
   }

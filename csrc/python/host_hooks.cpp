@@ -84,6 +84,17 @@ std::string describe(const std::string& text, void* code, int32_t offset) {
 
 }  // namespace
 
+UserLine user_line(void* code, int32_t offset) {
+  auto* c = static_cast<PyCodeObject*>(code);
+  UserLine u;
+  u.file = py::str(py::handle(c->co_filename));
+  u.function = py::str(py::handle(c->co_qualname));
+  const char* called = offset < 0 ? nullptr : public_name(offset >> kOffsetBits);
+  u.called = called ? called : "";
+  u.line = PyCode_Addr2Line(c, offset < 0 ? offset : offset & ((1 << kOffsetBits) - 1));
+  return u;
+}
+
 void install_host_hooks() {
   g_exec.unlock = unlock;
   g_exec.lock = lock;

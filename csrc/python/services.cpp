@@ -3,6 +3,7 @@
 
 #include "device/cpu/allocator.h"
 #include "device/cpu/pool.h"
+#include "device/cuda/streams.h"
 #include "device/device.h"
 #include "exec/late_errors.h"
 #include "kernels/cpu/blas.h"
@@ -14,6 +15,8 @@
 
 namespace pd {
 namespace binding {
+
+void bind_profile(py::module_& m);  // profile_binding.cpp
 
 namespace {
 
@@ -231,6 +234,14 @@ void bind_machine(py::module_& m) {
     }
     raise_late_errors();
   }, py::arg("device") = py::none());
+  m.def("synchronize_all", [] {
+    flush();
+    {
+      WithoutGil free;
+      cuda_synchronize_all();
+    }
+    raise_late_errors();
+  });
   m.def("late_error_count", late_error_count);
   m.def("check_errors", raise_late_errors, py::arg("wait") = false, "Raises an error of a device that nobody was told yet.");
 }
@@ -241,6 +252,7 @@ void bind_services(py::module_& m) {
   bind_graphs(m);
   bind_evaluation(m);
   bind_machine(m);
+  bind_profile(m);
 }
 
 }  // namespace binding

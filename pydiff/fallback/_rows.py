@@ -1,6 +1,7 @@
 """The table of fallback rows, and how one is called."""
 
 import functools
+from time import perf_counter_ns
 
 from .._C import (
     NotDifferentiableError,
@@ -13,6 +14,7 @@ from .._C import (
     with_tangent,
     zeros_like,
 )
+from .. import _profiling
 from .._rounding import in_float32, narrow
 from ..autograd import set_grad_enabled
 from ..ops import as_tensor
@@ -129,8 +131,13 @@ def _compute(row, operands, options):
             return [row.forward(*operands, **options)]
     arrays = arrays_for(device, row.name)
     with arrays.running():
-        results = row.forward(arrays.xp, *[arrays.array(o) for o in operands], **options)
-        return [arrays.tensor(r) for r in (results if isinstance(results, tuple) else (results,))]
+        given = [arrays.array(o) for o in operands]
+        begin = perf_counter_ns() if _profiling.running() else None
+        results = row.forward(arrays.xp, *given, **options)
+        results = results if isinstance(results, tuple) else (results,)
+        if begin is not None:
+            _profiling.computed(row.name, begin, given, results, device)
+        return [arrays.tensor(r) for r in results]
 
 
 def common_device(row, operands):

@@ -17,6 +17,7 @@
 
 #include "base/error.h"
 #include "device/spin_lock.h"
+#include "device/watch.h"
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
@@ -332,9 +333,15 @@ const int g_at_fork = pthread_atfork([] { g_allocator.lock().lock(); }, [] { g_a
 
 }  // namespace
 
-void* cpu_allocate(size_t bytes) { return g_allocator.allocate(bytes); }
+void* cpu_allocate(size_t bytes) {
+  void* p = g_allocator.allocate(bytes);
+  if (const Watch* w = watch()) w->allocated(DeviceId{}, p, cpu_block_bytes(bytes));
+  return p;
+}
 void cpu_free(void* ptr, size_t bytes) noexcept {
-  if (ptr) g_allocator.free(ptr, bytes);
+  if (!ptr) return;
+  if (const Watch* w = watch()) w->freed(DeviceId{}, ptr, cpu_block_bytes(bytes));
+  g_allocator.free(ptr, bytes);
 }
 void cpu_empty_cache() { g_allocator.empty(); }
 MemoryStats cpu_memory_stats() { return g_allocator.stats(); }

@@ -299,6 +299,14 @@ void shutdown_pool() {
   h.closed = true;
 }
 
+static thread_local int t_threads_used = 1;
+
+int take_threads_used() {
+  const int used = t_threads_used;
+  t_threads_used = 1;
+  return used;
+}
+
 void detail::run_tasks(int64_t n_tasks, int threads, TaskFn fn, void* context) {
   if (!t_in_task) {
     std::shared_ptr<Pool> pool;
@@ -310,7 +318,10 @@ void detail::run_tasks(int64_t n_tasks, int threads, TaskFn fn, void* context) {
     }
     if (pool) {
       std::unique_lock<std::mutex> mine(pool->busy, std::try_to_lock);
-      if (mine) return pool->run(n_tasks, threads, fn, context);
+      if (mine) {
+        t_threads_used = std::max(t_threads_used, static_cast<int>(std::min<int64_t>({threads, n_tasks, num_threads()})));
+        return pool->run(n_tasks, threads, fn, context);
+      }
     }
   }
   for (int64_t i = 0; i < n_tasks; ++i) fn(context, i, 0);

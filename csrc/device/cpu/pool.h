@@ -30,6 +30,8 @@ void set_num_threads(int n);
 int num_cpus();
 // Joins the workers. Later calls run on the caller alone until set_num_threads().
 void shutdown_pool();
+// The most threads that shared the calling thread's work since it last asked; for the profiler.
+int take_threads_used();
 
 // f(task, thread_index) for every task in [0, n_tasks), each once, in no fixed order; returns when all are done.
 // thread_index is in [0, threads) and differs between the threads of this call, so it may index scratch of this call

@@ -14,6 +14,7 @@
 #include "device/cuda/cuda_device.h"
 #include "device/cuda/image_cache.h"
 #include "device/cuda/prelude.h"
+#include "device/watch.h"
 
 namespace pd {
 
@@ -141,6 +142,7 @@ std::string with_line_numbers(const std::string& source) {
 
 CUmodule load_module(const Driver& d, int index, const std::string& source, const std::string& function) {
   auto start = std::chrono::steady_clock::now();
+  const int64_t begin = watch_clock();
   std::string arch = arch_of(index);
   bool stored = false;
   CudaImage image = compile_cached(source, arch, stored);
@@ -173,6 +175,7 @@ CUmodule load_module(const Driver& d, int index, const std::string& source, cons
     std::snprintf(text, sizeof text, "%.1f ms", took);
     debug(2, (stored ? "loaded " : "compiled ") + function + " for " + arch + " in " + text);
   }
+  if (const Watch* w = watch()) w->compiled(function.c_str(), stored ? "NVRTC, from the disk cache" : "NVRTC", begin);
   if (!stored && !image.log.empty()) debug(4, "kernel " + function + ": " + image.log);
   return module;
 }

@@ -8,6 +8,8 @@
 
 #include "base/error.h"
 #include "device/cuda/graph.h"
+#include "device/cuda/streams.h"
+#include "device/watch.h"
 
 namespace pd {
 
@@ -112,6 +114,7 @@ void CudaDevice::copy(void* dst, const void* src, size_t bytes, CopyKind kind, S
     check(d.cuMemcpyDtoDAsync(address_of(dst), address_of(src), bytes, work.stream), "cuMemcpyDtoDAsync", index_);
     return;
   }
+  const WatchedCopy watched(*this, kind, bytes, !s.handle);
   const bool up = kind == CopyKind::HostToDevice, pinned = is_pinned(up ? src : dst, bytes);
   if (!pinned && !s.handle && (up ? staging_.up(d, *this, dst, src, bytes) : staging_.down(d, *this, dst, src, bytes)))
     return;
@@ -127,6 +130,7 @@ void CudaDevice::copy(void* dst, const void* src, size_t bytes, CopyKind kind, S
 
 void CudaDevice::copy_from(CudaDevice& other, void* dst, const void* src, size_t bytes) {
   const Driver& d = driver();
+  const WatchedCopy watched(*this, CopyKind::DeviceToDevice, bytes, true);
   // Once a pair: both the pool's blocks, and memory from elsewhere.
   other.memory_.open_to(d, index_);
   const uint64_t bit = uint64_t(1) << (other.index_ % 64);
@@ -323,6 +327,12 @@ CudaDevice& cuda_device(int index) {
 }
 
 }  // namespace cuda
+
+void cuda_synchronize_all() {
+  if (!cuda::opened_driver()) return;
+  for (auto& place : cuda::g_devices)
+    if (cuda::CudaDevice* open = place.load(std::memory_order_acquire)) open->synchronize();
+}
 
 void register_cuda() {
   DeviceDriver entry;

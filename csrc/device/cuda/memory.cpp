@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "device/cuda/graph.h"
+#include "device/watch.h"
 
 namespace pd::cuda {
 
@@ -84,10 +85,13 @@ void* MemoryPool::try_allocate(const Driver& d, size_t bytes, CUstream s) {
   }
   allocations_.fetch_add(1);
   live_blocks_.fetch_add(1);
-  return reinterpret_cast<void*>(static_cast<uintptr_t>(at));
+  void* const p = reinterpret_cast<void*>(static_cast<uintptr_t>(at));
+  if (const Watch* w = watch()) w->allocated({DeviceKind::Cuda, static_cast<int8_t>(index_)}, p, size);
+  return p;
 }
 
 void MemoryPool::free(const Driver& d, void* ptr, size_t bytes, CUstream s) noexcept {
+  if (const Watch* w = watch()) w->freed({DeviceKind::Cuda, static_cast<int8_t>(index_)}, ptr, block_bytes(bytes));
   // A failure here is an older one's echo (a lost context, the end of the process).
   d.cuMemFreeAsync(static_cast<CUdeviceptr>(reinterpret_cast<uintptr_t>(ptr)), s);
   live_.fetch_sub(block_bytes(bytes));

@@ -29,6 +29,8 @@ int cuda_stream_device(CudaStream s);
 CudaStream cuda_new_stream(int index);
 void cuda_free_stream(int index, CudaStream s) noexcept;
 bool cuda_stream_done(int index, CudaStream s);
+// All devices that were opened.
+void cuda_synchronize_all();
 void cuda_synchronize_stream(int index, CudaStream s);
 
 CudaEvent cuda_new_event(int index, bool timing, bool blocking);
