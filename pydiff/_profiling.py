@@ -2,12 +2,12 @@
 
 from time import perf_counter_ns
 
-from ._C import (
-    copy_bandwidth, profile_add as add, profile_running as running, profile_start as start, profile_stop as stop,
-    synchronize_all,
-)  # fmt: skip
+from . import _C
 
 __all__ = ["add", "computed", "copy_bandwidth", "running", "start", "stop", "synchronize_all"]
+
+add, running, start, stop = _C.profile_add, _C.profile_running, _C.profile_start, _C.profile_stop
+copy_bandwidth, synchronize_all = _C.copy_bandwidth, _C.synchronize_all
 
 
 def computed(name, begin, operands, results, device):

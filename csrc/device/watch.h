@@ -32,7 +32,9 @@ inline int64_t watch_clock() {
 class WatchedCopy {
  public:
   WatchedCopy(Device& device, CopyKind kind, size_t bytes, bool wanted)
-      : device_(device), watch_(wanted ? watch() : nullptr), copy_(watch_ ? watch_->copy_begin(device, kind, bytes) : nullptr) {}
+      : device_(device), watch_(wanted ? watch() : nullptr) {
+    if (watch_) copy_ = watch_->copy_begin(device, kind, bytes);
+  }
   ~WatchedCopy() {
     if (copy_) watch_->copy_end(device_, copy_);
   }
@@ -42,7 +44,7 @@ class WatchedCopy {
  private:
   Device& device_;
   const Watch* watch_;
-  void* copy_;
+  void* copy_ = nullptr;
 };
 
 }  // namespace pd

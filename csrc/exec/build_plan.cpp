@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "exec/plan.h"
+#include "exec/profile.h"
 #include "kernels/cuda/product_tail.h"
 #include "ops/loops.h"
 
@@ -72,6 +73,7 @@ class Builder {
   }
 
   std::unique_ptr<Plan> run(const FuseOptions& options, bool compile) {
+    plan_->fused = options.fuse;
     part_ = partition(p_, options, reads_views);
     assign_slots();
     for (size_t g = 0; g < part_.groups.size(); ++g) {
@@ -79,7 +81,8 @@ class Builder {
       if (group.kind == GroupKind::Fused) fused(static_cast<int>(g));
       else opaque(group.members[0]);
     }
-    for (size_t k = 0; k < plan_->steps.size(); ++k) plan_->steps[k].facts = std::move(facts_[k]);
+    if (described_)
+      for (size_t k = 0; k < plan_->steps.size(); ++k) plan_->steps[k].facts = std::move(facts_[k]);
     place_temporaries();
     if (compile) cuda::build(launches_);
     return std::move(plan_);
@@ -147,7 +150,8 @@ class Builder {
 
   Step& new_step() {
     plan_->steps.emplace_back();
-    facts_.push_back(std::make_shared<StepFacts>());
+    if (described_ || facts_.empty()) facts_.push_back(std::make_shared<StepFacts>());
+    else facts_.back()->members.clear();  // nobody will read them
     return plan_->steps.back();
   }
 
@@ -171,6 +175,7 @@ class Builder {
 
   // The last step of the plan, which runs group g.
   void describe(int g, const Lowered& l) {
+    if (!described_) return;
     StepFacts& f = *facts_.back();
     const Group& group = part_.groups[static_cast<size_t>(g)];
     for (int m : group.members) f.members.push_back(member(p_, node(m), node(m).origin));
@@ -593,6 +598,7 @@ class Builder {
   std::vector<int> slot_;
   std::vector<char> is_output_;
   std::vector<std::pair<int, int64_t>> extra_temps_;
+  const bool described_ = profile::on();
   std::vector<std::shared_ptr<StepFacts>> facts_;  // of each step
 };
 

@@ -357,6 +357,20 @@ Cached make_plan(const Work& w, DeviceId device, bool compile = true) {
   return c;
 }
 
+// A plan that was made while nobody profiled does not know what its steps are made of; one that is made now does.
+void describe(Plan& plan, const Work& w) {
+  if (plan.steps.empty() || plan.steps[0].facts) return;
+  std::vector<int> outputs;
+  PieceMaker maker(w);
+  const Piece piece = maker.make(outputs);
+  FuseOptions options;
+  options.fuse = plan.fused;
+  const auto again = build_plan(plan.device, piece, outputs, plan.leaves, plan.numbers, options, false);
+  const bool same = again->steps.size() == plan.steps.size();  // other switches might be set by now
+  for (size_t k = 0; k < plan.steps.size(); ++k)
+    plan.steps[k].facts = same ? again->steps[k].facts : std::make_shared<const StepFacts>();
+}
+
 // The results of an operation of the user's own are computed together, so those that nobody asked for yet are stored as
 // well. They stand behind their node in the order of recording.
 void add_other_results(Work& w) {
@@ -449,7 +463,11 @@ void run(Work& w, profile::HostSpan& evaluation) {
   numbers.insert(numbers.end(), it->second.body_cells.begin(), it->second.body_cells.end());
   trim();
 
-  std::unique_ptr<profile::Run> watched(profile::on() ? new profile::Run(*plan, w.order) : nullptr);
+  std::unique_ptr<profile::Run> watched;
+  if (profile::on()) {
+    describe(*plan, w);
+    watched = std::make_unique<profile::Run>(*plan, w.order);
+  }
   size_t n = plan->outputs.size();
   std::vector<BufferRef> keep;   // the operands' memory and the results', whatever other threads do meanwhile
   std::vector<void*> leaf_data, out_data(n, nullptr);

@@ -75,7 +75,7 @@ struct Step {
   std::unique_ptr<MatmulStep> matmul;
   std::unique_ptr<NativeStep> native;
   std::unique_ptr<CustomStep> custom;
-  StepFactsRef facts;
+  StepFactsRef facts;  // null in a plan that was made while nobody profiled
 };
 
 class CudaReplay;
@@ -88,6 +88,7 @@ struct Plan {
   std::shared_ptr<CudaReplay> replay;  // of a CUDA device, once it runs again
   int errors = 0;  // steps that may find an error on a CUDA device
   bool has_custom = false;
+  bool fused = true;  // as FuseOptions had it
   std::vector<Step> steps;
   int leaves = 0;
   std::vector<DType> numbers;

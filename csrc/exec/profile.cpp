@@ -60,8 +60,10 @@ struct OnDevice {
   std::vector<Event> events;    // to be used again
 };
 
+// Locks in the order of taking them: `clocks`, a device's own, `mutex`. Memory is told of while a device's is held.
 struct Recorder {
-  std::mutex mutex;             // never held while Python or a device is called, but for queries of events
+  std::mutex clocks;            // for `devices`
+  std::mutex mutex;             // for all else; nothing is called while it is held
   uint64_t sessions = 0;
   Record record;
   std::unordered_map<Place, int32_t, PlaceHash> places;
@@ -147,7 +149,7 @@ Event take_event(Device& d, OnDevice& on) {
 // The host's time of an event that is done. Times between two events are short floats, so the anchor moves along.
 double time_of(Device& d, OnDevice& on, Event e) { return on.anchor_at + d.milliseconds(on.anchor, e) * 1e6; }
 
-// Of the device, with the lock of the recorder: an event of which the host knows when it was. Waits for the device.
+// An event of which the host knows when it was. Waits for the device.
 void anchor(Device& d, OnDevice& on) {
   on.anchor = d.new_event();
   d.record(on.anchor);
@@ -169,7 +171,10 @@ void read_open(Recorder& r, Device& d, OnDevice& on, bool wait) {
     on.events.push_back(o.begin);
     on.anchor = o.end;
     on.anchor_at = end;
-    r.record.spans.push_back(std::move(o.span));
+    {
+      std::lock_guard<std::mutex> hold(r.mutex);
+      r.record.spans.push_back(std::move(o.span));
+    }
     on.open.pop_front();
   }
 }
@@ -180,10 +185,10 @@ OnDevice& on_device(Recorder& r, Device& d) {
   return on;
 }
 
-// Where work of the device begins; null where a failed device has no events.
+// Where work of the device begins.
 Event begin_on(Device& d) {
   Recorder& r = recorder();
-  std::lock_guard<std::mutex> hold(r.mutex);
+  std::lock_guard<std::mutex> hold(r.clocks);
   OnDevice& on = on_device(r, d);
   if (on.open.size() > kMostOpen) read_open(r, d, on, false);
   const Event e = take_event(d, on);
@@ -193,12 +198,9 @@ Event begin_on(Device& d) {
 
 void end_on(Device& d, uint64_t session, Event begin, Span&& span) {
   Recorder& r = recorder();
-  std::lock_guard<std::mutex> hold(r.mutex);
+  std::lock_guard<std::mutex> hold(r.clocks);
+  if (session != g_session.load()) return d.free_event(begin);
   OnDevice& on = on_device(r, d);
-  if (session != g_session.load()) {
-    on.events.push_back(begin);
-    return;
-  }
   const Event end = take_event(d, on);
   d.record(end);
   on.open.push_back({std::move(span), begin, end});
@@ -275,7 +277,8 @@ void* copy_begin(Device& d, CopyKind kind, size_t bytes) {
   c->span.thread = this_thread();
   c->span.given = watch_clock();
   c->span.bytes = static_cast<int64_t>(bytes);
-  c->span.name = kind == CopyKind::HostToDevice ? "copy to device" : kind == CopyKind::DeviceToHost ? "copy to host" : "copy between devices";
+  static const char* const names[] = {"copy to device", "copy to host", "copy between devices"};
+  c->span.name = names[static_cast<int>(kind)];
   c->span.lines = {line_here(recorder())};
   c->begin = begin_on(d);
   return c.release();
@@ -314,7 +317,8 @@ const char* name_of(Kind k) {
 bool running() { return on(); }
 
 void start(const Options& options) {
-  if (on()) fail("profile", "another profile is being made", "profile() inside profile()", "one at a time, and record(name) for a part of it", ErrorKind::Runtime);
+  if (on())
+    fail("profile", "another profile is being made", "a second one", "record(name) for a part of the first", ErrorKind::Runtime);
   Recorder& r = recorder();
   std::lock_guard<std::mutex> hold(r.mutex);
   r.record = Record();
@@ -334,7 +338,7 @@ Record stop() {
   Recorder& r = recorder();
   g_locate_all = false;
   g_watch.store(nullptr);
-  std::lock_guard<std::mutex> hold(r.mutex);
+  std::lock_guard<std::mutex> clocks(r.clocks);
   if (!on()) return {};
   g_session.store(0);
   for (auto& [index, on] : r.devices) {
@@ -348,6 +352,7 @@ Record stop() {
     for (Event e : on.events) d.free_event(e);
   }
   r.devices.clear();
+  std::lock_guard<std::mutex> hold(r.mutex);
   r.record.end = watch_clock();
   r.places.clear();
   return std::move(r.record);
@@ -459,19 +464,13 @@ void StepSpan::ready(const char* kernel, bool compiled) {
 
 // A kernel was compiled after the span had begun: the device had nothing to do.
 void restart_device_span() {
-  Recorder& r = recorder();
-  std::lock_guard<std::mutex> hold(r.mutex);
   if (t_span->begin_.handle) device(t_span->span_.device).record(t_span->begin_);
 }
 
 StepSpan::~StepSpan() {
   if (begin_.handle) t_span = nullptr;
   if (!run_) {
-    if (begin_.handle) {
-      Recorder& r = recorder();
-      std::lock_guard<std::mutex> hold(r.mutex);
-      r.devices[span_.device.index].events.push_back(begin_);
-    }
+    if (begin_.handle) device(span_.device).free_event(begin_);
     return;
   }
   if (!span_.on_device) {

@@ -18,7 +18,8 @@ class Line(NamedTuple):
     called: str
 
     def __str__(self):
-        return f"{os.path.basename(self.file)}:{self.line}"
+        here = os.path.relpath(self.file) if os.path.isabs(self.file) else self.file
+        return f"{os.path.join(*self.file.split(os.sep)[-2:]) if here.startswith('..') else here}:{self.line}"
 
 
 class Held(NamedTuple):

@@ -6,6 +6,7 @@ import threading
 from time import perf_counter_ns
 
 from .. import _profiling
+from .._dtypes import device as _device
 from ._events import KERNELS, Held, events_of, memory_of
 from ._table import KEYS, aligned, bytes_text, rows_of, text_of, time_text
 from ._trace import save, trace_of
@@ -116,11 +117,9 @@ class profile:
         rest = self.seconds - computing - sum(e.seconds for e in fallbacks)
         times.append(f"Python and recording {time_text(max(0.0, rest))}")
         lines = [f"{time_text(self.seconds)} in all: {', '.join(times)}."]
-        compiles = of.get("compile", [])
-        lines.append(
-            f"{len(evaluations)} evaluations, {len(of.get('plan', []))} plans made; {len(compiles)} kernels compiled in "
-            f"{time_text(sum(e.seconds for e in compiles))}."
-        )
+        compiles, replays = of.get("compile", []), sum(e.name == "replay" for e in evaluations)
+        took = f" in {time_text(sum(e.seconds for e in compiles))}" if compiles else ""
+        lines.append(f"{len(of.get('plan', []))} plans made, {replays} replayed; {len(compiles)} kernels compiled{took}.")
         if self._memory:
             peaks = (f"{bytes_text(m.peak()[0])} on {device}" for device, m in self._memory.items())
             lines.append(f"Peak of memory: {', '.join(peaks)}.")
@@ -164,8 +163,7 @@ class profile:
     def _memory_of(self, device):
         if device is None:
             return next(iter(self._memory.values()), None)
-        name = str(device)
-        return self._memory.get(name, self._memory.get(f"{name}:0"))
+        return self._memory.get(str(_device(device)))
 
     def save(self, path):
         """Write a timeline that Perfetto (ui.perfetto.dev) and chrome://tracing open: a JSON file of trace events."""

@@ -17,7 +17,7 @@ class Row:
         note: of a kernel its shape and dtype, of a line the function that it is in.
         calls: how many. Of operations and lines: kernels that they had a part in.
         seconds: their time; of operations and lines their part of it.
-        share: of the time of all kernels; of a range of the profile's.
+        share: of the time of all rows; of a range, of the profile's.
         bytes: read and written.
         bandwidth: bytes a second.
         of_copy: that, as a part of what a copy in the device's memory reaches.
@@ -43,8 +43,8 @@ def rows_of(events, by, wall, copy_bandwidth):
     found = {}
     add = {"kernel": _by_kernel, "op": _by_op, "line": _by_line, "range": _by_range}[by]
     worked = add(events, found)
-    total = wall if by == "range" else sum(e.seconds for e in events if e.kind in KERNELS)
     rows = sorted(found.values(), key=lambda r: -r.seconds)
+    total = wall if by == "range" else sum(r.seconds for r in rows)
     for row in rows:
         row.share = row.seconds / total if total else 0.0
         time = worked.get(id(row), row.seconds)
@@ -90,24 +90,24 @@ def _shared(events, found, keys):
         parts = {}
         for key, weight in zip(keys(e), e.weights):
             parts[key] = parts.get(key, 0.0) + weight / total
-        for (name, note), part in parts.items():
-            _count(_row(found, (e.device, name, note), name, e.device, note), e, part)
+        for key, part in parts.items():
+            name, note = (key, "") if isinstance(key, str) else _line_text(key)
+            _count(_row(found, (e.device, key), name, e.device, note), e, part)
     return {}
 
 
+def _line_text(line):
+    if line is None:
+        return "(not known)", ""
+    return str(line), line.function + (f", {line.called}" if line.called else "")
+
+
 def _by_op(events, found):
-    return _shared(events, found, lambda e: [(op, "") for op in e.ops])
+    return _shared(events, found, lambda e: e.ops)
 
 
 def _by_line(events, found):
-    def keys(e):
-        for line in e.lines or [None] * len(e.ops):
-            if line is None:
-                yield "(not known)", ""
-            else:
-                yield f"{line}", line.function + (f", {line.called}" if line.called else "")
-
-    return _shared(events, found, lambda e: list(keys(e)))
+    return _shared(events, found, lambda e: e.lines or [None] * len(e.ops))
 
 
 def _by_range(events, found):
@@ -135,6 +135,8 @@ def _by_range(events, found):
 
 def time_text(seconds):
     """Three digits and a unit."""
+    if seconds <= 0:
+        return "0 s"
     for unit, scale in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
         if seconds * scale >= 1 or unit == "µs":
             value = seconds * scale
