@@ -1,10 +1,12 @@
 // The reverse walk: cotangents from outputs to leaves, newest tape node first.
 #include <algorithm>
 #include <queue>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "autodiff/autodiff.h"
 #include "ops/api.h"
+#include "ops/disjoint.h"
 
 namespace pd {
 
@@ -21,6 +23,7 @@ class Reached {
  public:
   std::vector<TapeRef> nodes;
   uint32_t mark = next_mark();
+  std::unordered_map<const TapeNode*, std::vector<std::pair<int, Var>>> parts;  // cotangents that are summed together
 
   Reached() { own(); }
   ~Reached() {
@@ -92,9 +95,26 @@ void reach(Reached& r, const std::vector<Var>& outputs, const std::vector<Edge>&
       if (e.node && e.node->wanted) n->wanted = true;
 }
 
-void give(const Edge& e, const Var& g) {
-  Var& slot = e.node->cotangents[e.out];
-  slot = slot ? apply(op::add, {slot, g}) : g;
+void add_to(Var& slot, const Var& g) { slot = slot ? apply(op::add, {slot, g}) : g; }
+
+void give(Reached& reached, const Edge& e, const Var& g) {
+  if (is_part(g)) {
+    reached.parts[e.node.get()].push_back({e.out, g});
+  } else {
+    add_to(e.node->cotangents[e.out], g);
+  }
+}
+
+void add_parts(Reached& reached, TapeNode* n) {
+  auto found = reached.parts.find(n);
+  if (found == reached.parts.end()) return;
+  for (int out = 0; out < n->outs.size(); ++out) {
+    std::vector<Var> of_out;
+    for (auto& [k, g] : found->second)
+      if (k == out) of_out.push_back(g);
+    if (!of_out.empty()) add_to(n->cotangents[out], sum_of_parts(of_out));
+  }
+  reached.parts.erase(found);
 }
 
 void check_fresh(TapeNode* n) {
@@ -110,7 +130,7 @@ Var zeros_of(const TapeNode* n, int out) { return zeros(n->outs[out].shape, n->o
 void pull(TapeNode* n, Few<Var, 1> given, Reached& reached, bool create_graph, std::vector<TapeNode*>& flat) {
   int nin = n->edges.size();
   if (n->alias) {
-    give(n->edges[0], given[0]);
+    give(reached, n->edges[0], given[0]);
     return;
   }
   check_fresh(n);
@@ -152,7 +172,7 @@ void pull(TapeNode* n, Few<Var, 1> given, Reached& reached, bool create_graph, s
   }
   reached.own();
   for (int k = 0; k < nin; ++k)
-    if (out[k] && n->edges[k].node && n->edges[k].node->wanted) give(n->edges[k], out[k]);
+    if (out[k] && n->edges[k].node && n->edges[k].node->wanted) give(reached, n->edges[k], out[k]);
 }
 
 // Calls f(node) for the nodes and all below them, once each.
@@ -183,7 +203,7 @@ std::vector<Gradient> reverse(const std::vector<Var>& outputs, const std::vector
   Reached reached;
   reach(reached, outputs, targets);
   for (size_t i = 0; i < outputs.size(); ++i)
-    if (outputs[i].m && outputs[i].m->node) give(Edge{outputs[i].m->node, outputs[i].m->out}, cotangents[i]);
+    if (outputs[i].m && outputs[i].m->node) give(reached, Edge{outputs[i].m->node, outputs[i].m->out}, cotangents[i]);
 
   std::vector<TapeNode*> order;
   for (TapeRef& n : reached.nodes)
@@ -194,6 +214,7 @@ std::vector<Gradient> reverse(const std::vector<Var>& outputs, const std::vector
   std::vector<Var> at_target(targets.size());
   std::vector<TapeNode*> flat;
   for (TapeNode* n : order) {
+    if (!reached.parts.empty()) add_parts(reached, n);
     bool any = false;
     for (Var& c : n->cotangents) any |= static_cast<bool>(c);
     if (!any) continue;

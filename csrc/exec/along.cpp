@@ -18,7 +18,8 @@ bool arithmetic(const Value* v) { return v->op != kOutput && traits(v->op).famil
 bool only_when_asked(const Value* v) {
   if (v->op == kOutput) return false;
   const OpTraits& t = traits(v->op);
-  return t.may_fail || t.family == Family::Fallback || t.family == Family::Control || (v->extra && v->extra->custom);
+  // On the CPU an error is known at once, and then only what was asked for is computed.
+  return (t.may_fail && v->device.kind != DeviceKind::Cpu) || t.family == Family::Fallback || t.family == Family::Control || (v->extra && v->extra->custom);
 }
 
 }  // namespace

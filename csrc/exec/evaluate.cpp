@@ -537,24 +537,33 @@ void evaluate_with(const std::vector<Value*>& roots, bool store_all) {
   Turn turn;
   profile::HostSpan evaluation(profile::Kind::Evaluate, roots[0]->device);
   if (roots[0]->device.kind != DeviceKind::Cpu) raise_late_errors();
-  // `hold` adds references that are nobody's: they do not make a value wanted.
-  for (Value* r : roots) --r->refs;
-  Work w;
   std::vector<Value*> more;
-  try {
-    w = collect(roots, store_all);
-    if (!store_all && !w.order.empty()) more = computed_along(w.order, w.is_output);
-    if (!more.empty()) {
-      more.insert(more.end(), roots.begin(), roots.end());
-      w = collect(more, store_all);
+  // `hold` adds references that are nobody's: they do not make a value wanted.
+  auto collected = [&](bool with_more) {
+    for (Value* r : roots) --r->refs;
+    try {
+      Work w = collect(roots, store_all);
+      if (with_more && !store_all && !w.order.empty()) more = computed_along(w.order, w.is_output);
+      if (with_more && !more.empty()) {
+        more.insert(more.end(), roots.begin(), roots.end());
+        w = collect(more, store_all);
+      }
+      for (Value* r : roots) ++r->refs;
+      return w;
+    } catch (...) {
+      for (Value* r : roots) ++r->refs;
+      throw;
     }
-  } catch (...) {
-    for (Value* r : roots) ++r->refs;
-    throw;
-  }
-  for (Value* r : roots) ++r->refs;
+  };
+  Work w = collected(true);
   if (w.order.empty()) return;
-  run(w, evaluation);
+  try {
+    run(w, evaluation);
+  } catch (const Error&) {
+    if (more.empty()) throw;
+    Work alone = collected(false);
+    run(alone, evaluation);
+  }
 }
 
 }  // namespace

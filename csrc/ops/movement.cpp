@@ -128,6 +128,20 @@ Var reshape(const Var& x, Shape shape) {
   return apply(op::reshape, {x}, attrs(shape));
 }
 
+namespace {
+
+// A product that nobody else has, its last two axes exchanged: the same product of its operands exchanged, to the bit. So
+// the gradient of a weight that is stored across costs no copy.
+bool is_turned_product(const Var& x, const Ints& order) {
+  const int n = order.size();
+  if (x.m || !x.v->pending() || x.v->op != op::dot || x.v->refs > 1 || n < 2) return false;
+  for (int k = 0; k < n - 2; ++k)
+    if (order[k] != k) return false;
+  return order[n - 2] == n - 1;
+}
+
+}  // namespace
+
 Var permute(const Var& x, const Ints& axes) {
   int n = x.shape().size();
   if (axes.size() != n)
@@ -138,6 +152,10 @@ Var permute(const Var& x, const Ints& axes) {
   for (int k = 0; k < n; ++k) {
     order.push_back(normalize_axis("permute", axes[k], n));
     same &= order[k] == k;
+  }
+  if (is_turned_product(x, order)) {
+    const Var a{ValueRef(x.v->in(0))}, b{ValueRef(x.v->in(1))};
+    return apply(op::dot, {swap_axes(b, -2, -1), swap_axes(a, -2, -1)});
   }
   return same ? x : apply(op::permute, {x}, attrs(order));
 }

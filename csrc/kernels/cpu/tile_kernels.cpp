@@ -47,41 +47,57 @@ struct Pack {
 };
 
 constexpr int kMostRows = 14;
+constexpr int64_t kNear = 16 << 10;  // bytes that stay in the first-level cache beside others
 
-template <class Op, int Bytes, int Rows, int Vecs, class T = typename Op::Item>
-PD_INLINE void tile_of(int64_t depth, const T* a, const T* b, int64_t b_row, T* c, const int64_t* c_rows,
-                       const Places& col, int64_t first_col, int64_t cols, bool accumulate) {
+template <class Op, int Bytes, int Rows, int Vecs, bool Packed, class T = typename Op::Item>
+PD_INLINE void tile_of(int64_t depth, const T* a, int64_t a_row, int64_t a_k, const T* b, int64_t b_row, T* c,
+                       const int64_t* c_rows, const Places& col, int64_t first_col, int64_t cols, bool accumulate) {
   using V = typename Pack<T, Bytes>::Type;
   constexpr int kLanes = Pack<T, Bytes>::kLanes, kWidth = Vecs * kLanes;
   const int64_t start = col[first_col];
-  bool whole = cols == kWidth && (col.list || col.step == 1);
-  for (int64_t j = 1; col.list && j < cols; ++j) whole &= col.list[first_col + j] == start + j;
-  V acc[Rows][Vecs] = {};
-  if (accumulate)
-    for (int r = 0; r < Rows; ++r) {
-      if (whole) {
-        for (int v = 0; v < Vecs; ++v) acc[r][v] = *reinterpret_cast<const V*>(c + c_rows[r] + start + v * kLanes);
-      } else {
-        T row[kWidth] = {};
-        for (int64_t j = 0; j < cols; ++j) row[j] = c[c_rows[r] + col[first_col + j]];
-        std::memcpy(acc[r], row, sizeof row);
-      }
-    }
+  bool solid = col.list || col.step == 1;
+  for (int64_t j = 1; col.list && j < cols; ++j) solid &= col.list[first_col + j] == start + j;
+  const bool whole = solid && cols == kWidth;
+  V acc[Rows][Vecs];
+  if (!accumulate) {
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r)
+      for (int v = 0; v < Vecs; ++v) acc[r][v] = V{};
+  } else if (whole) {
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r)
+      for (int v = 0; v < Vecs; ++v) acc[r][v] = *reinterpret_cast<const V*>(c + c_rows[r] + start + v * kLanes);
+  } else {
+    T rows[Rows][kWidth] = {};
+    for (int r = 0; r < Rows; ++r)
+      for (int64_t j = 0; j < cols; ++j) rows[r][j] = c[c_rows[r] + col[first_col + j]];
+    std::memcpy(acc, rows, sizeof rows);
+  }
   for (int64_t p = 0; p < depth; ++p) {
     V bv[Vecs];
     for (int v = 0; v < Vecs; ++v) bv[v] = *reinterpret_cast<const V*>(b + p * b_row + v * kLanes);
     for (int r = 0; r < Rows; ++r) {
-      const T s = a[p * Rows + r];
+      const T s = Packed ? a[p * Rows + r] : a[p * a_k + r * a_row];
       for (int v = 0; v < Vecs; ++v) Op::step(acc[r][v], s, bv[v]);
     }
   }
-  for (int r = 0; r < Rows; ++r) {
-    if (whole) {
+  if (whole) {
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r)
       for (int v = 0; v < Vecs; ++v) *reinterpret_cast<V*>(c + c_rows[r] + start + v * kLanes) = acc[r][v];
+    return;
+  }
+  T rows[Rows][kWidth];
+  std::memcpy(rows, acc, sizeof rows);
+  for (int r = 0; r < Rows; ++r) {
+    T* to = c + c_rows[r];
+    if (solid && cols >= kLanes) {
+      for (int64_t j = 0; j + kLanes <= cols; j += kLanes)
+        *reinterpret_cast<V*>(to + start + j) = *reinterpret_cast<const V*>(rows[r] + j);
+      // The last again, in part, rather than item by item.
+      *reinterpret_cast<V*>(to + start + cols - kLanes) = *reinterpret_cast<const V*>(rows[r] + cols - kLanes);
     } else {
-      T row[kWidth];
-      std::memcpy(row, acc[r], sizeof row);
-      for (int64_t j = 0; j < cols; ++j) c[c_rows[r] + col[first_col + j]] = row[j];
+      for (int64_t j = 0; j < cols; ++j) to[col[first_col + j]] = rows[r][j];
     }
   }
 }
@@ -197,7 +213,8 @@ PD_INLINE void pack_columns_of(const T* b, const Places& col, int64_t first, int
   strip = {out, width, width};
   if (cols == width && together(width)) {
     const T* from = b + offsets[0];
-    if (!often && !k.list) {
+    // Not read again, or near enough as it lies.
+    if (!k.list && (!often || depth * k.step * static_cast<int64_t>(sizeof(T)) <= kNear)) {
       strip.data = from + k[k0];
       strip.row = k.step;
       return;
@@ -247,27 +264,29 @@ void add_of(const void* from, int64_t m, int64_t n, void* to, const Places& row,
 
 // The functions of one instruction set. Attributes of a target do not pass through templates by argument, hence a macro.
 #define PD_TILE_KERNELS(name, target, Bytes, Rows)                                                                        \
-  template <class Op, int R, int V>                                                                                       \
-  target void name##_tile(int64_t depth, const void* a, const void* b, int64_t b_row, void* c, const int64_t* c_rows,     \
-                          const Places& col, int64_t first_col, int64_t cols, bool accumulate) {                          \
+  template <class Op, int R, int V, bool P>                                                                               \
+  target void name##_tile(int64_t depth, const void* a, int64_t a_row, int64_t a_k, const void* b, int64_t b_row, void* c,\
+                          const int64_t* c_rows, const Places& col, int64_t first_col, int64_t cols, bool accumulate) {   \
     using T = typename Op::Item;                                                                                          \
-    tile_of<Op, Bytes, R, V>(depth, static_cast<const T*>(a), static_cast<const T*>(b), b_row, static_cast<T*>(c),        \
-                             c_rows, col, first_col, cols, accumulate);                                                   \
+    tile_of<Op, Bytes, R, V, P>(depth, static_cast<const T*>(a), a_row, a_k, static_cast<const T*>(b), b_row,             \
+                                static_cast<T*>(c), c_rows, col, first_col, cols, accumulate);                            \
   }                                                                                                                       \
   template <class Op, int... I>                                                                                           \
-  void name##_pick(std::integer_sequence<int, I...>, int64_t depth, const void* a, const BStrip& b, int64_t rows,         \
+  void name##_pick(std::integer_sequence<int, I...>, int64_t depth, const AStrip& a, const BStrip& b, int64_t rows,       \
                    void* c, const Places& row, int64_t first_row, const Places& col, int64_t first_col, int64_t cols,     \
                    bool accumulate) {                                                                                     \
-    using Tile = void (*)(int64_t, const void*, const void*, int64_t, void*, const int64_t*, const Places&, int64_t,      \
-                          int64_t, bool);                                                                                 \
-    static constexpr Tile one[] = {name##_tile<Op, I + 1, 1>...}, two[] = {name##_tile<Op, I + 1, 2>...};                 \
+    using Tile = void (*)(int64_t, const void*, int64_t, int64_t, const void*, int64_t, void*, const int64_t*,            \
+                          const Places&, int64_t, int64_t, bool);                                                         \
+    static constexpr Tile tiles[4][Rows] = {{name##_tile<Op, I + 1, 1, false>...}, {name##_tile<Op, I + 1, 2, false>...}, \
+                                            {name##_tile<Op, I + 1, 1, true>...}, {name##_tile<Op, I + 1, 2, true>...}};  \
     int64_t c_rows[kMostRows];                                                                                            \
     for (int64_t r = 0; r < rows; ++r) c_rows[r] = row[first_row + r];                                                    \
-    const bool narrow = b.width * static_cast<int64_t>(sizeof(typename Op::Item)) == Bytes;                               \
-    (narrow ? one : two)[rows - 1](depth, a, b.data, b.row, c, c_rows, col, first_col, cols, accumulate);                 \
+    const bool wide = b.width * static_cast<int64_t>(sizeof(typename Op::Item)) != Bytes;                                 \
+    tiles[2 * a.packed + wide][rows - 1](depth, a.data, a.row, a.k, b.data, b.row, c, c_rows, col, first_col, cols,       \
+                                         accumulate);                                                                     \
   }                                                                                                                       \
   template <class Op>                                                                                                     \
-  void name##_any(int64_t depth, const void* a, const BStrip& b, int64_t rows, void* c, const Places& row,                \
+  void name##_any(int64_t depth, const AStrip& a, const BStrip& b, int64_t rows, void* c, const Places& row,              \
                   int64_t first_row, const Places& col, int64_t first_col, int64_t cols, bool accumulate) {               \
     name##_pick<Op>(std::make_integer_sequence<int, Rows>(), depth, a, b, rows, c, row, first_row, col, first_col, cols,  \
                     accumulate);                                                                                          \

@@ -6,6 +6,13 @@ namespace pd {
 
 constexpr int64_t kMostWidth = 128;  // bytes of a strip of columns: two vectors of the widest instruction set
 
+// A slice of a strip of rows: item (r, p) at data[r * row + p * k], or where `packed` at data[p * rows + r].
+struct AStrip {
+  const void* data;
+  int64_t row, k;
+  bool packed;
+};
+
 // A slice of a strip of columns: item (p, q) at data[p * row + q], of `width` columns, those beyond the matrix zero.
 struct BStrip {
   const void* data;
@@ -22,7 +29,7 @@ struct TileKernels {
   // `cols` columns from `first` on; as they lie where they need not be packed and `often` is not set, else into `out`.
   void (*pack_columns)(const void* b, const Places& col, int64_t first, int64_t cols, const Places& k, int64_t k0,
                        int64_t depth, bool often, void* out, BStrip& strip);
-  void (*tile)(int64_t depth, const void* a, const BStrip& b, int64_t rows, void* c, const Places& row, int64_t first_row,
+  void (*tile)(int64_t depth, const AStrip& a, const BStrip& b, int64_t rows, void* c, const Places& row, int64_t first_row,
                const Places& col, int64_t first_col, int64_t cols, bool accumulate);
   // c += x, row-major.
   void (*add)(const void* x, int64_t m, int64_t n, void* c, const Places& row, const Places& col);

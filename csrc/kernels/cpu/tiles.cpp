@@ -3,7 +3,7 @@
 //   tile[r][:] += a[p][r] * b[p][:]      for p in a slice of k
 //
 // runs in registers, taken up from C where the slice before left it, which breaks no chain. A is packed once, strip by
-// strip, for all threads; whoever computes a strip of columns packs that of B, a slice at a time, into the first-level
+// strip, for all threads, unless few columns read it; whoever computes a strip of columns packs that of B, a slice at a time, into the first-level
 // cache. Compiled once for each instruction set, which the processor chooses when first called.
 #include "kernels/cpu/tiles.h"
 
@@ -28,8 +28,10 @@ constexpr int64_t kSmallest = 448;         // elements of C that count as one ti
 
 class Scratch {
  public:
-  explicit Scratch(size_t bytes) : bytes_(bytes), data_(cpu_allocate(bytes)) {}
-  ~Scratch() { cpu_free(data_, bytes_); }
+  explicit Scratch(size_t bytes) : bytes_(bytes), data_(bytes ? cpu_allocate(bytes) : nullptr) {}
+  ~Scratch() {
+    if (data_) cpu_free(data_, bytes_);
+  }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
   char* data() const { return static_cast<char*>(data_); }
@@ -58,12 +60,14 @@ void product_of_piece(const TiledProduct& x, const TileKernels& kernels, int64_t
   const int threads = work < static_cast<double>(worth_a_thread()) ? 1 : num_threads();
   const int64_t wanted = threads == 1 ? 1 : std::clamp<int64_t>(static_cast<int64_t>(work / kTaskWork), 1, 8 * threads);
 
-  // A strip's rows lie together: [strip][p][row].
-  Scratch packed(static_cast<size_t>(x.m * depth * item));
-  parallel_for(rows.pieces, [&](int64_t s, int) {
-    const int64_t first = rows.begin(s), count = rows.begin(s + 1) - first;
-    kernels.pack_rows(x.a, x.a_row, first, count, x.a_k, k0, depth, packed.data() + first * depth * item);
-  }, x.m * depth < (1 << 16) ? 1 : threads);
+  // A strip's rows lie together: [strip][p][row]. Where few columns read them they stay where they are.
+  const bool pack = x.n > 2 * width || x.a_row.list || x.a_k.list;
+  Scratch packed(static_cast<size_t>(pack ? x.m * depth * item : 0));
+  if (pack)
+    parallel_for(rows.pieces, [&](int64_t s, int) {
+      const int64_t first = rows.begin(s), count = rows.begin(s + 1) - first;
+      kernels.pack_rows(x.a, x.a_row, first, count, x.a_k, k0, depth, packed.data() + first * depth * item);
+    }, x.m * depth < (1 << 16) ? 1 : threads);
 
   const Cut columns{strips, std::min(strips, wanted)};
   const Cut bands{rows.pieces, std::min(rows.pieces, std::max<int64_t>(1, wanted / columns.pieces))};
@@ -80,7 +84,8 @@ void product_of_piece(const TiledProduct& x, const TileKernels& kernels, int64_t
         kernels.pack_columns(x.b, x.b_col, j, cols, x.b_k, k0 + p0, count, row_end - row_begin > 2, near, strip);
         for (int64_t r = row_begin; r < row_end; ++r) {
           const int64_t first = rows.begin(r), height = rows.begin(r + 1) - first;
-          const char* a = packed.data() + (first * depth + p0 * height) * item;
+          const AStrip a = pack ? AStrip{packed.data() + (first * depth + p0 * height) * item, 0, 0, true}
+                                : AStrip{at(x.a, x.a_row[first] + x.a_k[k0 + p0], item), x.a_row.step, x.a_k.step, false};
           kernels.tile(count, a, strip, height, x.c, x.c_row, first, x.c_col, j, cols, onward);
         }
       }
