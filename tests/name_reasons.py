@@ -58,7 +58,8 @@ DIFFERS = {
     "torch.Tensor.type": "names are those of dtypes: 'pydiff.float32' in place of 'torch.FloatTensor'",
     "torch.empty_like": "filled with zeros",
     "torch.empty": "filled with zeros",
-    "torch.from_numpy": "the array must lie in the order of its axes; later writes into the tensor do not reach the array",
+    "torch.from_numpy": "the array must lie in the order of its axes; later writes into the tensor do not reach the array; "
+    "what is pending reads the array when it is computed",
     "torch.Tensor.numpy": "an array that cannot be written to",
     "torch.Tensor.grad_fn": "names of operations are pydiff's",
     "torch.Generator": "numbers of another stream: Philox on every device",

@@ -55,6 +55,7 @@ std::vector<Var> cotangents_of(const char* op, const std::vector<Var>& outputs, 
 }
 
 void accumulate(TensorObject* t, Var g, bool create_graph) {
+  g = owned("backward", g);
   if (!create_graph) g = carry_tangents(detach(g), g);
   if (!t->grad) {
     t->grad = wrap_quietly(g);

@@ -251,6 +251,7 @@ Var from_array(PyObject* o, const DType* dtype, DeviceId dev) {
 Var from_data(const char* op, PyObject* data, const DType* dtype, DeviceId dev) {
   if (is_tensor(data)) {
     Var v(value_of(data).v);
+    if (v.device() == dev) v = owned(op, v);
     if (dtype && *dtype != v.dtype()) v = cast(v, *dtype);
     if (v.device() != dev) {
       ensure(op, v);
@@ -324,6 +325,22 @@ BufferRef host_buffer(const char* op, const Var& v) {
   }
   check_buffer(there.get());
   return host;
+}
+
+BufferRef copy_of(const BufferRef& b) {
+  BufferRef c = BufferRef::adopt(new_buffer(b->device, b->bytes));
+  device(b->device).copy(c->data, b->data, b->bytes, CopyKind::DeviceToDevice);
+  c->suspect = b->suspect;
+  return c;
+}
+
+Var owned(const char* op, const Var& v) {
+  const Value* below = v.v.get();
+  while (below->pending() && (traits(below->op).move != MoveKind::None || traits(below->op).is_cast)) below = below->in(0);
+  if (!below->ready() || !below->buffer->external) return v;
+  ensure(op, v);  // of a reshape the result still lies in the same memory
+  if (!v.v->buffer->external) return v;
+  return Var(make_leaf(v.v->spec(), copy_of(BufferRef(v.v->buffer)).get()), v.m);
 }
 
 py::object item(const char* op, const Var& given) {

@@ -19,6 +19,11 @@ void ensure(const char* op, const Var& v);
 void ensure(const char* op, const std::vector<Var>& vs);
 // A buffer on the CPU with the value's bytes.
 BufferRef host_buffer(const char* op, const Var& v);
+// The same bytes in a buffer of pydiff's own.
+BufferRef copy_of(const BufferRef& b);
+// What promises a copy: the value itself, or, where it is memory that somebody outside may write to (seen through movements and
+// casts still pending), a copy of that memory as it is now.
+Var owned(const char* op, const Var& v);
 py::object item(const char* op, const Var& v);  // of a tensor with one element
 // The value as an ndarray that cannot be written to and keeps the memory alive.
 py::object to_numpy(const char* op, const Var& v);

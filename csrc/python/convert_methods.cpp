@@ -176,7 +176,12 @@ void add_convert_methods(Methods& type, Methods&) {
 
 void bind_convert(py::module_& m) {
   m.def("from_numpy", from_numpy,
-        "A tensor that shares the memory of a contiguous ndarray. Writing to the array later changes the tensor.");
+        "A tensor that shares the memory of a contiguous ndarray. Writing to the array later changes the tensor.\n\n"
+        "It changes, too, what was computed from the tensor and is still pending: that reads the array when it is computed.\n"
+        "What copies reads the array at once: clone, copy_, x[i] = t, pydiff.tensor, to and the casts. So where an array\n"
+        "is filled again and again, compute with from_numpy(array).clone().\n\n>>> import numpy as np, pydiff as pd\n>>> array = np.zeros(2)\n"
+        ">>> shared, own = pd.from_numpy(array), pd.from_numpy(array).clone()\n>>> array[:] = 1\n"
+        ">>> shared.tolist(), own.tolist()\n([1.0, 1.0], [0.0, 0.0])\n");
   m.def("from_capsule", [](const py::object& c) { return from_dlpack(c.ptr()); }, "A tensor of a DLPack capsule's memory.");
   m.def("numpy_dtype", [](const py::object& d) { return numpy_dtype(dtype_arg(d.ptr())); }, "NumPy's counterpart of a dtype.");
   m.def("assign", [](const char* op, const py::object& t, const Var& value) {

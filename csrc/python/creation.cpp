@@ -216,8 +216,9 @@ PyObject* to(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject* kwna
     bool last = wants_last("to", as_tensor_object(self), f);
     bool as_is = last == is_channels_last(as_tensor_object(self));  // any order that is no format counts as contiguous
     Var from = last && as_is ? to_last(x) : x;
+    const bool unchanged = d == x.dtype() && dev == x.device();
+    if (dev == x.device() && (!unchanged || copy)) from = owned("to", from);
     Var y = moved(converted(from, d), dev);
-    bool unchanged = y.v == from.v;
     if (unchanged && as_is && !copy) return same(self);
     if (unchanged && requires_grad(x)) y = carry_tangents(grad_enabled() ? make_leaf_var(from) : detach(from), from);
     return last ? wrap_last(as_is ? y : to_last(y)) : wrap(y);
@@ -250,7 +251,8 @@ PyObject* as_type(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject*
     bool last = wants_last("to", as_tensor_object(self), f);
     const Var& x = value_of(self);
     if (x.dtype() == D && last == is_channels_last(as_tensor_object(self))) return same(self);
-    return last ? wrap_last(converted(to_last(x), D)) : wrap(converted(x, D));
+    const Var from = owned(cast_name(D), x);
+    return last ? wrap_last(converted(to_last(from), D)) : wrap(converted(from, D));
   });
 }
 

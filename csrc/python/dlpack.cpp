@@ -99,12 +99,6 @@ void drop_unused(PyObject* capsule) {
   m->deleter(m);
 }
 
-BufferRef copy_of(const BufferRef& b) {
-  BufferRef c = BufferRef::adopt(new_buffer(b->device, b->bytes));
-  device(b->device).copy(c->data, b->data, b->bytes, CopyKind::DeviceToDevice);
-  return c;
-}
-
 // The value's memory where it is.
 BufferRef memory_of(const char* op, const Var& v) {
   if (v.device().kind == DeviceKind::Cpu) return host_buffer(op, v);

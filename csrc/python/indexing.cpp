@@ -367,7 +367,7 @@ void set(PyObject* self, PyObject* key, PyObject* value) {
   check_writable("setitem", t);
   Var v = is_tensor(value) || PyFloat_Check(value) || PyLong_Check(value) ? operand("setitem", value, x.device())
                                                                            : from_data("setitem", value, nullptr, x.device());
-  v = as_element("setitem", v, x.dtype());
+  v = as_element("setitem", owned("setitem", v), x.dtype());
   Var part = p.mask || !p.index.empty() ? write_advanced(p, v) : fitted(v, p.part.shape(), "setitem");
   if (p.steps.empty()) assign("setitem", t, part);
   else assign_part("setitem", t, p.steps, part);

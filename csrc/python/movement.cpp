@@ -31,7 +31,7 @@ PyObject* reshaped(const char* op, const Subject& s, const Shape& to, bool must_
   if (must_share)
     fail(op, "the tensor's memory cannot be seen in this shape", to_string(s.var().shape()) + " as " + to_string(v.shape()),
          "reshape(…), which copies", ErrorKind::Runtime);
-  return wrap(v);
+  return wrap(owned("reshape", v));
 }
 
 PyObject* reshape_body(PyObject** a) {
@@ -340,7 +340,7 @@ PyObject* contiguous_body(PyObject** a) {
   if (f == Format::Preserve)
     fail("contiguous", "preserve_format names no order", "preserve_format", "contiguous_format or channels_last", ErrorKind::Runtime);
   if (lies_in(t, f)) return same(a[0]);
-  const Var& v = value_of(a[0]);
+  const Var v = owned("contiguous", value_of(a[0]));
   return f == Format::Contiguous ? wrap(v) : wrap_last(to_last(v));
 }
 PyObject* is_contiguous_body(PyObject** a) {
@@ -353,7 +353,7 @@ PyObject* stride_body(PyObject** a) {
   return PyLong_FromLongLong(st[normalize_axis("stride", int_arg("stride", a[1], "dim"), st.size())]);
 }
 PyObject* clone_body(PyObject** a) {
-  Var v = tensor_arg("clone", a[0]);
+  Var v = owned("clone", tensor_arg("clone", a[0]));
   // An edge of its own, so that a hook on the copy is not one on the original.
   if (requires_grad(v)) v = grad_enabled() ? carry_tangents(make_leaf_var(v), v) : carry_tangents(detach(v), v);
   bool last = is_tensor(a[0]) && wants_last("clone", as_tensor_object(a[0]), format_arg("clone", a[1], Format::Preserve));

@@ -1,5 +1,7 @@
 #include "python/views.h"
 
+#include "python/convert.h"
+
 namespace pd {
 namespace binding {
 
@@ -195,6 +197,7 @@ void assign(const char* op, TensorObject* t, Var next) {
   if (next.device() != cur.device())
     fail(op, "operands on different devices", to_string(next.device()) + " and " + to_string(cur.device()),
          "moving one with .to(device)", ErrorKind::Runtime);
+  next = owned(op, next);
   if (next.dtype() != cur.dtype()) next = cast(next, cur.dtype());
   bool tape = grad_enabled();
   Alias* a = t->alias;

@@ -79,7 +79,7 @@ def _collate(batch):
     first = batch[0]
     if isinstance(first, pydiff.Tensor):
         _same_shapes(batch, pydiff.Tensor)
-        return pydiff.stack(batch)
+        return pydiff.stack([x.clone() for x in batch])  # a dataset may fill one array again and again
     if isinstance(first, (bool, int, float)):
         return _numbers(batch, float if any(isinstance(x, float) for x in batch) else type(first))
     if isinstance(first, (np.ndarray, np.generic)):

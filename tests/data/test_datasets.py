@@ -172,6 +172,26 @@ def test_collate_as_pytorchs(torch, kind):
         assert str(ours.dtype).rpartition(".")[2] == str(theirs.dtype).rpartition(".")[2]
 
 
+class Refilled(D.Dataset):
+    """One array, filled again for each sample."""
+
+    def __init__(self, made):
+        self.array, self.made = np.zeros(2, np.float32), made
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        self.array[:] = index
+        return self.made(self.array)
+
+
+@pytest.mark.parametrize("made, size", [(pd.from_numpy, 1), (lambda a: pd.from_numpy(a).clone(), 2), (lambda a: a.copy(), 2)])
+def test_a_batch_keeps_its_values(made, size):
+    batches = list(D.DataLoader(Refilled(made), batch_size=size))
+    assert [row[0] for batch in batches for row in batch.tolist()] == [0.0, 1.0, 2.0, 3.0]
+
+
 def test_collate_of_other_libraries_tensors_and_records(torch):
     ours = D.default_collate([{"x": torch.ones(2, requires_grad=True)}, {"x": torch.zeros(2)}])
     assert isinstance(ours["x"], pd.Tensor) and ours["x"].tolist() == [[1, 1], [0, 0]]

@@ -1,5 +1,7 @@
 """Views, aliasing and writes in place: each little program runs in PyTorch too, and ends in the same values."""
 
+import copy
+
 import numpy as np
 import pytest
 from oracle import array, check_derivatives
@@ -429,6 +431,85 @@ def test_tensor_copies_and_from_numpy_shares():
     shared += 1  # never into memory that is not pydiff's own
     np.testing.assert_array_equal(a, [9, 1, 2])
     assert shared.tolist() == [10, 2, 3]
+
+
+def into(write):
+    """What `write(x, source)` makes of a tensor of ones."""
+
+    def program(source):
+        x = pd.ones(3)
+        write(x, source.to(x.device))
+        return x
+
+    return program
+
+
+def loaded(source):
+    layer = pd.nn.Linear(3, 1, bias=False)
+    layer.load_state_dict({"weight": source.reshape(1, 3)})
+    return layer.weight
+
+
+def gathered(source):
+    x = pd.ones(3, device="cpu").requires_grad_()
+    x.backward(source)
+    return x.grad
+
+
+COPIES = {
+    "clone": lambda t: t.clone(),
+    "clone of a part": lambda t: t[1:].clone(),
+    "clone of another shape": lambda t: t.reshape(3, 1).clone(),
+    "clone of a leaf": lambda t: t.requires_grad_().clone(),
+    "to": lambda t: t.to(copy=True),
+    "to a dtype": lambda t: t.to(pd.float64),
+    "to a dtype and back": lambda t: t.double().float(),
+    "a cast": lambda t: t.int(),
+    "contiguous": lambda t: t.reshape(1, 3).expand(2, 3).T.contiguous(),
+    "a reshape that copies": lambda t: t.expand(2, 3).reshape(6),
+    "copy": lambda t: copy.copy(t),
+    "deepcopy": lambda t: copy.deepcopy(t),
+    "tensor": lambda t: pd.tensor(t),
+    "tensor of a dtype": lambda t: pd.tensor(t, dtype=pd.float64),
+    "asarray": lambda t: pd.asarray(t, copy=True),
+    "copy_": into(lambda x, t: x.copy_(t)),
+    "copy_ from another dtype": into(lambda x, t: x.copy_(t.double())),
+    "data.copy_": into(lambda x, t: x.data.copy_(t)),
+    "setitem": into(lambda x, t: x.__setitem__(slice(None), t)),
+    "setitem of a part": into(lambda x, t: x.__setitem__(slice(0, 2), t[:2])),
+    "setitem by indices": into(lambda x, t: x.__setitem__([0, 1, 2], t)),
+    "load_state_dict": loaded,
+    "backward": gathered,
+}
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_a_copy_of_outside_memory_is_one(name):
+    a, b = np.arange(3, dtype=np.float32), np.arange(3, dtype=np.float32)
+    copied, never = COPIES[name](pd.from_numpy(a)), COPIES[name](pd.from_numpy(b))
+    a[:] = 7
+    np.testing.assert_array_equal(copied.detach().cpu().numpy(), never.detach().cpu().numpy())
+
+
+def test_what_shares_outside_memory():
+    a = np.zeros(3, np.float32)
+    shared = pd.from_numpy(a)
+    p = pd.nn.Parameter(pd.zeros(3))
+    p.data = shared
+    part = shared[1:]
+    results = [shared.detach(), shared.to(pd.float32), shared.contiguous(), pd.as_tensor(a), p, part]
+    a[:] = 5
+    assert all(set(x.tolist()) == {5.0} for x in results)
+
+
+def test_a_copy_of_outside_memory_keeps_tape_and_tangents():
+    x = pd.from_numpy(np.array([2.0, 3.0])).requires_grad_()
+    (x[:1].clone() * 3).sum().backward()
+    assert x.grad.tolist() == [3.0, 0.0]
+    a = np.array([2.0, 3.0])
+    y, tangent = pd.jvp(lambda x: x.clone() ** 2, (pd.from_numpy(a),), (pd.ones(2, dtype=pd.float64, device="cpu"),))
+    a[:] = 9
+    assert y.tolist() == [4.0, 9.0] and tangent.tolist() == [4.0, 6.0]
 
 
 def test_strides_and_contiguity_as_in_pytorch():
