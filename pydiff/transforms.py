@@ -14,6 +14,7 @@ from ._C import (
     make_fresh,
     make_param,
     ones_like,
+    open_scope,
     pullback,
     settled,
     strip_level,
@@ -244,7 +245,8 @@ def vmap(function, in_dims=0, out_dims=0):
         out_dims: where the batch axis goes in the results.
 
     Inside, a tensor stands for many: a decision in Python (`if x > 0`) is an error that says so.
-    A random draw inside is the same for the whole batch.
+    A random draw inside is the same for the whole batch. Writing such a tensor into one from outside is an error, too:
+    RuntimeError at that line, and nothing is changed.
 
     >>> import pydiff as pd
     >>> pd.vmap(lambda a, b: (a * b).sum())(pd.ones(3, 2), pd.ones(3, 2)).tolist()
@@ -259,13 +261,14 @@ def vmap(function, in_dims=0, out_dims=0):
         tensors = [_tensor(leaf) for leaf in leaves]
         size = _batch_size(tensors, axes)
         params, arguments, inner = [], [], []
+        scope = open_scope()
         for tensor, axis in zip(tensors, axes):
             if axis is None:
                 inner.append(tensor)
                 continue
             front = _front(tensor, axis)
-            param = make_param(front.shape[1:], tensor.dtype, tensor.device)
-            params.append(param)
+            param = make_param(front.shape[1:], tensor.dtype, tensor.device, scope)
+            params.append(Tensor(param))  # another handle: the function may change its argument in place
             arguments.append(front)
             inner.append(param)
         result = function(*tree_unflatten(structure, inner), **kwargs)

@@ -57,6 +57,7 @@ std::vector<Var> cotangents_of(const char* op, const std::vector<Var>& outputs, 
 void accumulate(TensorObject* t, Var g, bool create_graph) {
   g = owned("backward", g);
   if (!create_graph) g = carry_tangents(detach(g), g);
+  check_no_escape("backward", t, g);
   if (!t->grad) {
     t->grad = wrap_quietly(g);
     lay_out_like(as_tensor_object(t->grad), t);

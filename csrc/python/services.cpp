@@ -132,9 +132,13 @@ void bind_graphs(py::module_& m) {
       .def_property_readonly("n_params", [](const GraphHandle& g) { return g.g->params.size(); })
       .def_property_readonly("n_results", [](const GraphHandle& g) { return g.g->results.size(); });
 
-  m.def("make_param", [](const py::object& shape, const py::object& dtype, const py::object& device) {
-    return Var(make_param(Spec{ints_arg("make_param", shape.ptr(), "a size"), dtype_arg(dtype.ptr()), device_arg(device.ptr())}));
-  }, "A placeholder that stands for a value.");
+  m.def("open_scope", [] { return ++g_latest_scope; }, "The number of a new scope of placeholders.");
+  m.def("make_param", [](const py::object& shape, const py::object& dtype, const py::object& device, int64_t scope) {
+    Var v(make_param(Spec{ints_arg("make_param", shape.ptr(), "a size"), dtype_arg(dtype.ptr()), device_arg(device.ptr())}));
+    v.v->num.i = scope;
+    return v;
+  }, py::arg("shape"), py::arg("dtype"), py::arg("device"), py::arg("scope") = 0,
+     "A placeholder that stands for a value; of a scope, it cannot be written into tensors made before that.");
   m.def("close_graph", [](const py::sequence& outputs, const py::sequence& params) {
     std::vector<Var> outs;
     for (const auto& o : outputs) outs.push_back(operand("graph", o.ptr()));

@@ -24,7 +24,11 @@ struct TensorObject {
   PyObject* grad;     // null: None
   PyObject* weakrefs;
   bool retains_grad;
+  int64_t born;       // the scope of placeholders that was the latest when the handle was made
 };
+
+// Placeholders that stand for many values (vmap) are made in scopes, numbered from 1; 0 before the first.
+extern int64_t g_latest_scope;
 
 extern PyTypeObject* g_tensor_type;
 

@@ -9,6 +9,7 @@ namespace pd {
 namespace binding {
 
 PyTypeObject* g_tensor_type = nullptr;
+int64_t g_latest_scope = 0;
 
 namespace {
 
@@ -26,6 +27,7 @@ void fill_in(TensorObject* t, Var v) {
   t->grad = nullptr;
   t->weakrefs = nullptr;
   t->retains_grad = false;
+  t->born = g_latest_scope;
 }
 
 void tensor_dealloc(PyObject* o) {
@@ -154,6 +156,7 @@ int set_grad(PyObject* self, PyObject* value, void*) {
     if (g.shape() != x.shape() || g.dtype() != x.dtype() || g.device() != x.device())
       fail("grad", "a gradient is like its tensor", to_string(g.v->spec()) + " for " + to_string(x.v->spec()),
            "a gradient of the same shape, dtype and device", ErrorKind::Runtime);
+    check_no_escape("grad", t, g);
     PyObject* old = t->grad;
     t->grad = same(value);
     Py_XDECREF(old);
@@ -170,6 +173,7 @@ int set_data(PyObject* self, PyObject* value, void*) {
            ErrorKind::Type);
     TensorObject* t = as_tensor_object(self);
     Var next(value_of(value).v), cur = value_of(self);
+    check_no_escape("data", t, next);
     bool last = is_channels_last(as_tensor_object(value));
     leave_cell(t);
     delete t->strides;

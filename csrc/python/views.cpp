@@ -1,5 +1,7 @@
 #include "python/views.h"
 
+#include <algorithm>
+
 #include "python/convert.h"
 
 namespace pd {
@@ -185,6 +187,21 @@ void check_writable(const char* op, TensorObject* t) {
          "with no_grad(): …, or .clone() first", ErrorKind::Runtime);
 }
 
+void check_no_escape(const char* op, TensorObject* t, const Var& next) {
+  if (!next.v->abstract) return;
+  int64_t born = t->born;
+  if (t->alias)
+    for (Alias* a = t->alias->cell->members; a; a = a->next) born = std::min(born, a->self->born);
+  if (born == g_latest_scope) return;
+  std::vector<Value*> below;
+  postorder({next.v.get()}, [](const Value* v) { return v->abstract; }, below);
+  for (const Value* v : below)
+    if (v->state == State::Param && v->num.i > born)
+      fail(op, "a tensor from outside vmap is changed in place by a value that differs over the batch",
+           to_string(next.v->spec()) + " for " + to_string(t->var.v->spec()),
+           "returning the value from the function, or .clone() of the tensor inside it", ErrorKind::Runtime);
+}
+
 void assign(const char* op, TensorObject* t, Var next) {
   Var cur = value_of(reinterpret_cast<PyObject*>(t));
   if (next.shape() != cur.shape())
@@ -197,6 +214,7 @@ void assign(const char* op, TensorObject* t, Var next) {
   if (next.device() != cur.device())
     fail(op, "operands on different devices", to_string(next.device()) + " and " + to_string(cur.device()),
          "moving one with .to(device)", ErrorKind::Runtime);
+  check_no_escape(op, t, next);
   next = owned(op, next);
   if (next.dtype() != cur.dtype()) next = cast(next, cur.dtype());
   bool tape = grad_enabled();

@@ -56,6 +56,9 @@ inline PyObject* make_view(TensorObject* parent, Step s) {
 
 // Fails where the tensor is a leaf that requires grad (or a view of one), and the tape is on.
 void check_writable(const char* op, TensorObject* t);
+// Fails where the tensor, or one that shares its memory, was made outside the vmap whose placeholders `next` is computed from:
+// it would outlive them.
+void check_no_escape(const char* op, TensorObject* t, const Var& next);
 // The handle, and all that share its memory, take the new value: same shape, cast to its dtype.
 void assign(const char* op, TensorObject* t, Var next);
 // The same for the part of the tensor that `steps` reads.

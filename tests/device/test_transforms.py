@@ -374,6 +374,78 @@ def test_vmap_says_what_is_wrong():
         pd.vmap(lambda a: a, out_dims=None)(pd.ones(3))
 
 
+def part_written(c, x):
+    c[0] = x[0]
+
+
+def view_written(c, x):
+    c[1:].copy_(x[1:])
+
+
+def data_replaced(c, x):
+    c.data = x
+
+
+def grad_replaced(c, x):
+    c.grad = x
+
+
+WRITES = [
+    lambda c, x: c.copy_(x), lambda c, x: c.add_(x), lambda c, x: c.__iadd__(x), part_written, view_written, data_replaced,
+    grad_replaced, lambda c, x: c.fill_(x.sum()), lambda c, x: c.data.copy_(x),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("write", WRITES, ids=range(len(WRITES)))
+def test_vmap_writes_into_nothing_outside(write):
+    c = pd.zeros(3)
+    view = c[:]
+    with pytest.raises(RuntimeError, match=r"^\[\w+\] a tensor from outside vmap is changed in place .*; got .*; try .*clone"):
+        pd.vmap(lambda x: (write(c, x), x)[1])(pd.ones(2, 3))
+    assert c.tolist() == view.tolist() == [0.0] * 3 and c.grad is None
+    c.add_(1)
+    assert view.tolist() == [1.0] * 3
+    with pytest.raises(RuntimeError, match="outside vmap"):  # the outer call's tensor, by the inner one's examples
+        pd.vmap(lambda x: pd.vmap(lambda y: (x.copy_(y), y)[1])(pd.ones(2, 3)))(pd.ones(2, 3))
+
+
+def test_vmap_refuses_gradients_of_outside_leaves():
+    w = pd.ones(3, requires_grad=True)
+    with pytest.raises(RuntimeError, match=r"^\[backward\] a tensor from outside vmap"):
+        pd.vmap(lambda x: ((w * x).sum().backward(), x)[1])(pd.ones(2, 3))
+    assert w.grad is None
+
+
+def test_vmap_writes_into_what_it_made():
+    def f(x, y):
+        a = pd.zeros(3)
+        a[0] = x[0]
+        a[1:].add_(y[1:])
+        x.mul_(y)  # the placeholder of an argument, by that of another
+        b = outside.clone()
+        b += x
+        inner = pd.vmap(lambda z: x.add_(1) + z)(pd.ones(2))  # the outer call's values, into the outer call's tensor
+        return a, b, inner[0, :1]
+
+    outside = t64([1.0, 1.0, 1.0])
+    x, y = pd.ones(2, 3), pd.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    a, b, inner = pd.vmap(f)(x, y)
+    assert a.tolist() == [[1.0, 2.0, 3.0], [1.0, 5.0, 6.0]]
+    assert b.tolist() == [[2.0, 3.0, 4.0], [5.0, 6.0, 7.0]] and inner.tolist() == [[3.0], [6.0]]
+    assert outside.tolist() == [1.0] * 3 and x.tolist() == [[1.0] * 3] * 2
+    counter = pd.zeros(())
+    pd.vmap(lambda x: (counter.add_(1), x)[1])(x)  # the same for the whole batch
+    assert counter.item() == 1
+
+
+@pytest.mark.parametrize("transform", [pd.grad, pd.hessian, pd.jacrev, pd.jacfwd, lambda f: lambda x: pd.jvp(f, (x,), (x,))])
+def test_derivatives_write_values_outside(transform):
+    c, x = t64([0.0, 0.0]), t64([1.0, 2.0])
+    transform(lambda x: (c.copy_(x * 2), (x * c).sum())[1])(x)
+    assert c.tolist() == [2.0, 4.0]
+    assert pd.jvp(lambda x: x * c, (x,), (pd.zeros_like(x),))[1].tolist() == [0.0, 0.0]  # no tangent of the level that ended
+
+
 def test_vmap_reads_concrete_values_beside_it():
     w = t64([2.0, 3.0]).requires_grad_()
     y = pd.vmap(lambda x: (x * w).sum())(t64([[1.0, 2.0], [3.0, 4.0]]))
