@@ -4,13 +4,17 @@ Everything else is a leaf; None is an empty container. The leaves of a dict come
 dicts that differ in order alone correspond; a dict that is put together has the order of the one it is made after.
 """
 
+from collections import defaultdict
+
 __all__ = ["tree_flatten", "tree_leaves", "tree_map", "tree_unflatten"]
 
 _LEAF = object()
 
 
 class _Keys(list):
-    """Keys of a dict in the order of the leaves; `given` is the dict's own order, which does not count in comparisons."""
+    """Keys of a dict in the order of the leaves. What does not count in comparisons: `given`, the dict's own order, and
+    `factory`, what a `defaultdict` makes for a key that is missing.
+    """
 
 
 def tree_flatten(tree):
@@ -34,6 +38,7 @@ def _flatten(tree, leaves):
     if isinstance(tree, dict):
         keys = _Keys(tree)
         keys.given = list(tree)
+        keys.factory = getattr(tree, "default_factory", None)
         try:
             keys.sort()
         except TypeError:
@@ -63,6 +68,8 @@ def _unflatten(structure, leaves):
         return kind(*items)
     result = dict(zip(keys, items))
     result = {key: result[key] for key in keys.given}
+    if issubclass(kind, defaultdict):
+        return kind(keys.factory, result)
     return result if kind is dict else kind(result)
 
 

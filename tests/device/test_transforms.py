@@ -1,6 +1,6 @@
 """grad, vjp, jvp, vmap, jacrev, jacfwd, hessian: over pytrees, in any nesting, against torch.func and algebra."""
 
-from collections import namedtuple
+from collections import OrderedDict, defaultdict, namedtuple
 
 import numpy as np
 import pytest
@@ -361,6 +361,17 @@ def test_dicts_keep_their_order():
     assert list(pd.grad(f)(p)) == list(pd.jacrev(f)(p)) == ["w", "b"]
     assert list(pd.vmap(lambda x: {"z": x, "a": {"y": x, "x": x}}["a"])(t64([1.0]))) == ["y", "x"]
     assert list(pd.tree.tree_map(lambda a, b: (a, b), p, {"b": 0, "w": 1}).items())[1][1] == (p["b"], 0)
+
+
+def test_dicts_keep_their_kind():
+    f = lambda p: (p["w"] ** 2).sum() * p["b"]  # noqa: E731
+    for made in (lambda d: defaultdict(list, d), lambda d: defaultdict(None, d), OrderedDict):
+        p = made({"w": t64([1.0, 2.0]), "b": t64(3.0)})
+        g = pd.grad(f)(p)
+        assert type(g) is type(p) and list(g) == ["w", "b"] and g["w"].tolist() == [6.0, 12.0]
+        assert getattr(g, "default_factory", None) is getattr(p, "default_factory", None)
+        pd.jvp(f, (p,), (g,))
+    assert pd.tree.tree_map(str, defaultdict(list, a=1))["none"] == []
 
 
 def test_vmap_says_what_is_wrong():
