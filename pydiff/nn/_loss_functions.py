@@ -292,7 +292,8 @@ def binary_cross_entropy(input, target, weight=None, *, reduction="mean"):
         weight: a factor for each element, broadcast to `(*)`, or None.
 
     A log that is held has derivative 0. Raises ValueError where input and target differ in
-    shape.
+    shape. An input outside [0, 1] gives NaN, where PyTorch raises: looking for one would part the
+    loss from the operations with which it is fused.
 
     >>> import pydiff as pd
     >>> pd.nn.functional.binary_cross_entropy(pd.tensor([0.0]), pd.tensor([1.0])).item()
