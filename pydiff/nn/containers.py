@@ -1,7 +1,7 @@
 """Modules made of modules: `Sequential`, `ModuleList`, `ModuleDict`."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from operator import index as as_index
 
 from .module import Module
@@ -99,6 +99,9 @@ class Sequential(_Numbered):
         if len(args) == 1 and isinstance(args[0], Mapping):
             for name, module in args[0].items():
                 self.register_module(name, module)
+        elif len(args) == 1 and isinstance(args[0], Iterable) and not isinstance(args[0], Module):
+            got = type(args[0]).__name__
+            raise TypeError(f"[Sequential] modules are arguments of their own; got one {got}; try nn.Sequential(*layers)")
         else:
             self.extend(args)
 

@@ -118,6 +118,12 @@ def test_misuse_is_named(spoil, error):
     assert list(layer.state_dict()) == ["weight", "bias", "buffer"]
 
 
+@pytest.mark.parametrize("many", [list, tuple, iter])
+def test_a_list_in_a_sequential_is_named(many):
+    with pytest.raises(TypeError, match=r"^\[Sequential\] .*; got one \w+; try nn.Sequential\(\*layers\)$"):
+        nn.Sequential(many([nn.ReLU(), nn.Identity()]))
+
+
 def test_forgotten_super_init_is_named():
     class Forgot(nn.Module):
         def __init__(self):
