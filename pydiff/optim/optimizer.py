@@ -39,8 +39,8 @@ class Optimizer:
     1.0
     """
 
-    # Whether `step` was called since the optimiser was made; schedulers ask.
-    _opt_called = False
+    # Whether it has a scheduler, and `step` was called since it got the first one; schedulers ask.
+    _scheduled = _opt_called = False
     _stepping = False
 
     def __init_subclass__(cls, **kwargs):

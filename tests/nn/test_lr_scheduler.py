@@ -219,6 +219,32 @@ def test_the_order_of_steps_is_warned_of_once():
         side.scheduler.get_lr()
 
 
+def test_a_second_scheduler_knows_of_the_steps_before_it():
+    for lib in (torch_or_none(), pd):
+        if lib is None:
+            continue
+        optimizer = lib.optim.SGD([lib.nn.Parameter(lib.ones(1))], lr=0.1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            first = lib.optim.lr_scheduler.StepLR(optimizer, 2)
+            optimizer.step()
+            first.step()
+            lib.optim.lr_scheduler.ExponentialLR(optimizer, 0.9).step()
+        other = lib.optim.SGD([lib.nn.Parameter(lib.ones(1))], lr=0.1)
+        other.step()  # before the first scheduler: does not count
+        scheduler = lib.optim.lr_scheduler.StepLR(other, 2)
+        with pytest.warns(UserWarning, match=r"lr_scheduler.step\(\)"):
+            scheduler.step()
+
+
+def torch_or_none():
+    try:
+        import torch
+    except ImportError:
+        return None
+    return torch
+
+
 def test_going_on_from_an_epoch_needs_the_initial_rates(torch):
     side = Side(pd, single("StepLR", {"step_size": 2}))
     twin = Side(torch, single("StepLR", {"step_size": 2}))

@@ -99,7 +99,8 @@ class LRScheduler:
                 )
         self.base_lrs = options(optimizer, "initial_lr")
         self.last_epoch = last_epoch
-        optimizer._opt_called = False
+        if not optimizer._scheduled:
+            optimizer._scheduled, optimizer._opt_called = True, False
         self._initial_step()
 
     def _initial_step(self):
