@@ -268,6 +268,9 @@ Var from_data(const char* op, PyObject* data, const DType* dtype, DeviceId dev) 
   }
   if (PyList_Check(data) || PyTuple_Check(data) || PyLong_Check(data) || PyFloat_CheckExact(data))
     return from_list(op, data, dtype, dev);
+  // A tensor of another library with a tape: NumPy takes neither that nor bfloat16.
+  if (!is_numpy(data) && PyObject_HasAttrString(data, "__dlpack__") && PyObject_HasAttrString(data, "detach"))
+    return from_data(op, py::module_::import("pydiff._foreign").attr("lent")(py::str(op), py::handle(data)).ptr(), dtype, dev);
   if (is_numpy(data) || PyObject_HasAttrString(data, "__array__")) return from_array(data, dtype, dev);
   if (PyObject_CheckBuffer(data) && !PyUnicode_Check(data) && !PyBytes_Check(data)) return from_array(data, dtype, dev);
   if (PyComplex_Check(data)) return from_array(data, dtype, dev);

@@ -104,7 +104,7 @@ def load(module, state, strict, assign, rename):
             slots[prefix + name] = (child, name, tensor)
         if child._has_extra_state("set_extra_state"):
             extras[prefix + "_extra_state"] = child
-    values = {key: value if isinstance(value, Tensor) else copied(value) for key, value in state.items() if key in slots}
+    values = {key: value if isinstance(value, Tensor) else pydiff.tensor(value) for key, value in state.items() if key in slots}
     missing += [key for key in [*slots, *extras] if key not in state]
     unexpected += [key for key in state if key not in slots and key not in extras]
     wrong = [
@@ -127,17 +127,6 @@ def load(module, state, strict, assign, rename):
     if strict and (report.missing_keys or report.unexpected_keys):  # a hook may have added some, or cleared them
         _refuse(module, report, strict, [], state)
     return report
-
-
-def copied(value):
-    """Numbers, an array or a tensor of another library as a tensor of its own."""
-    value = value.detach().contiguous() if hasattr(value, "detach") else value
-    try:
-        return pydiff.tensor(value)
-    except TypeError:
-        if not hasattr(value, "__dlpack__"):
-            raise
-    return pydiff.from_dlpack(value, copy=True)  # bfloat16, which NumPy does not have
 
 
 def _shape_of(tensor):

@@ -12,7 +12,6 @@ import pydiff
 from pydiff import Tensor
 from pydiff.nn._grads import clear_grads
 from pydiff.nn._hooks import RemovableHandle
-from pydiff.nn._state import copied
 
 __all__ = ["Optimizer"]
 
@@ -349,7 +348,7 @@ def _like(parameter, name, item):
     if not isinstance(item, Tensor):
         if isinstance(item, np.ndarray) or not hasattr(item, "__dlpack__"):
             return copy.deepcopy(item)
-        item = copied(item)  # of another library
+        item = pydiff.tensor(item)  # of another library
     item = item.detach().clone()
     if name == "step":
         return item

@@ -228,3 +228,25 @@ def test_facts():
         pd.ones(2, requires_grad=True).view(pd.int32)
     with pytest.raises(RuntimeError, match=r"\[view\] a 0-d"):
         pd.tensor(1.0).view(pd.int16)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "int64", "uint8", "bool", "complex64"])
+def test_tensors_of_pytorch_become_tensors(dtype):
+    theirs = torch.tensor([[1.0, 0.0, 2.0], [3.0, 4.0, 5.0]]).to(getattr(torch, dtype)).T
+    ours = pd.tensor(theirs)
+    assert ours.dtype == dtype and ours.tolist() == theirs.tolist() and ours.device == pd.get_default_device()
+    theirs[0, 0] = 0
+    assert ours[0, 0].item() == 1  # a copy
+    assert pd.tensor(theirs, dtype=pd.float64).dtype == pd.float64 if dtype != "complex64" else True
+
+
+def test_tensors_of_pytorch_leave_their_tape():
+    theirs = torch.tensor([1.0, 2.0], requires_grad=True)
+    for x in (theirs, theirs * 2, theirs.bfloat16()):
+        ours = pd.tensor(x)
+        assert ours.tolist() == x.tolist() and not ours.requires_grad
+    assert pd.tensor(theirs, requires_grad=True).requires_grad
+    turned = torch.tensor([1 + 2j]).conj()
+    assert pd.tensor(turned).tolist() == [1 - 2j] and pd.tensor(turned.imag).tolist() == [-2.0]
+    with pytest.raises(TypeError, match=r"^\[tensor\] the other library .*; got .*; try "):
+        pd.tensor(torch.eye(2).to_sparse())
