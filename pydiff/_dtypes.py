@@ -82,14 +82,20 @@ def _current_cuda_device():
     return cuda_current_device(False)  # names alone start no driver
 
 
+_outer_defaults = []  # of the contexts that are open
+
+
 class device:
     """Where a tensor lives: `device("cpu")`, `device("cuda")`, `device("cuda:1")`, `device("cuda", 1)`.
 
     Attributes: `type` ('cpu' or 'cuda'), `index` (None for the CPU; of "cuda" that of `pydiff.cuda.current_device()`).
     `device("cuda-host")` puts a stand-in that runs on the CPU into the place of the CUDA driver, for the whole process,
-    and is its `cuda:0` (see `pydiff.cuda.use_host`).
+    and is its `cuda:0` (see `pydiff.cuda.use_host`). As a context it is the default device within, for all threads.
 
     >>> import pydiff as pd
+    >>> with pd.device("cpu"):
+    ...     pd.ones(2).device
+    device(type='cpu')
     >>> pd.device("cuda:1").index, str(pd.zeros(1).device)
     (1, 'cpu')
     """
@@ -140,3 +146,16 @@ class device:
 
     def __reduce__(self):
         return device, (str(self),)
+
+    def __enter__(self):
+        from ._C import default_device_setting, set_default_device
+
+        before = default_device_setting()
+        set_default_device(self)
+        _outer_defaults.append(before)
+        return self
+
+    def __exit__(self, *error):
+        from ._C import set_default_device
+
+        set_default_device(_outer_defaults.pop())

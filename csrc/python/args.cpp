@@ -342,6 +342,10 @@ void bind_args(py::module_& m) {
     set_default_dtype(t);
   });
   m.def("get_default_device", [] { return py::reinterpret_borrow<py::object>(device_object(default_device())); });
+  m.def("default_device_setting", []() -> py::object {
+    if (g_default_is_current) return py::str("cuda");
+    return py::reinterpret_borrow<py::object>(device_object(g_default_device));
+  }, "What set_default_device was given: \"cuda\" follows the current device.");
   m.def("set_default_device", [](const py::object& o) {
     g_default_device = device_arg(o.ptr());
     g_default_is_current = PyUnicode_Check(o.ptr()) && !PyUnicode_CompareWithASCIIString(o.ptr(), "cuda");

@@ -250,3 +250,19 @@ def test_tensors_of_pytorch_leave_their_tape():
     assert pd.tensor(turned).tolist() == [1 - 2j] and pd.tensor(turned.imag).tolist() == [-2.0]
     with pytest.raises(TypeError, match=r"^\[tensor\] the other library .*; got .*; try "):
         pd.tensor(torch.eye(2).to_sparse())
+
+
+def test_a_device_is_a_context():
+    before = pd.get_default_device()
+    with pd.device("cpu") as place:
+        assert place == "cpu" and pd.zeros(1).device == "cpu" and pd.tensor([1]).device == "cpu"
+        with pd.device("cpu"):
+            pass
+        assert pd.get_default_device() == "cpu"
+    assert pd.get_default_device() == before
+    with pytest.raises(KeyError), place:
+        raise KeyError
+    assert pd.get_default_device() == before
+    with pytest.raises(RuntimeError), pd.device("cuda:7"):
+        pass
+    assert pd.get_default_device() == before
