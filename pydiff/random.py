@@ -8,13 +8,16 @@ leave a distribution's support (0 of a gamma variable, an infinity, 1 of a beta 
 
 Parameters are numbers or tensors, which broadcast with each other and with `size`. Results have the tensors' dtype and
 device, or the default ones. A number out of range is a ValueError at the line; an element of a tensor is found when the
-draw is computed, and the ValueError names that line. Inside `vmap` a draw is the same for the whole batch.
+draw is computed, and the ValueError names that line. Inside `vmap` a draw is the same for the whole batch, unless its
+`randomness` says otherwise.
 
 Samples are differentiable by their parameters where the distribution can be reparameterised: all but those of whole
 numbers. That of a gamma variable's shape is implicit (Figurnov, Mohamed & Mnih 2018), and of first order.
 """
 
 import math
+import threading
+from contextlib import contextmanager
 
 from . import _C
 from ._C import Tensor, _draw
@@ -85,10 +88,57 @@ def _computed_in(dtype):
     return dtype if dtype == _FLOAT64 else DTYPES["float32"]
 
 
+class _Open(threading.local):
+    """The calls of `vmap` that are running in this thread, outermost first."""
+
+    batches = ()
+
+
+_open = _Open()
+
+
+@contextmanager
+def inside_vmap(batch):
+    """What is drawn meanwhile is drawn for `batch`: it has a `size`, a `randomness` and a `stand_in(tensor)`."""
+    before = _open.batches
+    _open.batches = (*before, batch)
+    try:
+        yield
+    finally:
+        _open.batches = before
+
+
 def _standard(row, shape, dtype, device, generator):
     """A draw of one of the core's random rows."""
-    stream, key = (generator or default_generator).next_draw()
-    return _draw(row, shape, stream, key, dtype, device)
+
+    def draw(size):
+        stream, key = (generator or default_generator).next_draw()
+        return _draw(row, size, stream, key, dtype, device)
+
+    return _over_batches(draw, shape, _open.batches) if _open.batches else draw(shape)
+
+
+def _over_batches(draw, shape, batches):
+    """A draw as the vmaps want it: the same for a whole batch, or one for each example."""
+    if not batches:
+        return draw(shape)
+    *outer, batch = batches
+    if batch.randomness == "error":
+        raise RuntimeError("[vmap] a random number is drawn inside; got randomness='error'; try 'different' or 'same'")
+    if batch.randomness == "same":
+        return _over_batches(draw, shape, outer)
+    return batch.stand_in(_over_batches(draw, (batch.size, *shape), outer))
+
+
+def _sample(op, parameters, generator):
+    """Samples of a kernel, which has no batch axis of its own."""
+    for batch in _open.batches:
+        if batch.randomness != "same":
+            raise RuntimeError(
+                f"[{op}] inside vmap this distribution is the same for the whole batch; got randomness={batch.randomness!r}; "
+                "try randomness='same', or drawing outside and in_dims for the samples"
+            )
+    return _C._sample(op, parameters, *(generator or default_generator).next_draw())
 
 
 def _uniform(shape, dtype, device, generator):
@@ -184,7 +234,7 @@ class _Draw:
             (p if isinstance(p, Tensor) else _C.full((), float(p), dtype=_FLOAT64, device=self.device)).expand(self.shape)
             for p in parameters
         ]
-        return _C._sample(op, whole, *(self.generator or default_generator).next_draw())
+        return _sample(op, whole, self.generator)
 
     def within(self, x, low=None, high=None):
         """The samples in their dtype, none beyond what the dtype has of the support."""
@@ -453,7 +503,7 @@ def _integers(op, low, high, shape, dtype, device, generator):
     else:
         width = high - low - (1 << 64 if high - low >= 1 << 63 else 0)
         ranges = _C.full((), width, dtype=_INT64, device=device).expand(shape)
-        x = _C._sample("sample_integer", [ranges], *(generator or default_generator).next_draw())
+        x = _sample("sample_integer", [ranges], generator)
     return (x + low).to(dtype)
 
 

@@ -9,8 +9,9 @@ import functools
 
 from ._C import (
     Tensor,
-    batch,
+    cat,
     close_fresh,
+    evaluate,
     make_fresh,
     make_param,
     ones_like,
@@ -21,8 +22,11 @@ from ._C import (
     tangent_of,
     with_tangent,
 )
+from ._C import batch as record_batch
+from ._generator import default_generator
 from .autograd import enable_grad, forward_level
 from .ops import as_tensor, eye, zeros_like
+from .random import inside_vmap
 from .tree import broadcast_prefix, check_same, tree_flatten, tree_unflatten
 
 __all__ = ["grad", "hessian", "hvp", "jacfwd", "jacrev", "jvp", "value_and_grad", "vjp", "vmap"]
@@ -237,21 +241,43 @@ def jvp(function, primals, tangents, has_aux=False):
 # ---- batching
 
 
-def vmap(function, in_dims=0, out_dims=0):
+class _Batch:
+    """One running call of `vmap`: its placeholders, and the arguments for which they stand."""
+
+    def __init__(self, size, randomness):
+        self.size, self.randomness = size, randomness
+        self.scope = open_scope()
+        self.params, self.arguments = [], []
+
+    def stand_in(self, front):
+        """A placeholder for the examples of `front`, whose first axis is the batch's."""
+        param = make_param(front.shape[1:], front.dtype, front.device, self.scope)
+        self.params.append(Tensor(param))  # another handle: the function may change its argument in place
+        self.arguments.append(front)
+        return param
+
+
+def vmap(function, in_dims=0, out_dims=0, randomness="same", *, chunk_size=None):
     """The function over arguments with one axis more, as one computation.
 
     Arguments:
         in_dims: the batch axis of each argument, None for those without; an integer for all.
         out_dims: where the batch axis goes in the results.
+        randomness: of what is drawn inside, "same" for the whole batch, "different" for each example, or "error". PyTorch's
+            default is "error". Gamma, beta, Dirichlet, Poisson and binomial numbers are "same" only.
+        chunk_size: how many examples are computed at a time, by default all; one chunk after the other needs less memory.
 
-    Inside, a tensor stands for many: a decision in Python (`if x > 0`) is an error that says so.
-    A random draw inside is the same for the whole batch. Writing such a tensor into one from outside is an error, too:
-    RuntimeError at that line, and nothing is changed.
+    Inside, a tensor stands for many: a decision in Python (`if x > 0`) is an error that says so. So is writing such a tensor
+    into one from outside: RuntimeError at that line, and nothing is changed.
 
     >>> import pydiff as pd
     >>> pd.vmap(lambda a, b: (a * b).sum())(pd.ones(3, 2), pd.ones(3, 2)).tolist()
     [2.0, 2.0, 2.0]
     """
+    if randomness not in ("same", "different", "error"):
+        raise ValueError(f"[vmap] unknown randomness; got {randomness!r}; try 'same', 'different' or 'error'")
+    if chunk_size is not None and not (isinstance(chunk_size, int) and chunk_size > 0):
+        raise ValueError(f"[vmap] chunk_size is a positive integer or None; got {chunk_size!r}; try None")
 
     @functools.wraps(function)
     def wrapper(*args, **kwargs):
@@ -260,36 +286,62 @@ def vmap(function, in_dims=0, out_dims=0):
         axes = broadcast_prefix(dims, args, "vmap")
         tensors = [_tensor(leaf) for leaf in leaves]
         size = _batch_size(tensors, axes)
-        params, arguments, inner = [], [], []
-        scope = open_scope()
-        for tensor, axis in zip(tensors, axes):
-            if axis is None:
-                inner.append(tensor)
-                continue
-            front = _front(tensor, axis)
-            param = make_param(front.shape[1:], tensor.dtype, tensor.device, scope)
-            params.append(Tensor(param))  # another handle: the function may change its argument in place
-            arguments.append(front)
-            inner.append(param)
-        result = function(*tree_unflatten(structure, inner), **kwargs)
-        outputs, out_structure = tree_flatten(result)
-        outputs = [_tensor(output) for output in outputs]
-        done, batched = batch(outputs, params, arguments, [True] * len(params), size)
-        done = settled(done, ())  # what was recorded anew may lead to leaves of a transform that has ended
-        places = broadcast_prefix(out_dims, result, "vmap")
-        final = []
-        for output, has_axis, place in zip(done, batched, places):
-            if place is None:
-                if has_axis:
-                    raise ValueError("[vmap] a result differs over the batch; got out_dims=None for it; try out_dims=0")
-                final.append(output)
-                continue
-            if not has_axis:
-                output = output.expand(size, *output.shape)
-            final.append(_back(output, place))
-        return tree_unflatten(out_structure, final)
+        tensors = [tensor if axis is None else _front(tensor, axis) for tensor, axis in zip(tensors, axes)]
+
+        def mapped(first, last):
+            batch = _Batch(last - first, randomness)
+            inner = []
+            for tensor, axis in zip(tensors, axes):
+                if axis is None:
+                    inner.append(tensor)
+                else:
+                    inner.append(batch.stand_in(tensor if last - first == size else tensor[first:last]))
+            with inside_vmap(batch):
+                result = function(*tree_unflatten(structure, inner), **kwargs)
+            return _batched(batch, result, out_dims)
+
+        if chunk_size is None or chunk_size >= size:
+            final, places, out_structure = mapped(0, size)
+            return tree_unflatten(out_structure, final)
+        return _in_chunks(mapped, size, chunk_size, randomness)
 
     return wrapper
+
+
+def _batched(batch, result, out_dims):
+    """(results with the batch axis at its place, the places, their structure)."""
+    outputs, out_structure = tree_flatten(result)
+    outputs = [_tensor(output) for output in outputs]
+    done, batched = record_batch(outputs, batch.params, batch.arguments, [True] * len(batch.params), batch.size)
+    done = settled(done, ())  # what was recorded anew may lead to leaves of a transform that has ended
+    places = broadcast_prefix(out_dims, result, "vmap")
+    final = []
+    for output, has_axis, place in zip(done, batched, places):
+        if place is None:
+            if has_axis:
+                raise ValueError("[vmap] a result differs over the batch; got out_dims=None for it; try out_dims=0")
+            final.append(output)
+            continue
+        if not has_axis:
+            output = output.expand(batch.size, *output.shape)
+        final.append(_back(output, place))
+    return final, places, out_structure
+
+
+def _in_chunks(mapped, size, chunk_size, randomness):
+    """The results of the chunks, joined; each is computed before the next is recorded."""
+    state = default_generator.get_state()
+    parts = []
+    for first in range(0, size, chunk_size):
+        if randomness == "same":
+            default_generator.set_state(state)
+        final, places, out_structure = mapped(first, min(first + chunk_size, size))
+        evaluate(final)
+        parts.append(final)
+    joined = [
+        pieces[0] if place is None else cat(pieces, dim=place % pieces[0].ndim) for pieces, place in zip(zip(*parts), places)
+    ]
+    return tree_unflatten(out_structure, joined)
 
 
 def _batch_size(tensors, axes):

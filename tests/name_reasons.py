@@ -48,7 +48,7 @@ DIFFERS = {
     "torch.Tensor.view": "of a dtype it is a copy, computed at once, without a derivative",
     "torch.as_strided": "gathers a new tensor, no view: no storage lies behind a tensor",
     "torch.Tensor.as_strided": "gathers a new tensor, no view: no storage lies behind a tensor",
-    "torch.vmap": "does not take `randomness` (random numbers are the same for all examples, PyTorch's 'same') nor `chunk_size`",
+    "torch.vmap": "`randomness` is 'same' unless it is given, and 'different' is for draws of a fixed number of random numbers",
     "torch.Tensor.to_dense": "all tensors are dense: itself",
     "torch.Tensor.shape": "a plain tuple",
     "torch.Tensor.size": "a plain tuple",

@@ -457,6 +457,64 @@ def test_derivatives_write_values_outside(transform):
     assert pd.jvp(lambda x: x * c, (x,), (pd.zeros_like(x),))[1].tolist() == [0.0, 0.0]  # no tangent of the level that ended
 
 
+def test_vmap_randomness(rng):
+    draws = {
+        "uniform": lambda: pd.rand(4), "normal": lambda: pd.randn(4), "integers": lambda: pd.randint(0, 1 << 30, (4,)),
+        "dropout": lambda: pd.nn.functional.dropout(pd.arange(1.0, 41.0)), "permutation": lambda: pd.randperm(20),
+    }  # fmt: skip
+    x = pd.zeros(3, 1)
+    for name, draw in draws.items():
+        same = pd.vmap(lambda x: draw() + x, randomness="same")(x).tolist()
+        different = pd.vmap(lambda x: draw() + x, randomness="different")(x).tolist()
+        assert same[0] == same[1] == same[2], name
+        assert different[0] != different[1] != different[2] != different[0], name
+        with pytest.raises(RuntimeError, match=r"^\[\w+\] a random number is drawn inside; got .*; try "):
+            pd.vmap(lambda x: draw() + x, randomness="error")(x)
+    inner = lambda x: pd.vmap(lambda y: y + pd.rand(()), randomness="different")(pd.zeros(2))  # noqa: E731
+    rows = pd.vmap(inner, randomness="different")(x).tolist()
+    assert len({v for row in rows for v in row}) == 6
+    rows = pd.vmap(inner, randomness="same")(x).tolist()
+    assert rows[0] == rows[1] and rows[0][0] != rows[0][1]
+    with pytest.raises(RuntimeError, match=r"^\[poisson\] inside vmap .*try randomness='same'"):
+        pd.vmap(lambda x: pd.poisson(x + 3.0), randomness="different")(x)
+    w = t64([[1.0, 2.0], [3.0, 4.0]])
+    masked = lambda w: (w * pd.rand(2, dtype=F64)).sum()  # noqa: E731
+    pd.manual_seed(3)
+    grads = pd.vmap(pd.grad(masked), randomness="different")(w)
+    pd.manual_seed(3)
+    near(grads, pd.rand(2, 2, dtype=F64))
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 5, 7])
+def test_vmap_in_chunks_is_vmap(chunk, rng):
+    x, y = t64(rng.standard_normal((4, 5))), t64(rng.standard_normal((5, 4)))
+    state = {"sizes": 0}
+
+    def f(x, y, z):
+        state["sizes"] += 1
+        return {"row": x * y, "sum": (x @ y).sin(), "fixed": z * 2, "noise": x + pd.rand(4, dtype=F64)}
+
+    places = {"row": -1, "sum": 0, "fixed": None, "noise": 1}
+    pd.manual_seed(1)
+    whole = pd.vmap(f, (1, 0, None), places)(x, y, t64([1.0]))
+    pd.manual_seed(1)
+    parts = pd.vmap(f, (1, 0, None), places, chunk_size=chunk)(x, y, t64([1.0]))
+    assert state["sizes"] == 1 + -(-5 // chunk)
+    for name in whole:
+        same_bits(parts[name], whole[name].numpy())
+    w = t64(rng.standard_normal(4)).requires_grad_()
+    pd.vmap(lambda x: (x * w).sum(), 1, chunk_size=chunk)(x).sum().backward()
+    near(w.grad, x.sum(1))
+    nested = pd.vmap(lambda x: pd.vmap(lambda a: a * x.sum(), chunk_size=chunk)(x))(x)
+    near(nested, x * x.sum(1, keepdim=True))
+
+
+def test_vmap_options_are_checked():
+    for options in ({"randomness": "some"}, {"chunk_size": 0}, {"chunk_size": 1.5}):
+        with pytest.raises(ValueError, match=r"^\[vmap\] .*; got .*; try "):
+            pd.vmap(lambda a: a, **options)(pd.ones(3))
+
+
 def test_vmap_reads_concrete_values_beside_it():
     w = t64([2.0, 3.0]).requires_grad_()
     y = pd.vmap(lambda x: (x * w).sum())(t64([[1.0, 2.0], [3.0, 4.0]]))
