@@ -1,5 +1,7 @@
 """What the core recorded, as objects: spans of time with the user's lines, and memory by who made it."""
 
+import contextlib
+import gc
 import itertools
 import os
 from dataclasses import dataclass, field
@@ -84,6 +86,18 @@ class Event:
     def bytes(self):
         """Read and written."""
         return self.bytes_read + self.bytes_written
+
+
+@contextlib.contextmanager
+def many_objects():
+    """While so many are made that looking for garbage among them would take longer than making them."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def short_name(ops, most=8):

@@ -7,7 +7,7 @@ from time import perf_counter_ns
 
 from .. import _profiling
 from .._dtypes import device as _device
-from ._events import KERNELS, Held, events_of, memory_of
+from ._events import KERNELS, Held, events_of, many_objects, memory_of
 from ._table import KEYS, aligned, bytes_text, rows_of, text_of, time_text
 from ._trace import save, trace_of
 
@@ -43,12 +43,12 @@ class profile:
 
     def __init__(self, *, memory=True, lines=True, graphs=False):
         self._options = {"memory": bool(memory), "lines": bool(lines), "graphs": bool(graphs)}
-        self._record = None
+        self._ended = False
 
     def __enter__(self):
         _profiling.synchronize_all()
         _profiling.start(**self._options)
-        self._record = None
+        self._ended = False
         return self
 
     def __exit__(self, kind, error, trace):
@@ -60,13 +60,14 @@ class profile:
 
     def _take(self):
         self._threads = {t.native_id: t.name for t in threading.enumerate()}
-        self._record = record = _profiling.stop()
-        self._events, lines = events_of(record)
-        self._memory, self._owners = memory_of(record, lines)
-        self.seconds = (record["end"] - record["begin"]) / 1e9
+        with many_objects():
+            record = _profiling.stop()
+            self._events, lines = events_of(record)
+            self._memory, self._owners = memory_of(record, lines)
+        self._ended, self.seconds = True, (record["end"] - record["begin"]) / 1e9
 
     def _done(self):
-        if self._record is None:
+        if not self._ended:
             raise RuntimeError("[profile] nothing is recorded yet; got a profile that has not ended; try after its `with`")
 
     @property
@@ -168,13 +169,14 @@ class profile:
     def save(self, path):
         """Write a timeline that Perfetto (ui.perfetto.dev) and chrome://tracing open: a JSON file of trace events."""
         self._done()
-        save(path, trace_of(self._events, self._memory, self._threads))
+        with many_objects():
+            save(path, trace_of(self._events, self._memory, self._threads))
 
     def __str__(self):
-        return self.table() if self._record is not None else repr(self)
+        return self.table() if self._ended else repr(self)
 
     def __repr__(self):
-        state = "not ended" if self._record is None else f"{len(self._events)} events in {time_text(self.seconds)}"
+        state = "not ended" if not self._ended else f"{len(self._events)} events in {time_text(self.seconds)}"
         return f"<pydiff.profiler.profile, {state}>"
 
 
