@@ -39,6 +39,9 @@ class Optimizer:
     # Whether `step` was called since the optimiser was made; schedulers ask.
     _opt_called = False
     _stepping = False
+    # Options that a step reads anew when it is replayed (`pydiff.jit`): of others a change traces again, of these only
+    # whether they are 0.
+    _read_anew = frozenset()
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
