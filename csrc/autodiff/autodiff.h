@@ -34,6 +34,7 @@ struct CustomRule {
   virtual ~CustomRule() {}
   virtual std::vector<Var> vjp(const std::vector<Var>& cotangents) = 0;
   virtual const char* name() const = 0;
+  virtual bool takes_missing() const { return false; }  // empty cotangents; otherwise zeros stand for them
 };
 
 struct Edge {

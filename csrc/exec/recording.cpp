@@ -15,6 +15,7 @@ namespace pd {
 
 struct Recording::Part {
   Work work;
+  std::vector<ValueRef> alive;  // a constant may be computed for another, and forget its operands
   Planned planned;
   struct Leaf {
     int param;  // -1: `value`
@@ -63,7 +64,7 @@ Recording::Recording(const std::vector<ValueRef>& results, const std::vector<Val
     if (r->pending()) roots.push_back(r.get());
   postorder(roots, is_pending, order);
   for (Value* v : order)
-    if (!v->abstract) make_abstract(v);
+    if (!v->abstract) leave_pending(v);
   check_runnable(order);
 
   std::unordered_map<const Value*, std::pair<int, int>> place;  // of a root: part, output
@@ -98,6 +99,7 @@ Recording::Recording(const std::vector<ValueRef>& results, const std::vector<Val
       const int64_t cell = cell_of(v);
       part->numbers.push_back({cell, v->dtype, cell < 0 ? number_bits(v) : 0});
     }
+    for (Value* v : w.order) part->alive.push_back(ValueRef(v));
     parts_.push_back(std::move(part));
     roots = std::move(others);
   }

@@ -8,7 +8,7 @@ namespace pd {
 ValueRef make_cell(const Value* scalar, DeviceId device, int64_t cell);
 // Which number of a run; -1: the scalar is what it is.
 inline int64_t cell_of(const Value* v) { return v->abstract && v->is_scalar() ? v->ints()[0] : -1; }
-// A pending value that is computed with a graph of placeholders only: no longer among what is pending.
-void make_abstract(Value* v);
+// The value is computed with a graph of placeholders: it is no longer among what is pending by itself.
+void leave_pending(Value* v);
 
 }  // namespace pd

@@ -161,10 +161,7 @@ ValueRef make_cell(const Value* scalar, DeviceId device, int64_t cell) {
   return v;
 }
 
-void make_abstract(Value* v) {
-  unlink(v);
-  v->abstract = true;
-}
+void leave_pending(Value* v) { unlink(v); }
 
 ValueRef make_param(const Spec& spec) { return ValueRef(fresh(kParam, spec, State::Param)); }
 

@@ -99,6 +99,10 @@ const std::string* JitEntry::refuses(const std::vector<PyObject*>& tensors, cons
     }
     handles[k] = t;
   }
+  for (size_t k = 0; k < sources_.size(); ++k)
+    if (sources_[k].grad_is >= 0 &&
+        handles[k]->grad != reinterpret_cast<PyObject*>(handles[static_cast<size_t>(sources_[k].grad_is)]))
+      return because("which tensor is the gradient of another");
   if ((!relations_.empty() || !writes_.empty()) && !related(handles)) return because("which tensors share memory");
   return nullptr;
 }
@@ -108,15 +112,16 @@ const std::string* JitEntry::refuses(const std::vector<PyObject*>& tensors, cons
 namespace {
 
 // Gives a handle, and all that share its memory, a value.
-void put(TensorObject* t, Var v) {
+void put(TensorObject* t, Var v, bool tape) {
   if (!t->alias) {
     store(t, std::move(v));
     return;
   }
-  struct Off {
-    bool was = set_grad_enabled(false);
-    ~Off() { set_grad_enabled(was); }
-  } off;
+  struct Mode {
+    bool was;
+    explicit Mode(bool on) : was(set_grad_enabled(on)) {}
+    ~Mode() { set_grad_enabled(was); }
+  } mode(tape);
   assign("jit", t, std::move(v));
 }
 
@@ -126,10 +131,10 @@ void JitEntry::perform(const std::vector<TensorObject*>& handles, const std::vec
   std::vector<ValueRef> args(sources_.size());
   std::vector<Value*> pending;
   for (size_t k = 0; k < sources_.size(); ++k) {
-    if (!recording_->reads(static_cast<int>(k))) continue;
+    if (!recording_->reads(static_cast<int>(k)) && !backward_) continue;
     args[k] = sources_[k].kind == TraceSource::Host ? cells[static_cast<size_t>(sources_[k].of)].v
                                                     : value_of(reinterpret_cast<PyObject*>(handles[k])).v;
-    if (args[k]->pending()) pending.push_back(args[k].get());
+    if (args[k]->pending() && recording_->reads(static_cast<int>(k))) pending.push_back(args[k].get());
   }
   std::vector<py::object> alive;  // other threads go on while it runs
   for (const Write& w : writes_)
@@ -139,26 +144,35 @@ void JitEntry::perform(const std::vector<TensorObject*>& handles, const std::vec
   if (!pending.empty()) evaluate(pending);
   const std::vector<ValueRef> results = recording_->run(args, cells);
 
-  auto value = [&](int result, bool freed, OpId op) {
+  std::vector<Var> taped;
+  if (backward_) {
+    std::vector<Var> inputs;
+    for (size_t k = 0; k < args.size(); ++k) inputs.push_back(handles[k] ? Var(args[k], handles[k]->var.m) : Var(args[k]));
+    std::vector<ValueRef> ys;
+    for (int r : taped_) ys.push_back(results[static_cast<size_t>(r)]);
+    taped = JitBackward::attach(backward_, std::move(inputs), cells, ys, {results.begin() + stored_at_, results.end()});
+  }
+  auto value = [&](int result, Output::Edge edge, OpId op, int tape) {
+    if (edge == Output::Taped) return taped[static_cast<size_t>(tape)];
     Var v(results[static_cast<size_t>(result)]);
-    return freed ? freed_result(v, op) : v;
+    return edge == Output::Freed ? freed_result(v, op) : v;
   };
   for (const Write& w : writes_) {
     TensorObject* t = handles[static_cast<size_t>(w.source)];
-    Var v = value(w.result, w.freed, w.op);
-    put(t, w.freed ? std::move(v) : with_edge_of(std::move(v), t->var));
+    Var v = value(w.result, w.edge, w.op, w.tape);
+    put(t, w.edge != Output::None ? std::move(v) : with_edge_of(std::move(v), t->var), w.edge == Output::Taped);
   }
   const bool made = !outputs.empty();
   outputs.resize(outputs_.size());
   for (size_t k = 0; k < outputs_.size(); ++k) {
     const Output& o = outputs_[k];
-    Var v = value(o.result, o.edge == Output::Freed, o.op);
+    Var v = value(o.result, o.edge, o.op, o.tape);
     if (made && outputs[k]) {
       TensorObject* t = as_tensor_object(outputs[k].ptr());
       store(t, std::move(v));
       if (t->alias) t->alias->generation = t->alias->cell->generation;
       if (o.base >= 0 && !o.of_source && !outputs[static_cast<size_t>(o.base)])
-        put_base(t->alias->cell, value(outputs_[static_cast<size_t>(o.base)].result, false, 0));
+        put_base(t->alias->cell, value(outputs_[static_cast<size_t>(o.base)].result, Output::None, 0, 0));
     } else if (o.base >= 0 && !made) {
       PyObject* parent = o.of_source ? reinterpret_cast<PyObject*>(handles[static_cast<size_t>(o.base)])
                                      : outputs[static_cast<size_t>(o.base)].ptr();

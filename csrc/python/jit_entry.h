@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "exec/recording.h"
+#include "python/jit_backward.h"
 #include "python/jit_guards.h"
 #include "python/tracer.h"
 
@@ -53,6 +54,7 @@ class JitEntry {
   bool reusable() const { return escaped_ == 0; }
   int escaped() const { return escaped_; }
   py::dict facts() const;
+  const std::vector<HostCall>& calls() const { return calls_; }
 
  private:
   struct Source {
@@ -65,10 +67,12 @@ class JitEntry {
     Ints strides;
     size_t hooks = 0;
     int grad = -1;     // -1: not looked at, 0: None, 1: there
+    int grad_is = -1;  // the source that it is too
   };
   struct Output {
     int result = 0;
-    enum Edge : uint8_t { None, Leaf, Freed } edge = None;
+    enum Edge : uint8_t { None, Leaf, Freed, Taped } edge = None;
+    int tape = 0;      // Taped: which of the results that can be differentiated
     OpId op = 0;
     bool strided = false;
     Ints strides;
@@ -79,8 +83,9 @@ class JitEntry {
   };
   struct Write {
     int source, result;
-    bool freed;
+    Output::Edge edge;
     OpId op;
+    int tape;
   };
   enum Put : uint8_t { PutNone, PutOutput, PutSource };
   struct GradWrite {
@@ -112,6 +117,9 @@ class JitEntry {
   std::vector<HostCall> calls_;
   size_t cells_ = 0;
   std::unique_ptr<Recording> recording_;
+  std::shared_ptr<JitBackward> backward_;  // null: no result can be differentiated
+  std::vector<int> taped_;                 // results that can; behind all results come the values stored for it
+  int stored_at_ = 0;
   std::vector<Output> outputs_;
   std::vector<Write> writes_;
   std::vector<GradWrite> grads_;

@@ -17,7 +17,7 @@ struct JitFunction {
   py::object guards;  // guards(args, kwargs): what the function may read, as it is now
   py::object tell;    // tell(reason, escaped): it was traced anew
   size_t limit;
-  std::list<std::unique_ptr<JitEntry>> entries;  // latest use first
+  std::list<std::shared_ptr<JitEntry>> entries;  // latest use first
   int64_t traces = 0, replays = 0;
 };
 
@@ -41,7 +41,7 @@ py::object trace(JitFunction& f, const py::tuple& both, PyObject* args, PyObject
   ++f.traces;
   ++g_traces;
   py::object result;
-  std::unique_ptr<JitEntry> entry;
+  std::shared_ptr<JitEntry> entry;
   {
     Tracer tracer(tensors);
     try {
@@ -49,7 +49,7 @@ py::object trace(JitFunction& f, const py::tuple& both, PyObject* args, PyObject
       if (!(Mode::now() == mode))
         fail("jit", "the function changes the mode of what comes after it", "set_grad_enabled, autocast or a default",
              "doing so outside the function", ErrorKind::Runtime);
-      entry = std::make_unique<JitEntry>(tracer, tree, tensors, mode, std::move(guards), result);
+      entry = std::make_shared<JitEntry>(tracer, tree, tensors, mode, std::move(guards), result);
     } catch (...) {
       const std::exception_ptr error = std::current_exception();
       tracer.restore();
@@ -104,9 +104,9 @@ py::object call(JitFunction& f, PyObject* args, PyObject* kwargs) {
       continue;
     }
     ++f.replays;
-    JitEntry& entry = **it;
+    const std::shared_ptr<JitEntry> entry = *it;  // another thread may forget it meanwhile
     if (it != f.entries.begin()) f.entries.splice(f.entries.begin(), f.entries, it);
-    return entry.run(handles);
+    return entry->run(handles);
   }
   if (!looked) {
     tensors.clear();
@@ -127,12 +127,41 @@ PyObject* call_method(PyObject* self, PyObject* const* a, Py_ssize_t n) {
 }
 PyMethodDef g_call = {"call", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(call_method)), METH_FASTCALL, ""};
 
+// What it holds is often what holds it: a method its class, a function its closure.
+int traverse(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(self));
+  if (!py::detail::is_holder_constructed(self)) return 0;
+  const JitFunction& f = py::cast<const JitFunction&>(py::handle(self));
+  Py_VISIT(f.function.ptr());
+  Py_VISIT(f.guards.ptr());
+  Py_VISIT(f.tell.ptr());
+  for (const auto& e : f.entries)
+    for (const HostCall& h : e->calls()) {
+      Py_VISIT(h.call.ptr());
+      Py_VISIT(h.undo.ptr());
+    }
+  return 0;
+}
+int clear(PyObject* self) {
+  if (!py::detail::is_holder_constructed(self)) return 0;
+  JitFunction& f = py::cast<JitFunction&>(py::handle(self));
+  const py::object function = std::move(f.function), guards = std::move(f.guards), tell = std::move(f.tell);
+  const auto entries = std::move(f.entries);
+  f.entries.clear();
+  return 0;
+}
+void set_up(PyHeapTypeObject* type) {
+  type->ht_type.tp_flags |= Py_TPFLAGS_HAVE_GC;
+  type->ht_type.tp_traverse = traverse;
+  type->ht_type.tp_clear = clear;
+}
+
 }  // namespace
 
 int64_t traces_made() { return g_traces; }
 
 void bind_trace(py::module_& m) {
-  py::class_<JitFunction, std::shared_ptr<JitFunction>>(m, "JitFunction", "The traces of a function.")
+  py::class_<JitFunction, std::shared_ptr<JitFunction>>(m, "JitFunction", py::custom_type_setup(set_up), "The traces of a function.")
       .def(py::init([](const py::object& function, const py::object& guards, const py::object& tell, size_t limit) {
         auto f = std::make_shared<JitFunction>();
         f->function = function;

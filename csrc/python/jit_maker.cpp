@@ -36,6 +36,7 @@ class JitEntry::Maker {
   Maker(JitEntry& entry, Tracer& tracer) : e(entry), tr(tracer) {}
 
   std::vector<ValueRef> results;
+  std::vector<Var> taped;           // results that can be differentiated, with their tape
   std::vector<py::object> handles;  // of the outputs; empty: a base that is gone
 
   int result(const Var& v) {
@@ -44,16 +45,18 @@ class JitEntry::Maker {
   }
 
   // What a result's edge will be.
-  Output::Edge edge_of(TensorObject* t, OpId& op) {
+  Output::Edge edge_of(TensorObject* t, OpId& op, int& tape) {
     switch (tape_of(t)) {
       case 0: return Output::None;
       case 1: return Output::Leaf;
       default: break;
     }
     TapeNode* n = t->var.m->node.get();
-    if (!is_freed(n))
-      fail("jit", "a result can still be differentiated", to_string(t->var.v->spec()),
-           "backward() in the function, or .detach() of the result", ErrorKind::Runtime);
+    if (!is_freed(n)) {
+      tape = static_cast<int>(taped.size());
+      taped.push_back(t->var);
+      return Output::Taped;
+    }
     op = op_of(n);
     return Output::Freed;
   }
@@ -63,7 +66,9 @@ class JitEntry::Maker {
     if (known != outputs_.end()) return known->second;
     const Var v = value_of(reinterpret_cast<PyObject*>(t));
     Output o;
-    o.edge = edge_of(t, o.op);
+    o.edge = edge_of(t, o.op, o.tape);
+    o.result = result(v);
+    if (o.edge == Output::Taped) e.taped_.push_back(o.result);
     if (t->strides) {
       o.strided = true;
       o.strides = *t->strides;
@@ -82,7 +87,6 @@ class JitEntry::Maker {
         o.base = orphan(a->cell);
       }
     }
-    o.result = result(v);
     const int at = static_cast<int>(e.outputs_.size());
     e.outputs_.push_back(std::move(o));
     handles.push_back(py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(t)));
@@ -142,18 +146,18 @@ JitEntry::JitEntry(Tracer& tracer, const Tree& args, const std::vector<PyObject*
                            a->cell->base->var.v != lifted[static_cast<size_t>(base->second)].lifted.v;
       if (written) continue;  // its base is
     }
-    Write w{static_cast<int>(k), 0, false, 0};
+    Write w{static_cast<int>(k), 0, Output::None, 0, 0};
     if (t->var.m != s.lifted.m && tape_of(t) != 0) {
-      Output::Edge edge = m.edge_of(t, w.op);
-      if (edge == Output::Leaf)
+      w.edge = m.edge_of(t, w.op, w.tape);
+      if (w.edge == Output::Leaf)
         fail("jit", "requires_grad of a tensor from outside is changed", to_string(now), "doing so outside the function",
              ErrorKind::Runtime);
-      w.freed = true;
     } else if (requires_grad(s.lifted) != requires_grad(t->var)) {
       fail("jit", "requires_grad of a tensor from outside is changed", to_string(now), "doing so outside the function",
            ErrorKind::Runtime);
     }
     w.result = m.result(t->var);
+    if (w.edge == Output::Taped) taped_.push_back(w.result);
     writes_.push_back(w);
   }
   for (size_t k = 0; k < lifted.size(); ++k) {
@@ -189,6 +193,9 @@ JitEntry::JitEntry(Tracer& tracer, const Tree& args, const std::vector<PyObject*
     else returned_.push_back({false, m.output(as_tensor_object(o))});
   }
 
+  if (!m.taped.empty()) backward_ = std::make_shared<JitBackward>(m.taped, tracer, m.results);
+  m.taped.clear();
+
   // The tape has served: it would hold what nobody else does.
   std::vector<Value*> roots, order;
   auto forget = [&] {
@@ -213,7 +220,12 @@ JitEntry::JitEntry(Tracer& tracer, const Tree& args, const std::vector<PyObject*
     if (!m.is_output(t) && Py_REFCNT(t) > 0) left.push_back(t);
   escaped_ = static_cast<int>(left.size());
   for (TensorObject* t : left) m.output(t);
+  if (!m.taped.empty())
+    fail("jit", "a tensor that the function keeps outside can still be differentiated", to_string(m.taped[0].v->spec()),
+         "returning it, or .detach()", ErrorKind::Runtime);
   if (escaped_) forget();
+  stored_at_ = static_cast<int>(m.results.size());
+  if (backward_) m.results.insert(m.results.end(), backward_->stored().begin(), backward_->stored().end());
 
   // The sources, as they have to be again.
   std::vector<TensorObject*> handles;
@@ -224,6 +236,7 @@ JitEntry::JitEntry(Tracer& tracer, const Tree& args, const std::vector<PyObject*
     g.kind = s.kind;
     g.of = s.of;
     g.spec = s.spec;
+    g.grad_is = s.grad_is;
     params.push_back(s.lifted.v.get());
     if (s.kind != TraceSource::Host) keep.push_back(s.handle);
     handles.push_back(s.kind == TraceSource::Host ? nullptr : s.tensor());
@@ -246,6 +259,7 @@ JitEntry::JitEntry(Tracer& tracer, const Tree& args, const std::vector<PyObject*
   calls_ = tracer.calls;
   cells_ = tracer.cells.size();
   recording_ = std::make_unique<Recording>(m.results, params);
+  if (backward_) backward_->plan();
 
   // This call: what the trace made has its values now.
   std::vector<py::object> outputs = m.handles;

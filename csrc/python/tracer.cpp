@@ -181,7 +181,10 @@ void Tracer::touch_grad(TensorObject* t, bool read) {
   s.grad_noted = true;
   s.grad_read = read;
   s.grad = py::reinterpret_borrow<py::object>(g ? g : Py_None);
-  if (read && g && as_tensor_object(g)->epoch != epoch) lift(as_tensor_object(g), TraceSource::Grad, at);
+  if (!read || !g) return;
+  auto known = source_of.find(as_tensor_object(g));
+  if (known != source_of.end()) s.grad_is = known->second;
+  else if (!born.count(as_tensor_object(g))) lift(as_tensor_object(g), TraceSource::Grad, at);
 }
 
 py::list Tracer::host(const py::object& call, const py::object& undo, DeviceId device) {

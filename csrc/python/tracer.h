@@ -33,6 +33,7 @@ struct TraceSource {
   bool in_step = true;  // with its base, as a view
   bool grad_noted = false, grad_read = false;
   py::object grad;      // as it was; None
+  int grad_is = -1;     // the source that it was, where it was met before
   TensorObject* tensor() const { return as_tensor_object(handle.ptr()); }
 };
 

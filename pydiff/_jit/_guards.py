@@ -181,7 +181,7 @@ class _Walk:
         elif isinstance(value, pydiff.optim.lr_scheduler.LRScheduler):
             self.value(value.optimizer, f"{label}.optimizer")
         elif _users_class(type(value)) or isinstance(value, pydiff.amp.GradScaler):
-            self.add(value, attributes, self.items(list(attributes.items()), label), label)
+            self.add(value, attributes, self.items(list(attributes.items()), label), label, len(attributes))
             self.value(type(value), type(value).__name__)
 
     def optimizer(self, optimizer, attributes, label):
