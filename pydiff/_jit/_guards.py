@@ -30,7 +30,7 @@ def guards_of(function, args, kwargs):
         walk.value(value, f"argument {place}")
     for name, value in kwargs.items():
         walk.value(value, f"argument {name}")
-    return walk.guards
+    return walk.finished()
 
 
 def _plain(value):
@@ -70,6 +70,14 @@ class _Walk:
         self.seen = set()
         self.keep = []  # so that no address is used twice
         self.count = 0
+        self.options = []  # lists of items with what optimisers read anew
+        self.reads_options = False  # whether the user's code may read it too
+
+    def finished(self):
+        if self.reads_options:
+            for items in self.options:
+                items[:] = [(key, value, _EQUAL if mode in (_TRUTH, _NO_TENSOR) else mode) for key, value, mode in items]
+        return self.guards
 
     def add(self, owner, container, items, label, length=-1):
         if items or length >= 0:
@@ -123,6 +131,7 @@ class _Walk:
             self.value(function.__wrapped__, label)
         if not _is_users(code.co_filename):
             return
+        self.reads_options |= "param_groups" in _names(code, False)
         for name, cell in zip(code.co_freevars, function.__closure__ or ()):
             try:
                 value = cell.cell_contents
@@ -202,6 +211,7 @@ class _Walk:
                     items.append((key, value, _NO_TENSOR if key == "lr" else _TRUTH))
                 else:
                     items.append((key, value, _EQUAL if _plain(value) else _SAME))
+            self.options.append(items)
             self.add(None, group, items, name)
             params = group["params"]
             self.add(None, params, [(k, p, _SAME) for k, p in enumerate(params)], f"{name}.params", len(params))

@@ -194,6 +194,28 @@ def test_rates_written_between_calls():
     assert jit.traces == 1
 
 
+def test_a_rate_that_the_function_reads():
+    def turn(k, env):
+        env["optimizer"].param_groups[0]["lr"] = 0.1 / (k // 4 + 1)
+
+    def make():
+        model = mlp()
+        optimizer = pd.optim.SGD(model.parameters(), lr=0.1)
+        x = pd.randn(5, 6)
+
+        def step(x):
+            optimizer.zero_grad()
+            loss = (model(x) ** 2).mean() * optimizer.param_groups[0]["lr"]
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return {"model": model, "optimizer": optimizer}, step, lambda k: (x,)
+
+    jit, _ = both(make, each=turn)
+    assert jit.traces == 3
+
+
 def test_a_rate_that_is_a_tensor():
     def turn(k, env):
         env["optimizer"].param_groups[0]["lr"].fill_(0.1 / (k + 1))
