@@ -87,6 +87,7 @@ _FUNCTIONAL = (
 _ELSEWHERE = {
     **dict.fromkeys(("autocast", "get_autocast_dtype", "is_autocast_enabled"), "amp"),
     "custom_op": "_custom",
+    "jit": "_jit",
     "elementwise": "_expression",
     "load": "io",
     "save": "io",

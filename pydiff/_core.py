@@ -9,11 +9,11 @@ import os
 import sys
 from collections import namedtuple
 
-from . import _C, _jit
-from ._C import convolution, evaluate, flush, rebind
+from . import _C, _llvm
+from ._C import convolution, evaluate, flush, host_numbers, rebind, tracing
 from ._dtypes import DTYPES, device
 
-__all__ = ["_C", "convolution", "evaluate", "flush", "foreach", "rebind", "trace"]
+__all__ = ["_C", "convolution", "evaluate", "flush", "foreach", "host_numbers", "rebind", "trace", "tracing"]
 
 _C.set_dtypes(DTYPES)
 _C.set_device_class(device)
@@ -112,4 +112,4 @@ def _tell_late_errors():
 
 atexit.register(_tell_late_errors)
 atexit.register(_C.shutdown_pool)  # runs after the service has stopped
-_jit.install(_C)
+_llvm.install(_C)

@@ -15,7 +15,7 @@ import tempfile
 import threading
 
 from . import _C
-from ._jit import DiskCache
+from ._llvm import DiskCache
 
 # dtype -> (type of an element in CUDA C++, in C, what a kernel's parameter is compared with: its bytes, 100 more
 # where it is floating-point, 0 for anything)

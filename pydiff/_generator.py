@@ -49,10 +49,13 @@ class Generator:
         seed = int(seed)
         if not _LOW <= seed < _HIGH:
             raise ValueError(f"[manual_seed] a seed has 64 bits; got {seed}; try {seed % _HIGH}")
-        with self._lock:
-            self._seed = seed % _HIGH
-            self._count = 0
+        before = self._seed, self._count
+        _C.host_numbers(lambda: self._start(seed % _HIGH, 0), lambda: self._start(*before), "cpu")
         return self
+
+    def _start(self, seed, count):
+        with self._lock:
+            self._seed, self._count = seed, count
 
     def seed(self):
         """Start the stream of a seed from the system; returns it."""
@@ -73,6 +76,10 @@ class Generator:
         >>> pd.equal(a, pd.rand(2, generator=g.set_state(state)))
         True
         """
+        if _C.tracing():
+            raise RuntimeError(
+                "[get_state] the state of a generator changes at each call; got a traced function; try outside pydiff.jit"
+            )
         with self._lock:
             words = self._seed.to_bytes(8, "little") + self._count.to_bytes(8, "little")
         return _C.tensor(list(words), dtype=DTYPES["uint8"], device="cpu")
@@ -83,8 +90,7 @@ class Generator:
             got = f"{state.dtype} of shape {tuple(state.shape)}" if isinstance(state, Tensor) else type(state).__name__
             raise TypeError(f"[set_state] a state is a uint8 tensor of 16 elements; got {got}; try get_state()")
         words = bytes(state.tolist())
-        with self._lock:
-            self._seed, self._count = (int.from_bytes(words[k : k + 8], "little") for k in (0, 8))
+        self._start(*(int.from_bytes(words[k : k + 8], "little") for k in (0, 8)))
         return self
 
     def clone_state(self):
@@ -108,10 +114,19 @@ class Generator:
         return self.__copy__()
 
     def next_draw(self):
-        """Count one draw; returns its stream number and the key, both int64."""
+        """Count one draw; returns its stream number and the key, both int64. Inside `pydiff.jit` what stands for them."""
+        if _C.tracing():
+            return _C.host_numbers(self._next_draw, self._take_back, "cpu")
+        return self._next_draw()
+
+    def _next_draw(self):
         with self._lock:
             self._count += 1
             return self._count, self._seed - (_HIGH if self._seed >= 1 << 63 else 0)
+
+    def _take_back(self):
+        with self._lock:
+            self._count -= 1
 
 
 Generator.__module__ = "pydiff"

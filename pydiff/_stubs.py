@@ -430,6 +430,10 @@ WRITTEN_FUNCTIONS = {
     "get_default_dtype": ("def {}() -> dtype: ...",),
     "is_autocast_enabled": ("def {}(device_type: str | None = None) -> _bool: ...",),
     "is_grad_enabled": ("def {}() -> _bool: ...",),
+    "jit": (
+        "@overload\ndef {}(function: _F, *, limit: _int = 64) -> _F: ...",
+        "@overload\ndef {}(*, limit: _int = 64) -> Callable[[_F], _F]: ...",
+    ),
     "promote_types": ("def {}(type1: _DTypeLike, type2: _DTypeLike) -> dtype: ...",),
     "result_type": ("def {}(*operands: _Operand | _DTypeLike) -> dtype: ...",),
     "set_default_device": ("def {}(device: _DeviceLike) -> None: ...",),

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy
 
-from . import _C, __version__, _jit, cuda
+from . import _C, __version__, _llvm, cuda
 from .fallback import _arrays
 
 __all__ = ["Entry", "main", "report"]
@@ -123,7 +123,7 @@ def _compiler():
         import llvmlite.binding as llvm
 
         version = importlib.metadata.version("llvmlite")
-        compiler = _jit.Compiler()
+        compiler = _llvm.Compiler()
         answer = ctypes.CFUNCTYPE(ctypes.c_int32)(compiler.compile("probe", "define i32 @probe() { ret i32 42 }"))()
     except ModuleNotFoundError:
         return Entry(name, "missing", "no llvmlite", f"pip install llvmlite. {slow}")
@@ -136,7 +136,7 @@ def _compiler():
 
 
 def _cache():
-    disk = _jit.DiskCache.from_environment()
+    disk = _llvm.DiskCache.from_environment()
     if disk is None:
         return Entry("kernel cache", "ok", "none: PYDIFF_CACHE_DIR is empty")
     folder = os.path.dirname(disk.folder)

@@ -34,6 +34,7 @@ struct CustomRule {
   virtual ~CustomRule() {}
   virtual std::vector<Var> vjp(const std::vector<Var>& cotangents) = 0;
   virtual const char* name() const = 0;
+  virtual bool takes_missing() const { return false; }  // empty cotangents; otherwise zeros stand for them
 };
 
 struct Edge {
@@ -74,6 +75,9 @@ bool requires_grad(const Var& x);
 Var detach(const Var& x);  // neither edge nor tangents
 // Results of a user's Function: the values with an edge to a node that calls `rule` (taken over).
 std::vector<Var> attach_custom(const std::vector<Var>& inputs, const std::vector<Var>& outputs, CustomRule* rule);
+
+// The value with the edge of a result of `op` whose saved values a backward pass has dropped: another pass is an error.
+Var freed_result(const Var& x, OpId op);
 
 // Reverse walk. Cotangents (one an output) flow to `targets` (edges); with none, to all leaves.
 struct Gradient {

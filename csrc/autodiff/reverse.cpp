@@ -139,7 +139,7 @@ void pull(TapeNode* n, Few<Var, 1> given, Reached& reached, bool create_graph, s
   if (n->custom) {
     std::vector<Var> gs;
     for (int k = 0; k < n->outs.size(); ++k)
-      gs.push_back(given[k] ? given[k] : zeros_of(n, k));
+      gs.push_back(given[k] || n->custom->takes_missing() ? given[k] : zeros_of(n, k));
     std::vector<Var> got = n->custom->vjp(gs);
     for (int k = 0; k < nin && k < static_cast<int>(got.size()); ++k) out[k] = got[static_cast<size_t>(k)];
   } else {

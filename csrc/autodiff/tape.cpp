@@ -357,6 +357,23 @@ std::vector<Var> attach_custom(const std::vector<Var>& inputs, const std::vector
   return outs;
 }
 
+Var freed_result(const Var& x, OpId op) {
+  Var out(x.v);
+  const Var leaf = make_leaf_var(out);
+  TapeNode* n = new_node();
+  TapeRef ref(n);
+  n->op = op;
+  n->freed = true;
+  n->edges.resize(1);
+  n->specs.resize(1);
+  n->edges[0].node = leaf.m->node;
+  n->specs[0] = x.v->spec();
+  n->outs.resize(1);
+  n->outs[0] = x.v->spec();
+  attach(out, n, 0);
+  return out;
+}
+
 // ---- tangents
 
 int32_t push_level() {

@@ -1,6 +1,6 @@
 // What the core asks of the program that it is part of. Python fills the table at import.
 //
-// Compilation, as csrc/python binds it for pydiff/_jit.py (functions of kernel_cache.h in brackets):
+// Compilation, as csrc/python binds it for pydiff/_llvm.py (functions of kernel_cache.h in brackets):
 //
 //   _C.set_jit(mode, start, compile_now)   mode "off" | "background" | "blocking" [set_jit_mode];
 //                                          start() -> bool and compile_now(name, ir, error) -> address

@@ -7,6 +7,7 @@
 #include "graph/custom.h"
 #include "graph/location.h"
 #include "graph/op_traits.h"
+#include "graph/placeholders.h"
 
 namespace pd {
 
@@ -152,6 +153,17 @@ ValueRef make_scalar(DType dtype, DeviceId device, double f, int64_t i) {
   else v->num.i = i;
   return ValueRef(v);
 }
+
+ValueRef make_cell(const Value* scalar, DeviceId device, int64_t cell) {
+  ValueRef v = make_scalar(scalar->dtype, device, scalar->num.f, scalar->num.i);
+  v->num = scalar->num;
+  v->flags = scalar->flags;
+  v->abstract = true;
+  v->attrs = attrs({cell}).detach();
+  return v;
+}
+
+void leave_pending(Value* v) { unlink(v); }
 
 ValueRef make_param(const Spec& spec) { return ValueRef(fresh(kParam, spec, State::Param)); }
 

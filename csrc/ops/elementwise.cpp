@@ -4,6 +4,7 @@
 
 #include "ops/element.h"
 #include "graph/op_traits.h"
+#include "graph/placeholders.h"
 #include "ops/loops.h"
 #include "ops/rows.h"
 
@@ -110,13 +111,16 @@ Var cast(const Var& x, DType dtype) {
   if (x.v->is_scalar()) {
     const Value& v = *x.v;
     if (x.dtype() == dtype && !is_weak(x)) return x;
+    if (v.abstract && !is_weak(x)) return apply(op::cast, {x}, attrs({static_cast<int64_t>(dtype)}));
     if (is_weak(x) && v.dtype == DType::U64 && is_integer(dtype) && dtype != DType::U64)
       fail("number", "a Python integer does not fit the type",
            std::to_string(static_cast<uint64_t>(v.num.i)) + " for " + name_of(dtype), "a uint64 tensor, or float(n)");
     int64_t i = is_floating(v.dtype) && !is_floating(dtype) ? whole_number(dtype, v.num.f) : v.num.i;
     if (is_bool(dtype)) i = i != 0;
     if (dtype == DType::I32) i = static_cast<int32_t>(i);
-    return scalar(dtype, v.device, v.number(), i);
+    const Var typed = scalar(dtype, v.device, v.number(), i);
+    // What a run gives for the number is converted then, in one step.
+    return v.abstract ? Var(make_cell(typed.v.get(), v.device, cell_of(&v))) : typed;
   }
   if (x.dtype() == dtype) return x;
   if (!has_kernels(dtype) || !has_kernels(x.dtype()))
@@ -228,7 +232,7 @@ Var whole_powers(const Var& a, const Var& b, DType d) {
 }  // namespace
 
 Var power(const Var& a, const Var& b) {
-  if (b.v->is_scalar() && !a.v->is_scalar()) {
+  if (b.v->is_scalar() && !a.v->is_scalar() && !b.v->abstract) {
     const Value& e = *b.v;
     const double n = e.number();
     Var in[2] = {a, b};

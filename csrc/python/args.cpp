@@ -2,6 +2,7 @@
 
 #include "device/cuda/streams.h"
 #include "device/device.h"
+#include "graph/placeholders.h"
 
 #include "python/convert.h"
 
@@ -101,6 +102,7 @@ void parse(const Def& d, PyObject* self, PyObject* const* args, Py_ssize_t nargs
 bool to_operand(PyObject* o, DeviceId device, Var& out) {
   if (is_tensor(o)) {
     out = value_of(o);
+    if (out.v->is_scalar() && out.v->abstract && out.device() != device) out = Var(make_cell(out.v.get(), device, cell_of(out.v.get())));
     return true;
   }
   if (PyFloat_Check(o)) {

@@ -7,6 +7,7 @@
 #include "python/args.h"
 #include "python/convert.h"
 #include "python/memory_formats.h"
+#include "python/tracer.h"
 
 namespace pd {
 namespace binding {
@@ -58,6 +59,7 @@ void accumulate(TensorObject* t, Var g, bool create_graph) {
   g = owned("backward", g);
   if (!create_graph) g = carry_tangents(detach(g), g);
   check_no_escape("backward", t, g);
+  if (g_tracing) trace_grad(t, true);
   if (!t->grad) {
     t->grad = wrap_quietly(g);
     lay_out_like(as_tensor_object(t->grad), t);
@@ -105,6 +107,9 @@ void backward(const py::sequence& outputs, const py::sequence& gradients, bool r
   for (size_t i = 0; i < found.size(); ++i) {
     if (!found[i].g) continue;
     void* owner = wanted.empty() ? found[i].node->owner : wanted[i].ptr();
+    if (owner == outside_trace())
+      fail("backward", "the gradient flows to an operation outside the function that is traced", "a result of it",
+           ".detach() of what the function is given, or backward() outside it", ErrorKind::Runtime);
     if (owner && owner != &g_fresh) accumulate(static_cast<TensorObject*>(owner), found[i].g, create);
   }
   found.clear();

@@ -129,14 +129,20 @@ Shape size_arg(const char* op, PyObject* o) {
 PyObject* iota_body(PyObject** a) { return wrap(iota(size_arg("iota", a[0]), device_arg(a[1]))); }
 
 // A draw of the random rows: (name, shape, stream, key, dtype, device)
+// The number of a draw, or its key: an integer, or what stands for one.
+Var draw_word(const char* op, PyObject* o, const char* what, DeviceId dev) {
+  if (is_tensor(o)) return cast(operand(op, o, dev), DType::I64);
+  return typed_number(DType::I64, 0, int_arg(op, o, what), dev);
+}
+
 PyObject* draw_body(PyObject** a) {
   const char* name = PyUnicode_AsUTF8(a[0]);
   if (!name) throw PythonError();
   OpId id = find_op(name);
   DeviceId dev = device_arg(a[5]);
   Var in[3] = {iota(size_arg("draw", a[1]), dev),
-               typed_number(DType::I64, 0, int_arg("draw", a[2], "stream"), dev),
-               typed_number(DType::I64, 0, int_arg("draw", a[3], "key"), dev)};
+               draw_word("draw", a[2], "stream", dev),
+               draw_word("draw", a[3], "key", dev)};
   DType d = dtype_arg(a[4]);
   if (!has_kernels(d))
     fail(name, "the dtype has no kernels", name_of(d), "float32 or float64", ErrorKind::Type);
@@ -153,8 +159,8 @@ PyObject* sample_body(PyObject** a) {
   if (in.empty()) fail(name, "no parameters", "", "a tensor of them", ErrorKind::Type);
   const DeviceId dev = in[0].device();
   const int64_t elements = numel(in[0].shape());
-  in.push_back(typed_number(DType::I64, 0, int_arg(name, a[2], "stream"), dev));
-  in.push_back(typed_number(DType::I64, 0, int_arg(name, a[3], "key"), dev));
+  in.push_back(draw_word(name, a[2], "stream", dev));
+  in.push_back(draw_word(name, a[3], "key", dev));
   return wrap(apply(find_op(name), in.data(), static_cast<int>(in.size()), attrs({elements})));
 }
 

@@ -28,9 +28,10 @@ PYBIND11_MODULE(_C, m) {
   bind_autograd(m);
   bind_services(m);
   bind_op_table(m);
-  bind_jit(m);
+  bind_compile(m);
   bind_cuda(m);
   bind_custom(m);
   bind_autocast(m);
   bind_public(m);
+  bind_trace(m);
 }

@@ -11,7 +11,7 @@
 #include "python/autocast.h"
 #include "python/args.h"
 #include "python/convert.h"
-#include "python/views.h"
+#include "python/tracer.h"
 
 namespace pd {
 namespace binding {
@@ -198,6 +198,7 @@ void bind_evaluation(py::module_& m) {
     d["graphs"] = s.graphs;
     d["graph_replays"] = s.graph_replays;
     d["epilogues"] = s.epilogues;
+    d["traces"] = traces_made();
     return d;
   });
   m.def("clear_plans", clear_plans);

@@ -25,6 +25,7 @@ struct TensorObject {
   PyObject* weakrefs;
   bool retains_grad;
   int64_t born;       // the scope of placeholders that was the latest when the handle was made
+  uint32_t epoch;     // of the trace that has seen it (tracer.h)
 };
 
 // Placeholders that stand for many values (vmap) are made in scopes, numbered from 1; 0 before the first.
@@ -39,15 +40,24 @@ inline TensorObject* as_tensor_object(PyObject* o) { return reinterpret_cast<Ten
 
 void refresh(TensorObject* t);  // re-derives a view whose base was written
 
+// A function is being traced (tracer.h): what reads and writes handles tells it first.
+extern bool g_tracing;
+void trace_touch(TensorObject* t);  // its value is read or replaced
+void trace_grad(TensorObject* t, bool read);  // so is its gradient
+void trace_born(TensorObject* t);
+void trace_dead(TensorObject* t) noexcept;
+
 // The Var of an object known to be a tensor.
 inline const Var& value_of(PyObject* o) {
   TensorObject* t = as_tensor_object(o);
+  if (g_tracing) trace_touch(t);
   if (t->alias) refresh(t);
   return t->var;
 }
 
 // Puts another value into the handle, and nothing else: neither views nor checks.
 inline void store(TensorObject* t, Var v) {
+  if (g_tracing) trace_touch(t);
   if (v.v) ++v.v->handles;
   if (t->var.v) --t->var.v->handles;
   t->var = std::move(v);
@@ -136,10 +146,11 @@ void make_tensor_type(py::module_& m, Methods& type);
 void bind_autograd(py::module_& m);
 void bind_services(py::module_& m);
 void bind_op_table(py::module_& m);
-void bind_jit(py::module_& m);
+void bind_compile(py::module_& m);
 void bind_cuda(py::module_& m);
 void bind_custom(py::module_& m);
 void bind_public(py::module_& m);
+void bind_trace(py::module_& m);
 void install_host_hooks();  // the GIL and the user's line, for exec/ and graph/
 void bind_convert(py::module_& m);
 

@@ -28,11 +28,14 @@ void fill_in(TensorObject* t, Var v) {
   t->weakrefs = nullptr;
   t->retains_grad = false;
   t->born = g_latest_scope;
+  t->epoch = 0;
+  if (g_tracing) trace_born(t);
 }
 
 void tensor_dealloc(PyObject* o) {
   TensorObject* t = as_tensor_object(o);
   PyTypeObject* type = Py_TYPE(o);
+  if (g_tracing) trace_dead(t);
   if (t->weakrefs) PyObject_ClearWeakRefs(o);
   leave_cell(t);
   disown_leaf(t);
@@ -138,12 +141,14 @@ PD_GET(is_leaf) {
 PD_GET(retains_grad) { return PyBool_FromLong(as_tensor_object(self)->retains_grad); }
 
 PD_GET(grad) {
+  if (g_tracing) trace_grad(as_tensor_object(self), true);
   PyObject* g = as_tensor_object(self)->grad;
   return same(g ? g : Py_None);
 }
 int set_grad(PyObject* self, PyObject* value, void*) {
   return guarded_int([&] {
     TensorObject* t = as_tensor_object(self);
+    if (g_tracing) trace_grad(t, false);
     if (!value || value == Py_None) {
       Py_CLEAR(t->grad);
       return;

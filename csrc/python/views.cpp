@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "python/convert.h"
+#include "python/tracer.h"
 
 namespace pd {
 namespace binding {
@@ -57,7 +58,10 @@ Var scatter_steps(const char* op, const Var& base, const Steps& steps, const Var
 
 namespace {
 
-Var& base_of(Cell* c) { return c->base ? c->base->var : c->orphan; }
+Var& base_of(Cell* c) {
+  if (g_tracing && c->base) trace_touch(c->base);
+  return c->base ? c->base->var : c->orphan;
+}
 
 void store_base(Cell* c, Var v) {
   if (c->base) {
@@ -116,6 +120,8 @@ Var own_edge(Var view, const Var& base) {
 bool leaf_edge(const Var& v) { return v.m && v.m->node && v.m->node->leaf; }
 
 }  // namespace
+
+void put_base(Cell* c, Var v) { store_base(c, std::move(v)); }
 
 void leave_cell(TensorObject* t) noexcept {
   Alias* a = t->alias;
@@ -221,6 +227,7 @@ void assign(const char* op, TensorObject* t, Var next) {
   Alias* a = t->alias;
   if (a && a->cell->base != t) {
     Cell* c = a->cell;
+    if (g_tracing && !c->base) trace_orphan(op, c);
     Var base = base_of(c), now;
     if (a->detached) now = with_edge_of(scatter_steps(op, Var(base.v), a->steps, Var(next.v)), base);
     else now = scatter_steps(op, base, a->steps, next);

@@ -54,6 +54,9 @@ inline PyObject* make_view(TensorObject* parent, Step s) {
   return make_view(parent, std::move(steps), std::move(v));
 }
 
+// Puts another value into the base, which may be gone, and nothing else.
+void put_base(Cell* c, Var v);
+
 // Fails where the tensor is a leaf that requires grad (or a view of one), and the tape is on.
 void check_writable(const char* op, TensorObject* t);
 // Fails where the tensor, or one that shares its memory, was made outside the vmap whose placeholders `next` is computed from:

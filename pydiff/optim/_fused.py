@@ -94,6 +94,9 @@ class FusedOptimizer(Optimizer):
     # Whether `state["step"]` counts the updates, as PyTorch's optimiser of that name does.
     _counts = True
     _numbers = ()
+    _read_anew = frozenset(
+        "lr momentum dampening weight_decay betas eps alpha rho lr_decay momentum_decay lambd t0 etas step_sizes".split()
+    )
 
     def __init__(self, params, defaults):
         self._plans = {}
@@ -137,14 +140,35 @@ class FusedOptimizer(Optimizer):
         return loss
 
     def _update_bucket(self, group, bucket, grads, name, update):
-        step = bucket.step + 1
-        scalars, numbers = self._scalars_and_numbers(group, step, bucket.numbers)
-        if isinstance(group.get("lr"), pydiff.Tensor):
-            device = bucket.params[0].device
-            scalars = [s.to(device) if isinstance(s, pydiff.Tensor) else s for s in scalars]
+        device = bucket.params[0].device
+        traced = _core.tracing()
+        if traced:  # the numbers of each step to come are computed then
+            before = bucket.step, bucket.numbers
+            scalars = _core.host_numbers(
+                lambda: self._advance(group, bucket, device), lambda: self._note(bucket, *before), device
+            )
+        else:
+            scalars, step, numbers = self._next_numbers(group, bucket, device)
         if bucket.params[0].dtype in (pydiff.float16, pydiff.bfloat16):
             update = _rounded_once(update)
         _core.foreach(name, update, self._operands(bucket, grads), scalars, bucket.handles)
+        if not traced:
+            self._note(bucket, step, numbers)
+
+    def _next_numbers(self, group, bucket, device):
+        """What the kernel is given for the next step, and the bucket's numbers after it."""
+        step = bucket.step + 1
+        scalars, numbers = self._scalars_and_numbers(group, step, bucket.numbers)
+        if isinstance(group.get("lr"), pydiff.Tensor):
+            scalars = [s.to(device) if isinstance(s, pydiff.Tensor) else s for s in scalars]
+        return scalars, step, numbers
+
+    def _advance(self, group, bucket, device):
+        scalars, step, numbers = self._next_numbers(group, bucket, device)
+        self._note(bucket, step, numbers)
+        return scalars
+
+    def _note(self, bucket, step, numbers):
         bucket.step = step
         if self._counts:
             for state in bucket.states:

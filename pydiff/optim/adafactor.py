@@ -73,20 +73,23 @@ class Adafactor(RecordedOptimizer):
         if len(eps) != 2 or not (eps[0] is None or eps[0] >= 0) or not eps[1] >= 0:
             raise ValueError(f"[{name}] eps are two numbers, 0 or more; got {eps}; try eps=(None, 0.001)")
 
-    def _record(self, group, p, g, state):
+    def _numbers(self, group, parameter, state):
         step = int(state.get("step", 0)) + 1
-        lr, share = rate(group), float(step) ** group["beta2_decay"]
+        lr, largest = rate(group), 1.0 / step**0.5
+        relative = lr.clamp(max=largest) if isinstance(lr, pydiff.Tensor) else min(lr, largest)
+        numbers = float(step) ** group["beta2_decay"], relative, 1.0 - lr * group["weight_decay"]
+        return numbers, {"step": step}
+
+    def _record(self, group, p, g, state, share, relative, shrink):
         eps1, eps2 = group["eps"]
         if eps1 is None:
             eps1 = pydiff.finfo(p.dtype).eps
         if group["maximize"]:
             g = -g
-        largest = 1.0 / step**0.5
-        relative = lr.clamp(max=largest) if isinstance(lr, pydiff.Tensor) else min(lr, largest)
         alpha = _rms(p).clamp(min=eps2) * relative
         if group["weight_decay"]:
-            p = p * (1.0 - lr * group["weight_decay"])
-        new = {"step": step}
+            p = p * shrink
+        new = {}
         squares = g * g
         if g.ndim > 1:
             rows = _moved(state.get("row_var"), squares.mean(-1, keepdim=True), share)

@@ -86,19 +86,22 @@ class Muon(RecordedOptimizer):
         if not 0 <= group["ns_steps"] < 100:
             raise ValueError(f"[{name}] ns_steps is from 0 to 99; got {group['ns_steps']}; try ns_steps=5")
 
-    def _record(self, group, p, g, state):
+    def _numbers(self, group, parameter, state):
+        lr = rate(group)
+        rows, columns = parameter.shape
+        if group["adjust_lr_fn"] == "match_rms_adamw":
+            ratio = 0.2 * math.sqrt(max(rows, columns))
+        else:
+            ratio = math.sqrt(max(1.0, rows / columns))
+        return (1.0 - lr * group["weight_decay"], lr * ratio), {}
+
+    def _record(self, group, p, g, state, shrink, step_size):
         share = 1.0 - group["momentum"]
         average = state.get("momentum_buffer")
         average = g * share if average is None else average + (g - average) * share
         direction = g + (average - g) * group["momentum"] if group["nesterov"] else average
         direction = _orthogonal(direction, group["ns_coefficients"], group["ns_steps"], group["eps"])
-        lr = rate(group)
-        rows, columns = p.shape
-        if group["adjust_lr_fn"] == "match_rms_adamw":
-            ratio = 0.2 * math.sqrt(max(rows, columns))
-        else:
-            ratio = math.sqrt(max(1.0, rows / columns))
-        return p * (1.0 - lr * group["weight_decay"]) - direction.to(p.dtype) * (lr * ratio), {"momentum_buffer": average}
+        return p * shrink - direction.to(p.dtype) * step_size, {"momentum_buffer": average}
 
 
 def _orthogonal(matrix, coefficients, steps, eps):

@@ -41,6 +41,9 @@ class Optimizer:
     # Whether it has a scheduler, and `step` was called since it got the first one; schedulers ask.
     _scheduled = _opt_called = False
     _stepping = False
+    # Options that a step reads anew when it is replayed (`pydiff.jit`): of others a change traces again, of these only
+    # whether they are 0.
+    _read_anew = frozenset()
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)

@@ -149,18 +149,26 @@ class AveragedModel(Module):
         with pydiff.no_grad():
             ours, theirs = self._averaged(self.module), self._averaged(model)
             pairs = [(a.detach(), b.detach().to(a.device)) for a, b in zip(ours, theirs)]
-            if int(self.n_averaged) == 0:
+            if self.n_averaged.is_abstract:  # in a trace: whether it is the first is found at each call
+                self._average(pairs)
+                for average, current in pairs:
+                    average.copy_(pydiff.where(self.n_averaged == 0, current, average))
+            elif int(self.n_averaged) == 0:
                 for average, current in pairs:
                     average.copy_(current)
-            elif self.avg_fn is not None:
-                for average, current in pairs:
-                    average.copy_(self.avg_fn(average, current, self.n_averaged.to(average.device)))
             else:
-                self._average_lists(pairs)
+                self._average(pairs)
             if not self.use_buffers:
                 for buffer, current in zip(self.module.buffers(), model.buffers(), strict=True):
                     buffer.detach().copy_(current.detach().to(buffer.device))
             self.n_averaged += 1
+
+    def _average(self, pairs):
+        if self.avg_fn is None:
+            self._average_lists(pairs)
+        else:
+            for average, current in pairs:
+                average.copy_(self.avg_fn(average, current, self.n_averaged.to(average.device)))
 
     def _averaged(self, model):
         return itertools.chain(model.parameters(), model.buffers()) if self.use_buffers else model.parameters()

@@ -313,7 +313,7 @@ FUNCTIONS = table({
 NOT_OPERATIONS = set(
     "custom_op deterministic elementwise get_autocast_dtype is_autocast_enabled get_default_device get_default_dtype get_num_threads get_rng_state grad hessian hvp "
     "initial_seed is_grad_enabled is_tensor jacfwd jacrev jvp manual_seed promote_types result_type seed set_default_device "
-    "set_default_dtype set_num_threads set_printoptions set_rng_state synchronize value_and_grad vjp vmap from_dlpack from_numpy "
+    "set_default_dtype set_num_threads set_printoptions set_rng_state synchronize value_and_grad vjp vmap jit from_dlpack from_numpy "
     "are_deterministic_algorithms_enabled use_deterministic_algorithms can_cast frombuffer load save".split()
 )
 

@@ -1,7 +1,7 @@
 """Compiled loop programs against a scalar evaluator, bit for bit; the compile service and its caches.
 
 The driver makes random programs, prints them as LLVM IR and evaluates them by the primitives of
-``scalar.h``; the IR is compiled by ``pydiff/_jit.py``, loaded by its path so that no extension is needed.
+``scalar.h``; the IR is compiled by ``pydiff/_llvm.py``, loaded by its path so that no extension is needed.
 """
 
 import ctypes
@@ -56,7 +56,7 @@ NAMED = {
 
 
 def load_jit():
-    spec = importlib.util.spec_from_file_location("pydiff_jit_under_test", ROOT / "pydiff" / "_jit.py")
+    spec = importlib.util.spec_from_file_location("pydiff_jit_under_test", ROOT / "pydiff" / "_llvm.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -1,4 +1,4 @@
-// Compiled images on disk, in the folder that the kernels of the CPU use too (pydiff/_jit.py): PYDIFF_CACHE_DIR, else
+// Compiled images on disk, in the folder that the kernels of the CPU use too (pydiff/_llvm.py): PYDIFF_CACHE_DIR, else
 // ~/.cache/pydiff; an empty value keeps none.
 #pragma once
 #include <string>

@@ -1,9 +1,10 @@
 """The base of all schedulers: counting, writing rates into the groups, saving and loading."""
 
+import functools
 import types
 import warnings
 
-from pydiff import Tensor
+from pydiff import Tensor, _core
 
 from ..optimizer import Optimizer
 
@@ -59,6 +60,28 @@ def _copy(value):
     return value.detach().clone() if isinstance(value, Tensor) else value
 
 
+def at_each_call(step):
+    """`step`, which inside `pydiff.jit` is called at each replay too: its effects are on Python's numbers."""
+
+    @functools.wraps(step)
+    def stepped(self, *args, **kwargs):
+        if not _core.tracing():
+            return step(self, *args, **kwargs)
+        known = [self, *getattr(self, "_schedulers", ())]
+        before = [dict(vars(scheduler)) for scheduler in known]
+        rates = [dict(group) for group in self.optimizer.param_groups]
+
+        def undo():
+            for scheduler, attributes in zip(known, before):
+                vars(scheduler).update(attributes)
+            for group, options_before in zip(self.optimizer.param_groups, rates):
+                group.update(options_before)
+
+        _core.host_numbers(lambda: step(self, *args, **kwargs), undo, "cpu")
+
+    return stepped
+
+
 class LRScheduler:
     """Base of the schedulers: a subclass defines `get_lr`, which `step` calls.
 
@@ -85,6 +108,11 @@ class LRScheduler:
 
     _get_lr_called_within_step = False
     _is_initial = False
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "step" in vars(cls):
+            cls.step = at_each_call(vars(cls)["step"])
 
     def __init__(self, optimizer, last_epoch=-1):
         check_optimizer(self, optimizer)
@@ -113,12 +141,17 @@ class LRScheduler:
 
     def get_last_lr(self):
         """The rates that the last step set, one for each group."""
+        if _core.tracing():
+            raise RuntimeError(
+                "[get_last_lr] a rate is a number that changes between calls; got a traced function; try outside pydiff.jit"
+            )
         return self._last_lr
 
     def get_lr(self):
         """The rates of the next step, one for each group; every subclass defines it, and `step` calls it."""
         raise NotImplementedError(f"[{type(self).__name__}] get_lr is not defined; got no schedule; try def get_lr(self): ...")
 
+    @at_each_call
     def step(self, epoch=None):
         """Set the rates of the next epoch, or, deprecated, of the epoch that is given.
 
@@ -129,7 +162,7 @@ class LRScheduler:
                 f"[{type(self).__name__}] lr_scheduler.step() came before optimizer.step(), so the first rate is left out; "
                 "got no step of the optimiser yet; try the other order",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
         self._step_count += 1
         if epoch is not None:
@@ -179,5 +212,5 @@ class LRScheduler:
 
 def _warn_epoch(scheduler):
     warnings.warn(
-        f"[{type(scheduler).__name__}] step(epoch) is deprecated; got an epoch; try step()", UserWarning, stacklevel=3
+        f"[{type(scheduler).__name__}] step(epoch) is deprecated; got an epoch; try step()", UserWarning, stacklevel=4
     )

@@ -1,4 +1,4 @@
-// Compilation of kernels, between the core and the service in pydiff/_jit.py (base/host.h names the calls).
+// Compilation of kernels, between the core and the service in pydiff/_llvm.py (base/host.h names the calls).
 #include "base/host.h"
 #include "fuse/kernel_cache.h"
 #include "python/gil.h"
@@ -66,7 +66,7 @@ const char* name_of_mode(JitMode m) {
 
 }  // namespace
 
-void bind_jit(py::module_& m) {
+void bind_compile(py::module_& m) {
   m.def("set_jit", [](const std::string& mode, const py::object& start, const py::object& now) {
     set_jit_mode(mode_of(mode));
     g_start = py::object(start).release().ptr();
