@@ -13,7 +13,7 @@ class Problem:
         what: one line on what a step computes.
         makers: contestant -> function without arguments that imports its framework, makes inputs and weights (the same
             numbers for everyone) and returns `step`. A step does the whole work and returns numbers that tell whether
-            it is right: floats or arrays, computed when it returns.
+            it is right, computed when it returns.
         aim: how many times faster than the fastest other contestant pydiff is to be.
         flops, bytes: the least that a step must compute and move. The floor is the larger of their times, at the
             machine's rate of matrix products and of copying.
@@ -37,25 +37,47 @@ class Problem:
         return max(self.flops / rates[f"{self.real} products"], self.bytes / rates["copy"])
 
 
-def torch_style(build):
-    """Makers of a step whose source is the same for every library with PyTorch's names."""
+def torch_style(build, compiles=True):
+    """Makers of a step whose source is the same for every library with PyTorch's names.
+
+    Arguments:
+        build: called with the library and a compiler, which it may put around the model or the formula. Returns a function that
+            does the work of a step and returns a tensor, or several.
+        compiles: whether torch.compile can be expected to compile it.
+
+    `pydiff.jit` is put around the whole step, as it stands.
+    """
 
     def with_torch():
         import torch
 
-        return build(torch)
+        return _read(build(torch, as_is))
 
     def with_pydiff():
         import pydiff
 
-        return build(pydiff)
+        return _read(build(pydiff, as_is))
+
+    def with_jit():
+        import pydiff
+
+        return _read(pydiff.jit(build(pydiff, as_is)))
 
     def compiled():
         import torch
 
-        return build(torch, torch.compile)
+        return _read(build(torch, torch.compile))
 
-    return {"pydiff": with_pydiff, "PyTorch": with_torch, "torch.compile": compiled}
+    makers = {"pydiff": with_pydiff, "pydiff.jit": with_jit, "PyTorch": with_torch, "torch.compile": compiled}
+    return makers if compiles else {name: make for name, make in makers.items() if name != "torch.compile"}
+
+
+def _read(step):
+    def numbers():
+        result = step()
+        return [t.detach().numpy() for t in (result if isinstance(result, (list, tuple)) else [result])]
+
+    return numbers
 
 
 def as_is(function):

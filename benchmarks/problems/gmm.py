@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ._adbench import cut, numbers
-from ._problem import Problem, as_is, torch_style
+from ._problem import Problem, torch_style
 
 D, K, N = 10, 25, 1000
 
@@ -31,7 +31,7 @@ def _constant(gamma, m):
     return -N * D * 0.5 * math.log(2 * math.pi) - K * (n * D * (math.log(gamma) - 0.5 * math.log(2)) - multigamma)
 
 
-def _build(library, compiler=as_is):
+def _build(library, compiler):
     *arrays, gamma, m, place = _data()
     alphas, means, icf, x = (library.tensor(a) for a in arrays)
     parameters = [p.requires_grad_() for p in (alphas, means, icf)]
@@ -55,7 +55,7 @@ def _build(library, compiler=as_is):
             p.grad = None
         value = objective(*parameters)
         value.backward()
-        return [value.detach().numpy(), *(p.grad.numpy() for p in parameters)]
+        return [value, *(p.grad for p in parameters)]
 
     return step
 

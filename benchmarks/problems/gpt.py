@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ._problem import Problem, adam, as_is, dense, load, torch_style, zeros_like
+from ._problem import Problem, adam, dense, load, torch_style, zeros_like
 
 LAYERS, WIDTH, HEADS, TOKENS, BATCH, WORDS = 4, 128, 4, 64, 8, 96
 RATE, DECAY = 3e-4, 0.01
@@ -20,7 +20,7 @@ def _data():
     return text[:, :-1].copy(), text[:, 1:].copy(), weights | dense(rng, {**layers, "head": (WORDS, WIDTH)})
 
 
-def _build(library, compiler=as_is):
+def _build(library, compiler):
     nn, functional = library.nn, library.nn.functional
 
     class Block(nn.Module):
@@ -60,7 +60,7 @@ def _build(library, compiler=as_is):
         loss = functional.cross_entropy(model(x).view(-1, WORDS), y.view(-1))
         loss.backward()
         optimizer.step()
-        return loss.item()
+        return loss
 
     return step
 

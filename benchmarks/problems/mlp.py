@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._problem import Problem, adam, as_is, dense, load, torch_style, zeros_like
+from ._problem import Problem, adam, dense, load, torch_style, zeros_like
 
 
 def _data(sizes, batch):
@@ -17,7 +17,7 @@ def _data(sizes, batch):
 
 
 def _torch_style(sizes, batch):
-    def build(library, compiler=as_is):
+    def build(library, compiler):
         nn = library.nn
         x, y, weights = _data(sizes, batch)
         x, y = library.tensor(x), library.tensor(y)
@@ -33,7 +33,7 @@ def _torch_style(sizes, batch):
             loss = criterion(model(x), y)
             loss.backward()
             optimizer.step()
-            return loss.item()
+            return loss
 
         return step
 

@@ -13,7 +13,7 @@ def ops(tensor):
 
 def test_a_weights_gradient_is_a_product_and_no_copy(device):
     x, w = pd.randn(64, 48, device=device), pd.randn(32, 48, device=device, requires_grad=True)
-    pd.evaluate([x, w])
+    x.numpy(), w.detach().numpy()
     (g,) = pd.autograd.grad((x @ w.T), w, pd.ones(64, 32, device=device))
     assert ops(g).count("dot") == 1 and ops(g)[-1] == "dot"
     np.testing.assert_allclose(g.numpy(), np.ones((32, 64)) @ x.numpy(), rtol=1e-4, atol=1e-4)
