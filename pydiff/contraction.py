@@ -399,7 +399,7 @@ def _own_diagonals(tensor, labels):
     return tensor, labels
 
 
-def _pair(a, labels_a, b, labels_b, keep, output):
+def _pair(a, labels_a, b, labels_b, keep, output=()):
     """Two operands into one: (tensor, labels), near the order of `output`. Indices outside `keep` are summed."""
     keep = set(keep)
     a, labels_a = _sum_alone(a, labels_a, keep | set(labels_b))

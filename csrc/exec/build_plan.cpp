@@ -1,5 +1,7 @@
 // From a piece of graph to a plan.
 #include <algorithm>
+#include <map>
+#include <queue>
 #include <cstdlib>
 #include <cstring>
 
@@ -17,33 +19,55 @@ bool reads_views(const PieceNode& n, int) { return traits(n.op).family == Family
 constexpr int64_t kAlign = 64;
 int64_t aligned(int64_t bytes) { return (std::max<int64_t>(bytes, 1) + kAlign - 1) / kAlign * kAlign; }
 
-// Places temporaries in one arena: first fit among those alive at the same time, largest first within a step.
+// Places temporaries in one arena: in the order in which they are first used, each in the first gap that holds it.
 class Arena {
  public:
-  // alive in steps [from, to]
+  // alive in steps [from, to]; no earlier `from` than the call before
   int64_t place(int64_t bytes, int from, int to) {
     bytes = aligned(bytes);
-    std::vector<std::pair<int64_t, int64_t>> busy;
-    for (const Block& b : blocks_)
-      if (b.from <= to && from <= b.to) busy.push_back({b.offset, b.offset + b.bytes});
-    std::sort(busy.begin(), busy.end());
-    int64_t at = 0;
-    for (auto& [lo, hi] : busy) {
-      if (at + bytes <= lo) break;
-      at = std::max(at, hi);
+    while (!alive_.empty() && alive_.top().to < from) {
+      release(alive_.top().offset, alive_.top().bytes);
+      alive_.pop();
     }
-    blocks_.push_back({at, bytes, from, to});
-    size_ = std::max(size_, at + bytes);
+    auto gap = std::find_if(gaps_.begin(), gaps_.end(), [&](const auto& g) { return g.second >= bytes; });
+    if (gap == gaps_.end() && !gaps_.empty() && std::prev(gaps_.end())->first + std::prev(gaps_.end())->second == size_) {
+      gap = std::prev(gaps_.end());  // what is missing comes behind it
+      gap->second = bytes;
+      size_ = gap->first + bytes;
+    }
+    int64_t at = size_;
+    if (gap == gaps_.end()) {
+      size_ += bytes;
+    } else {
+      at = gap->first;
+      const int64_t rest = gap->second - bytes;
+      gaps_.erase(gap);
+      if (rest) gaps_[at + bytes] = rest;
+    }
+    alive_.push({to, at, bytes});
     return at;
   }
   int64_t size() const { return size_; }
 
  private:
   struct Block {
+    int to;
     int64_t offset, bytes;
-    int from, to;
+    bool operator<(const Block& o) const { return to > o.to; }  // the one that goes first on top
   };
-  std::vector<Block> blocks_;
+  void release(int64_t offset, int64_t bytes) {
+    auto next = gaps_.lower_bound(offset);
+    if (next != gaps_.end() && offset + bytes == next->first) {
+      bytes += next->second;
+      next = gaps_.erase(next);
+    }
+    if (next != gaps_.begin() && std::prev(next)->first + std::prev(next)->second == offset)
+      std::prev(next)->second += bytes;
+    else
+      gaps_[offset] = bytes;
+  }
+  std::priority_queue<Block> alive_;
+  std::map<int64_t, int64_t> gaps_;  // offset -> bytes
   int64_t size_ = 0;
 };
 
@@ -579,10 +603,14 @@ class Builder {
     for (size_t v = 0; v < p_.nodes.size(); ++v)
       if (slot_[v] >= plan_->leaves + static_cast<int>(plan_->numbers.size())) bytes[static_cast<size_t>(slot_[v])] = bytes_of(static_cast<int>(v));
     for (auto& [s, b] : extra_temps_) bytes[static_cast<size_t>(s)] = b;
+    std::vector<size_t> order;
+    for (size_t s = 0; s < n; ++s)
+      if (bytes[s] >= 0 && first[s] >= 0 && !(s < is_output_.size() && is_output_[s])) order.push_back(s);
+    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+      return first[a] != first[b] ? first[a] < first[b] : bytes[a] > bytes[b];
+    });
     Arena arena;
-    for (size_t s = 0; s < n; ++s) {
-      bool output = s < is_output_.size() && is_output_[s];
-      if (bytes[s] < 0 || output || first[s] < 0) continue;
+    for (size_t s : order) {
       if (bytes[s] > largest) largest = bytes[s], plan_->arena_step = first[s];
       plan_->temps.push_back({static_cast<int>(s), arena.place(bytes[s], first[s], last[s])});
     }

@@ -65,7 +65,12 @@ struct Draft {
   Bits before;  // groups that must run earlier, transitively
   Bits through_memory;  // groups some element of which is read elsewhere than where it is made
   int home = -1;  // united into
+  int window = 0;  // the first group of its window
 };
+
+// A long graph is grouped a window of nodes at a time: what an earlier window made is in memory for a later one. The work is
+// quadratic in a window's groups, and bits are by number in the window.
+constexpr int kWindow = 4096;
 
 class Partitioner {
  public:
@@ -82,7 +87,10 @@ class Partitioner {
   Partition run() {
     find_stops();
     part_.sources = Sources(p_, stop_);
-    for (int v = 0; v < n_; ++v) place(v);
+    for (int v = 0; v < n_; ++v) {
+      if (v % kWindow == 0) window_ = static_cast<int>(drafts_.size());
+      place(v);
+    }
     settle_memory();
     finish();
     return std::move(part_);
@@ -100,6 +108,7 @@ class Partitioner {
     while (drafts_[static_cast<size_t>(g)].home >= 0) g = drafts_[static_cast<size_t>(g)].home;
     return g;
   }
+  int bit(int g) const { return g - window_; }
   Draft& draft(int g) { return drafts_[static_cast<size_t>(g)]; }
   int group_of(int v) { return group_[static_cast<size_t>(v)] < 0 ? -1 : find(group_[static_cast<size_t>(v)]); }
   bool elem(int v) const { return part_.as_elem[static_cast<size_t>(v)]; }
@@ -169,6 +178,7 @@ class Partitioner {
     Draft& d = drafts_.back();
     d.g.kind = kind;
     d.g.dims = dims;
+    d.window = window_;
     return static_cast<int>(drafts_.size()) - 1;
   }
 
@@ -181,7 +191,7 @@ class Partitioner {
   // How a node over `shape` may use base b of group g without memory.
   Use use_of(int g, const Source& s, const Shape& shape) {
     const Group& k = draft(g).g;
-    if (k.kind == GroupKind::Opaque || s.view.bounded || s.view.offset) return Use::Memory;
+    if (g < window_ || k.kind == GroupKind::Opaque || s.view.bounded || s.view.offset) return Use::Memory;
     if (elem(s.base)) {
       if (!same_domain(shape, k.dims)) return Use::Memory;
       bool same = s.shape == shape ? s.plain || is_identity(s.view, shape)
@@ -209,13 +219,12 @@ class Partitioner {
   // g and h may become one: no third group lies between them.
   bool can_unite(int g, int h) {
     const Draft &a = draft(g), &b = draft(h);
-    if (a.through_memory.has(h) || b.through_memory.has(g)) return false;
+    if (a.through_memory.has(bit(h)) || b.through_memory.has(bit(g))) return false;
     if (static_cast<int>(a.g.members.size() + b.g.members.size()) > options_.max_members) return false;
-    for (size_t i = 0; i < drafts_.size(); ++i) {
-      int m = static_cast<int>(i);
-      if (drafts_[i].home >= 0 || m == g || m == h) continue;
-      const Bits& mid = drafts_[i].before;
-      if ((b.before.has(m) && mid.has(g)) || (a.before.has(m) && mid.has(h))) return false;
+    for (int m = window_; m < static_cast<int>(drafts_.size()); ++m) {
+      if (draft(m).home >= 0 || m == g || m == h) continue;
+      const Bits& mid = draft(m).before;
+      if ((b.before.has(bit(m)) && mid.has(bit(g))) || (a.before.has(bit(m)) && mid.has(bit(h)))) return false;
     }
     return true;
   }
@@ -234,22 +243,23 @@ class Partitioner {
     a.before.join(b.before);
     a.through_memory.join(b.through_memory);
     b.home = g;
-    for (Draft& d : drafts_)
-      if (d.through_memory.has(h)) d.through_memory.set(g);
-    for (Draft& d : drafts_)
-      if (d.home < 0 && (d.before.has(h) || d.before.has(g))) {
+    for (size_t i = static_cast<size_t>(window_); i < drafts_.size(); ++i) {
+      Draft& d = drafts_[i];
+      if (d.through_memory.has(bit(h))) d.through_memory.set(bit(g));
+      if (d.home < 0 && (d.before.has(bit(h)) || d.before.has(bit(g)))) {
         d.before.join(a.before);
-        d.before.set(g);
+        d.before.set(bit(g));
       }
+    }
   }
 
   void runs_after(int g, int h) {
-    if (g == h || h < 0) return;
+    if (g == h || h < window_) return;
     Draft& d = draft(g);
-    d.before.set(h);
+    d.before.set(bit(h));
     d.before.join(draft(h).before);
-    for (Draft& o : drafts_)
-      if (o.home < 0 && o.before.has(g)) o.before.join(d.before);
+    for (size_t i = static_cast<size_t>(window_); i < drafts_.size(); ++i)
+      if (drafts_[i].home < 0 && drafts_[i].before.has(bit(g))) drafts_[i].before.join(d.before);
   }
 
   // May v, which reads these groups, be part of g, or of g and `with` as one?
@@ -257,7 +267,7 @@ class Partitioner {
     if (static_cast<int>(draft(g).g.members.size()) >= options_.max_members) return false;
     for (int r : reads) {
       int h = r < 0 ? -1 : find(r);
-      if (h >= 0 && h != g && h != with && draft(h).before.has(g)) return false;
+      if (h >= window_ && h != g && h != with && draft(h).before.has(bit(g))) return false;
     }
     return true;
   }
@@ -290,8 +300,8 @@ class Partitioner {
     Groups reads = groups_read(v);
     for (int k = 0; k < reads.size(); ++k) {
       int r = reads[k];
-      if (r < 0) continue;
-      if (r != g && use_by(v, r, source(v, k)) == Use::Memory) draft(g).through_memory.set(r);
+      if (r < window_) continue;
+      if (r != g && use_by(v, r, source(v, k)) == Use::Memory) draft(g).through_memory.set(bit(r));
       runs_after(g, r);
     }
   }
@@ -420,6 +430,7 @@ class Partitioner {
     for (int pass = 0; pass < 2; ++pass)
       for (int v = 0; v < n_; ++v) {
         if (group_of(v) < 0) continue;
+        window_ = draft(group_of(v)).window;
         const PieceNode& n = node(v);
         for (int k = 0; k < sources(v); ++k) {
           const Source& s = source(v, k);
@@ -437,29 +448,37 @@ class Partitioner {
         if (group_of(v) >= 0) part_.stored[static_cast<size_t>(v)] = 1;
   }
 
+  void put_in_order(const std::vector<int>& alive, std::vector<int>& order) {
+    std::vector<char> done(alive.size(), 0);
+    for (size_t left = alive.size(); left > 0;) {
+      const size_t was = left;
+      for (size_t i = 0; i < alive.size(); ++i) {
+        if (done[i]) continue;
+        bool ready = true;
+        for (size_t j = 0; j < alive.size() && ready; ++j) ready = j == i || done[j] || !draft(alive[i]).before.has(bit(alive[j]));
+        if (!ready) continue;
+        done[i] = 1;
+        order.push_back(alive[i]);
+        --left;
+      }
+      if (left == was) fail("fuse", "a cycle among kernels", "", "PYDIFF_FUSE=off", ErrorKind::Runtime);
+    }
+  }
+
   void finish() {
     std::vector<int> alive;
     for (size_t i = 0; i < drafts_.size(); ++i)
       if (drafts_[i].home < 0 && !drafts_[i].g.members.empty()) alive.push_back(static_cast<int>(i));
-    // An order that respects `before`: the group whose newest member is oldest first among the ready.
-    std::sort(alive.begin(), alive.end(), [&](int a, int b) { return draft(a).g.members[0] < draft(b).g.members[0]; });
-    std::vector<char> done(drafts_.size(), 0);
+    // An order that respects `before`, window by window: the group whose newest member is oldest first among the ready.
+    std::sort(alive.begin(), alive.end(), [&](int a, int b) {
+      const Draft &l = draft(a), &r = draft(b);
+      return l.window != r.window ? l.window < r.window : l.g.members[0] < r.g.members[0];
+    });
     std::vector<int> order;
-    while (order.size() < alive.size()) {
-      size_t was = order.size();
-      for (int g : alive) {
-        if (done[static_cast<size_t>(g)]) continue;
-        bool ready = true;
-        for (int h : alive)
-          if (h != g && !done[static_cast<size_t>(h)] && draft(g).before.has(h)) {
-            ready = false;
-            break;
-          }
-        if (!ready) continue;
-        done[static_cast<size_t>(g)] = 1;
-        order.push_back(g);
-      }
-      if (order.size() == was) fail("fuse", "a cycle among kernels", "", "PYDIFF_FUSE=off", ErrorKind::Runtime);
+    for (size_t begin = 0, end = 0; begin < alive.size(); begin = end) {
+      window_ = draft(alive[begin]).window;
+      while (end < alive.size() && draft(alive[end]).window == window_) ++end;
+      put_in_order(std::vector<int>(alive.begin() + static_cast<long>(begin), alive.begin() + static_cast<long>(end)), order);
     }
     std::vector<int> number(drafts_.size(), -1);
     for (int g : order) {
@@ -477,6 +496,7 @@ class Partitioner {
   int n_;
   Partition part_;
   std::vector<Draft> drafts_;
+  int window_ = 0;  // the first group of the window at work
   std::vector<int> group_;
   std::vector<char> stop_;
   std::vector<char> wanted_;  // Index nodes that somebody needs in memory
