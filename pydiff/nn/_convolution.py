@@ -9,10 +9,6 @@ from pydiff.memory_formats import channels_last_of, places_last
 from ._windows import fold_axes, numbers, out_size, pad_axes, positive, unfold_axes, with_batch
 
 
-# Of csrc/ops/convolution.h: a weight (channels, outputs, …) as transposed convolutions have it, its places read backwards.
-_TURNED, _MIRRORED = 2, 16
-
-
 def _check(name, input, weight, bias, groups, axes, transposed):
     got = f"input {tuple(input.shape)}, weight {tuple(weight.shape)}, groups={groups}"
     if weight.ndim != axes + 2:
@@ -55,7 +51,7 @@ def _convolve(name, input, weight, bias, stride, padding, dilation, groups, axes
         )
     x, first = _laid_out(input, weight)
     if first == 2 and has_kernel(input):
-        result = _by_kernel(input, weight, groups, stride, widths, (1,) * axes, dilation)
+        result = _by_kernel(input, weight, groups, stride, widths, dilation)
         return _biased(result, bias, batched)
     x = pad_axes(x, first, widths)
     if first == 1:
@@ -69,9 +65,9 @@ def has_kernel(input):
     return input.device.type == "cpu"
 
 
-def _by_kernel(x, weight, groups, stride, widths, spread, dilation, flags=0):
+def _by_kernel(x, weight, groups, stride, widths, dilation):
     before, after = zip(*widths)
-    return _core.convolution(x, weight, [groups, flags, *stride, *before, *after, *spread, *dilation])
+    return _core.convolution(x, weight, [groups, 0, *stride, *before, *after, *(1 for _ in stride), *dilation])
 
 
 def _biased(result, bias, batched):
@@ -154,11 +150,6 @@ def _transposed(name, input, weight, bias, stride, padding, output_padding, grou
         result = pad_axes(result, 1, [(-p, -p) for p in padding])
         result = channels_last_of(result if bias is None else result + bias)
         return result if batched else result.squeeze(0)
-    if has_kernel(input):
-        reach = [d * (k - 1) - p for k, d, p in zip(kernel, dilation, padding)]
-        widths = [(r, r + e) for r, e in zip(reach, extra)]
-        result = _by_kernel(input, weight, groups, (1,) * axes, widths, stride, dilation, _TURNED | _MIRRORED)
-        return _biased(result, bias, batched)
     x = input.transpose(0, 1).reshape(groups, channels // groups, places)
     columns = weight.reshape(groups, channels // groups, size).mT @ x
     columns = columns.reshape(rows * groups, *kernel, batch, *spatial)
