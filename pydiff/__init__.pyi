@@ -30,6 +30,7 @@ from . import (
     pointwise as pointwise,
     random as random,
     reductions as reductions,
+    rewrites as rewrites,
     scans as scans,
     signal as signal,
     special as special,
@@ -143,6 +144,9 @@ class memory_format:
     def name(self) -> str: ...
 
 class set_grad_enabled(_Mode):
+    def __init__(self, mode: _bool) -> None: ...
+
+class stable_forms(_Mode):
     def __init__(self, mode: _bool) -> None: ...
 
 __version__: str
