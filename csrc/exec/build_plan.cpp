@@ -1,9 +1,13 @@
 // From a piece of graph to a plan.
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
+#include "base/debug.h"
 #include "exec/plan.h"
+#include "exec/stats.h"
+#include "fuse/repeats.h"
 #include "kernels/cuda/product_tail.h"
 #include "ops/loops.h"
 
@@ -504,6 +508,12 @@ class Builder {
 
 }  // namespace
 
+static void tell(const std::vector<OpId>& merged) {
+  std::string names;
+  for (OpId op : merged) names += std::string(" ") + traits(op).name;
+  std::fprintf(stderr, "pydiff: computed once in a plan:%s\n", names.c_str());
+}
+
 FuseOptions fuse_options() {
   FuseOptions o;
   const char* e = std::getenv("PYDIFF_FUSE");
@@ -511,9 +521,13 @@ FuseOptions fuse_options() {
   return o;
 }
 
-Piece with_tails(DeviceId device, const Piece& piece, std::vector<int>& outputs, const FuseOptions& options) {
-  if (device.kind != DeviceKind::Cuda || !options.fuse) return piece;
-  return with_product_tails(piece, outputs, product_tails());
+Piece rewritten(DeviceId device, const Piece& piece, std::vector<int>& outputs, const FuseOptions& options) {
+  if (!options.fuse) return piece;
+  std::vector<OpId> merged;
+  Piece p = without_repeats(piece, outputs, merged);
+  stats().merged += static_cast<int64_t>(merged.size());
+  if (!merged.empty() && debug_level() >= 3) tell(merged);
+  return device.kind == DeviceKind::Cuda ? with_product_tails(p, outputs, product_tails()) : p;
 }
 
 int64_t number_bits(const Value* v) { return number_bits(v->dtype, v->num.f, v->num.i); }
@@ -521,7 +535,7 @@ int64_t number_bits(const Value* v) { return number_bits(v->dtype, v->num.f, v->
 std::unique_ptr<Plan> build_plan(DeviceId device, const Piece& piece, const std::vector<int>& outputs, int leaves,
                                  const std::vector<DType>& numbers, const FuseOptions& options, bool compile) {
   std::vector<int> places = outputs;
-  const Piece p = with_tails(device, piece, places, options);
+  const Piece p = rewritten(device, piece, places, options);
   return Builder(device, p, places, leaves, numbers).run(options, compile);
 }
 

@@ -183,6 +183,7 @@ void bind_evaluation(py::module_& m) {
     d["instructions"] = s.instructions;
     d["graphs"] = s.graphs;
     d["graph_replays"] = s.graph_replays;
+    d["merged"] = s.merged;
     d["epilogues"] = s.epilogues;
     return d;
   });
