@@ -31,6 +31,7 @@ from . import (
     profiler as profiler,
     random as random,
     reductions as reductions,
+    rewrites as rewrites,
     scans as scans,
     signal as signal,
     special as special,
@@ -144,6 +145,9 @@ class memory_format:
     def name(self) -> str: ...
 
 class set_grad_enabled(_Mode):
+    def __init__(self, mode: _bool) -> None: ...
+
+class stable_forms(_Mode):
     def __init__(self, mode: _bool) -> None: ...
 
 __version__: str

@@ -295,6 +295,7 @@ PARAMETERS_OF = {
     "set_grad_enabled.mode": "_bool",
     "set_rng_state.new_state": "Tensor",
     "set_state.state": "Tensor",
+    "stable_forms.mode": "_bool",
     "stack.tensors": "Sequence[Tensor]",
     "take_along_dim.dim": "_int",
     "tensordot.dims": "_int | Sequence[Sequence[_int]]",
@@ -670,7 +671,8 @@ def class_lines(cls):
     """A class that is written in Python."""
     name = cls.__name__
     body = []
-    for key in sorted(set(vars(cls)) | set(getattr(cls, "__slots__", ()))):
+    made = {"__init__"} if inspect.isfunction(cls.__init__) else set()  # inherited, too
+    for key in sorted({*vars(cls), *getattr(cls, "__slots__", ()), *made}):
         value = inspect.getattr_static(cls, key)
         if key.startswith("_") and key not in ("__init__", "__eq__", "__hash__"):
             continue

@@ -34,25 +34,43 @@ class _Mode:
     """A context manager, and a decorator, that sets whether operations are taped."""
 
     __slots__ = ("_on", "_was")
+    _set = staticmethod(_set_mode)  # returns the former state
 
     def __enter__(self):
-        self._was = _set_mode(self._on)
+        self._was = self._set(self._on)
 
     def __exit__(self, *_):
-        _set_mode(self._was)
+        self._set(self._was)
 
     def __call__(self, function):
-        on = self._on
+        on, set_to = self._on, self._set
 
         @functools.wraps(function)
         def wrapper(*args, **kwargs):
-            was = _set_mode(on)
+            was = set_to(on)
             try:
                 return function(*args, **kwargs)
             finally:
-                _set_mode(was)
+                set_to(was)
 
         return wrapper
+
+
+class _Setting(_Mode):
+    """One that sets at once."""
+
+    __slots__ = ()
+
+    def __init__(self, mode):
+        self._on = bool(mode)
+        self._was = self._set(self._on)
+
+    def __enter__(self):
+        self._set(self._on)
+
+    def __call__(self, function):
+        self._set(self._was)
+        return super().__call__(function)
 
 
 class no_grad(_Mode):
@@ -97,7 +115,7 @@ class enable_grad(_Mode):
         pass
 
 
-class set_grad_enabled(_Mode):
+class set_grad_enabled(_Setting):
     """Sets whether operations are taped, at once; as a context manager, until its end.
 
     >>> import pydiff as pd
@@ -107,17 +125,6 @@ class set_grad_enabled(_Mode):
     """
 
     __slots__ = ()
-
-    def __init__(self, mode):
-        self._on = bool(mode)
-        self._was = _set_mode(self._on)
-
-    def __enter__(self):
-        _set_mode(self._on)
-
-    def __call__(self, function):
-        _set_mode(self._was)
-        return super().__call__(function)
 
 
 inference_mode = no_grad

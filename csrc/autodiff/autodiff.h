@@ -37,6 +37,14 @@ struct CustomRule {
   virtual bool takes_missing() const { return false; }  // empty cotangents; otherwise zeros stand for them
 };
 
+// A result was recorded in another form than it was written in (rewrite/stable.h): the cotangents of the operands as they were
+// written, for who asks for those. `kept` as attach_detour was given it.
+struct Detour {
+  virtual ~Detour() {}
+  virtual std::vector<Var> vjp(const Var& g, const Var& result, const Var& kept) const = 0;
+  std::vector<TapeRef> until;  // where the ways meet: what both forms were made of
+};
+
 struct Edge {
   TapeRef node;  // null: no gradient wanted
   int out = 0;
@@ -61,6 +69,7 @@ struct TapeNode {
   Few<Var, 1> cotangents;        // scratch of one walk
   std::vector<std::pair<int, Hook>> hooks;  // (output, hook)
   std::unique_ptr<CustomRule> custom;
+  std::unique_ptr<Detour> detour;  // of an alias: its first edge is the way, the others are those of the detour
   void* owner = nullptr;         // leaf: the tensor in the user's hands, not owned
 };
 
@@ -78,6 +87,9 @@ std::vector<Var> attach_custom(const std::vector<Var>& inputs, const std::vector
 
 // The value with the edge of a result of `op` whose saved values a backward pass has dropped: another pass is an error.
 Var freed_result(const Var& x, OpId op);
+// `y` with a second way into the tape, through the operands as they were `written`. The reverse walk takes it where somebody
+// asks for a gradient that lies on it alone: between these operands and the rule's `until`, to which y's own way leads too.
+Var attach_detour(const Var& y, const std::vector<Var>& written, const Var& kept, std::unique_ptr<Detour> rule);
 
 // Reverse walk. Cotangents (one an output) flow to `targets` (edges); with none, to all leaves.
 struct Gradient {

@@ -123,7 +123,51 @@ void check_fresh(TapeNode* n) {
          "backward(retain_graph=True) the first time", ErrorKind::Runtime);
 }
 
+// Does somebody ask for the cotangent of a node that only the detour of `fork` leads to?
+bool is_asked_for(const TapeNode* fork, const std::vector<Edge>& targets) {
+  std::vector<TapeNode*> stack, seen;
+  auto enter = [&](const Edge& e) {
+    TapeNode* n = e.node.get();
+    if (!n || std::find(seen.begin(), seen.end(), n) != seen.end()) return;
+    for (const TapeRef& end : fork->detour->until)
+      if (end.get() == n) return;
+    seen.push_back(n);
+    stack.push_back(n);
+  };
+  for (int k = 1; k < fork->edges.size(); ++k) enter(fork->edges[k]);
+  while (!stack.empty()) {
+    TapeNode* n = stack.back();
+    stack.pop_back();
+    if (!n->hooks.empty()) return true;
+    for (const Edge& t : targets)
+      if (t.node.get() == n) return true;
+    for (const Edge& e : n->edges) enter(e);
+  }
+  return false;
+}
+
 Var zeros_of(const TapeNode* n, int out) { return zeros(n->outs[out].shape, n->outs[out].dtype, n->outs[out].device); }
+
+// Result k as the derivative rule reads it.
+Var result_of(TapeNode* n, int k, bool create_graph) {
+  Var y = n->saved_out[k];
+  if (!create_graph) return y;
+  Meta* m = new Meta;
+  if (y.m) m->tangents = y.m->tangents;
+  m->node = TapeRef(n);
+  m->out = k;
+  y.m = Ref<Meta>(m);
+  return y;
+}
+
+void take_detour(TapeNode* fork, const Var& g, Reached& reached, bool create_graph) {
+  check_fresh(fork);
+  const std::vector<Var> out = fork->detour->vjp(g, result_of(fork, 0, create_graph), fork->saved[0]);
+  for (int k = 1; k < fork->edges.size(); ++k) {
+    const Edge& e = fork->edges[k];
+    if (e.node && e.node->wanted) give(reached, e, out[static_cast<size_t>(k) - 1]);
+  }
+}
 
 // Sends a node's cotangents `given` on to its operands. `flat` gets the nodes of those of which the derivative is 0: nothing
 // is sent there.
@@ -153,15 +197,7 @@ void pull(TapeNode* n, Few<Var, 1> given, Reached& reached, bool create_graph, s
     }
     Few<Var, 1> outs;
     outs.resize(n->saved_out.size());
-    for (int k = 0; k < n->saved_out.size(); ++k) {
-      outs[k] = n->saved_out[k];
-      if (!create_graph) continue;
-      Meta* m = new Meta;
-      if (outs[k].m) m->tangents = outs[k].m->tangents;
-      m->node = TapeRef(n);
-      m->out = k;
-      outs[k].m = Ref<Meta>(m);
-    }
+    for (int k = 0; k < n->saved_out.size(); ++k) outs[k] = result_of(n, k, create_graph);
     static const Ints none;
     VjpArgs a{{n->op, nin, n->saved.data(), n->specs.data(), outs.data(), outs.size(), n->attrs ? n->attrs->v : none,
                n->extra.get()},
@@ -210,6 +246,10 @@ std::vector<Gradient> reverse(const std::vector<Var>& outputs, const std::vector
     if (n->wanted) order.push_back(n.get());
   std::sort(order.begin(), order.end(), [](const TapeNode* a, const TapeNode* b) { return a->seq > b->seq; });
 
+  std::unordered_set<TapeNode*> detours;
+  for (TapeNode* n : order)
+    if (n->detour && is_asked_for(n, targets)) detours.insert(n);
+
   std::vector<Gradient> found;
   std::vector<Var> at_target(targets.size());
   std::vector<TapeNode*> flat;
@@ -232,8 +272,9 @@ std::vector<Gradient> reverse(const std::vector<Var>& outputs, const std::vector
     } else {
       bool onward = false;
       for (Edge& e : n->edges) onward |= e.node && e.node->wanted;
-      if (onward) pull(n, std::move(n->cotangents), reached, create_graph, flat);
-      if (!retain_graph && !n->alias) free_saved(n);
+      if (onward && detours.count(n)) take_detour(n, n->cotangents[0], reached, create_graph);
+      else if (onward) pull(n, std::move(n->cotangents), reached, create_graph, flat);
+      if (!retain_graph && (!n->alias || n->detour)) free_saved(n);
     }
     n->cotangents.clear();
     n->cotangents.resize(n->outs.size());

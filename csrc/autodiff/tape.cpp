@@ -63,6 +63,7 @@ void recycle(TapeNode* n) {
   n->cotangents.clear();
   n->hooks.clear();
   n->custom.reset();
+  n->detour.reset();
   n->owner = nullptr;
   free_nodes().push_back(n);
 }
@@ -374,6 +375,45 @@ Var freed_result(const Var& x, OpId op) {
   return out;
 }
 
+Var attach_detour(const Var& y, const std::vector<Var>& written, const Var& kept, std::unique_ptr<Detour> rule) {
+  bool leads = false;
+  for (const Var& w : written) leads |= has_edge(w);
+  if (!has_edge(y) || !leads) return y;
+  TapeNode* n = new_node();
+  TapeRef ref(n);
+  n->alias = true;
+  const int ways = 1 + static_cast<int>(written.size());
+  n->edges.resize(ways);
+  n->specs.resize(ways);
+  for (int k = 0; k < ways; ++k) {
+    const Var& v = k ? written[static_cast<size_t>(k) - 1] : y;
+    n->specs[k] = v.v->spec();
+    if (!has_edge(v)) continue;
+    n->edges[k].node = v.m->node;
+    n->edges[k].out = v.m->out;
+  }
+  n->outs.resize(1);
+  n->outs[0] = y.v->spec();
+  n->detour = std::move(rule);
+  n->saved.resize(1);
+  if (kept) {
+    n->saved[0] = kept;
+    ++kept.v->taped;
+  }
+  n->saved_out.resize(1);
+  n->saved_out[0] = Var(y.v);
+  ++y.v->taped;
+  if (!y.m->tangents.empty()) {
+    Meta* m = new_meta();
+    m->tangents = y.m->tangents;
+    n->saved_out[0].m = Ref<Meta>(m);
+  }
+  note_tangents(n);
+  Var out = y;
+  attach(out, n, 0);
+  return out;
+}
+
 // ---- tangents
 
 int32_t push_level() {
@@ -439,6 +479,10 @@ void install_autodiff() {
 // Saved values are dropped once a backward pass that does not retain the graph went through.
 void free_saved(TapeNode* n) {
   drop_saved(n);
+  if (n->detour) {
+    for (int k = 1; k < n->edges.size(); ++k) n->edges[k].node.reset();
+    n->detour->until.clear();
+  }
   n->freed = true;
 }
 

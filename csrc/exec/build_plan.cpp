@@ -1,12 +1,16 @@
 // From a piece of graph to a plan.
 #include <algorithm>
-#include <map>
-#include <queue>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
+#include <queue>
 
+#include "base/debug.h"
 #include "exec/plan.h"
 #include "exec/profile.h"
+#include "exec/stats.h"
+#include "fuse/repeats.h"
 #include "kernels/cuda/product_tail.h"
 #include "ops/loops.h"
 
@@ -632,6 +636,12 @@ class Builder {
 
 }  // namespace
 
+static void tell(const std::vector<OpId>& merged) {
+  std::string names;
+  for (OpId op : merged) names += std::string(" ") + traits(op).name;
+  std::fprintf(stderr, "pydiff: computed once in a plan:%s\n", names.c_str());
+}
+
 FuseOptions fuse_options() {
   FuseOptions o;
   const char* e = std::getenv("PYDIFF_FUSE");
@@ -639,9 +649,13 @@ FuseOptions fuse_options() {
   return o;
 }
 
-Piece with_tails(DeviceId device, const Piece& piece, std::vector<int>& outputs, const FuseOptions& options) {
-  if (device.kind != DeviceKind::Cuda || !options.fuse) return piece;
-  return with_product_tails(piece, outputs, product_tails());
+Piece rewritten(DeviceId device, const Piece& piece, std::vector<int>& outputs, const FuseOptions& options,
+                std::vector<OpId>* merged) {
+  if (!options.fuse) return piece;
+  std::vector<OpId> repeats;
+  Piece p = without_repeats(piece, outputs, repeats);
+  if (merged) *merged = std::move(repeats);
+  return device.kind == DeviceKind::Cuda ? with_product_tails(p, outputs, product_tails()) : p;
 }
 
 int64_t number_bits(const Value* v) { return number_bits(v->dtype, v->num.f, v->num.i); }
@@ -649,7 +663,12 @@ int64_t number_bits(const Value* v) { return number_bits(v->dtype, v->num.f, v->
 std::unique_ptr<Plan> build_plan(DeviceId device, const Piece& piece, const std::vector<int>& outputs, int leaves,
                                  const std::vector<DType>& numbers, const FuseOptions& options, bool compile) {
   std::vector<int> places = outputs;
-  const Piece p = with_tails(device, piece, places, options);
+  std::vector<OpId> merged;
+  const Piece p = rewritten(device, piece, places, options, &merged);
+  if (compile) {  // and not only to look at it
+    stats().merged += static_cast<int64_t>(merged.size());
+    if (!merged.empty() && debug_level() >= 3) tell(merged);
+  }
   return Builder(device, p, places, leaves, numbers).run(options, compile);
 }
 

@@ -195,7 +195,7 @@ std::string explain(const std::vector<Value*>& roots) {
   std::vector<int> outputs;
   std::vector<const Value*> body_numbers;
   Piece piece = piece_of(w, outputs, body_numbers);
-  if (!w.order.empty()) piece = with_tails(w.order[0]->device, piece, outputs, fuse_options());
+  if (!w.order.empty()) piece = rewritten(w.order[0]->device, piece, outputs, fuse_options());
   Partition part = partition(piece, fuse_options(), [](const PieceNode& n, int) { return traits(n.op).family == Family::Contraction; });
   std::string out;
   for (size_t g = 0; g < part.groups.size(); ++g) {

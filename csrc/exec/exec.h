@@ -34,6 +34,7 @@ struct ExecStats {
   int64_t instructions = 0; // of the fused kernels launched
   int64_t graphs = 0;       // CUDA graphs captured
   int64_t graph_replays = 0;  // and launched
+  int64_t merged = 0;       // operations of plans made that repeated another
   int64_t epilogues = 0;    // products given to cuBLASLt with a bias or relu: in a captured graph once
 };
 const ExecStats& exec_stats();

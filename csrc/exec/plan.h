@@ -116,8 +116,10 @@ struct Plan {
 // A Python number in its cell: the bits of its dtype.
 int64_t number_bits(const Value* v);
 
-// The piece as a plan for this device has it: on a CUDA device products take what is behind them along. `outputs` follow.
-Piece with_tails(DeviceId device, const Piece& piece, std::vector<int>& outputs, const FuseOptions& options);
+// The piece as a plan for this device has it: nothing is computed twice, and on a CUDA device products take what is behind
+// them along. `outputs` follow.
+Piece rewritten(DeviceId device, const Piece& piece, std::vector<int>& outputs, const FuseOptions& options,
+                std::vector<OpId>* merged = nullptr);
 
 // Builds the plan of a piece: partition, lowering, memory, and on a CUDA device compilation. `outputs` are node numbers.
 std::unique_ptr<Plan> build_plan(DeviceId device, const Piece& piece, const std::vector<int>& outputs, int leaves,

@@ -8,6 +8,7 @@
 #include "device/cuda/cuda.h"
 #include "exec/profile.h"
 #include "exec/stats.h"
+#include "ops/element.h"
 #include "ops/loops.h"
 
 namespace pd {
@@ -202,6 +203,47 @@ void warn_unfused(const CudaCompileError& e) {
     g_exec.warn((std::string(e.what()) + "; its operations run each in a kernel of its own").c_str());
 }
 
+// The numbers of formulas that were met, by their bits: open addressing over places in `numbers`.
+class Constants {
+ public:
+  // The place of a number with the same bits and dtype, or `place`, which it has from now on.
+  uint32_t place_of(const Value* v, uint32_t place) {
+    if (2 * (used_ + 1) > table_.size()) grow();
+    const Entry e{number_bits(v), v->dtype, place};
+    return put(e);
+  }
+
+ private:
+  struct Entry {
+    int64_t bits;
+    DType dtype;
+    uint32_t place;
+  };
+  uint32_t put(const Entry& e) {
+    uint64_t h = static_cast<uint64_t>(e.bits) * 0xff51afd7ed558ccdull + static_cast<uint64_t>(e.dtype);
+    for (size_t i = (h ^ h >> 32) & (table_.size() - 1);; i = (i + 1) & (table_.size() - 1)) {
+      if (table_[i] == 0) {
+        entries_.push_back(e);
+        table_[i] = static_cast<uint32_t>(entries_.size());
+        ++used_;
+        return e.place;
+      }
+      const Entry& o = entries_[table_[i] - 1];
+      if (o.bits == e.bits && o.dtype == e.dtype) return o.place;
+    }
+  }
+  void grow() {
+    std::vector<Entry> old = std::move(entries_);
+    entries_.clear();
+    used_ = 0;
+    table_.assign(table_.empty() ? 32 : table_.size() * 2, 0);
+    for (const Entry& e : old) put(e);
+  }
+  std::vector<uint32_t> table_;  // 1 + a place in entries_; 0: free
+  std::vector<Entry> entries_;
+  size_t used_ = 0;
+};
+
 }  // namespace
 
 void make_key(Work& w) {
@@ -210,6 +252,7 @@ void make_key(Work& w) {
   const DeviceId d = w.order.empty() ? DeviceId{} : w.order[0]->device;
   k.push_back(static_cast<uint64_t>(d.kind) << 8 | static_cast<uint8_t>(d.index));
   uint32_t mark = next_mark();
+  Constants constants;
   auto shape = [&](const Ints& s) {
     for (int64_t d : s) k.push_back(static_cast<uint64_t>(d));
   };
@@ -230,8 +273,9 @@ void make_key(Work& w) {
       if (o->mark != mark) {
         o->mark = mark;
         auto& list = number ? w.numbers : w.leaves;
-        o->index = static_cast<uint32_t>(list.size());
-        list.push_back(o);
+        const uint32_t place = static_cast<uint32_t>(list.size());
+        o->index = number && (o->flags & kConstant) ? constants.place_of(o, place) : place;
+        if (o->index == place) list.push_back(o);
         k.push_back(uint64_t(number ? 2 : 1) << 62 | uint64_t(o->dtype) << 48 | uint64_t(o->shape.size()) << 40 | o->index);
         shape(o->shape);
       } else {

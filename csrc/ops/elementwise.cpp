@@ -96,7 +96,11 @@ Var large_number(uint64_t v, DeviceId device) { return weak(DType::U64, 0, stati
 Var typed_number(DType dtype, double f, int64_t i, DeviceId device) {
   return scalar(dtype, device, f, i);
 }
-Var number_like(const Var& x, double c) { return scalar(x.dtype(), x.device(), c, static_cast<int64_t>(c)); }
+Var number_like(const Var& x, double c) {
+  Var n = scalar(x.dtype(), x.device(), c, static_cast<int64_t>(c));
+  n.v->flags |= kConstant;
+  return n;
+}
 
 DType result_type(const Var* in, int nin) {
   Category dimensioned, zero, wrapped;

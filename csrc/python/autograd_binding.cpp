@@ -208,6 +208,7 @@ struct Node {
 
 std::string node_name(const TapeNode* n) {
   if (n->leaf) return "AccumulateGrad";
+  if (n->detour) return "StableFormBackward";
   if (n->alias) return "AliasBackward";
   std::string raw = name_of(n), out;
   bool up = true;

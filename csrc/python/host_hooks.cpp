@@ -71,6 +71,16 @@ void locate(void** code, int32_t* offset) {
   }
 }
 
+bool in_own_code() {
+  PyFrameObject* f = PyThreadState_GetFrame(PyThreadState_Get());
+  if (!f) return false;
+  PyCodeObject* c = PyFrame_GetCode(f);
+  const bool own = is_own(c);
+  Py_DECREF(c);
+  Py_DECREF(f);
+  return own;
+}
+
 void keep(void* code) { Py_INCREF(static_cast<PyObject*>(code)); }
 void drop(void* code) { Py_DECREF(static_cast<PyObject*>(code)); }
 
@@ -100,6 +110,7 @@ void install_host_hooks() {
   g_exec.lock = lock;
   g_exec.raise = raise_with_note;
   g_exec.warn = warn;
+  stable::g_in_own_code = in_own_code;
   g_location.locate = locate;
   g_location.keep = keep;
   g_location.drop = drop;

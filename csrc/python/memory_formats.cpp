@@ -102,6 +102,12 @@ PyObject* wrap_last(const Var& places_last) {
   return o;
 }
 
+PyObject* wrap_last(stable::Recorded r) {
+  PyObject* o = wrap_last(r.v);
+  if (r.head) as_tensor_object(o)->head = r.head.detach();
+  return o;
+}
+
 void check_format(const char* op, const Shape& s, Format f) {
   int n = f == Format::ChannelsLast ? 4 : f == Format::ChannelsLast3d ? 5 : s.size();
   if (s.size() != n)

@@ -25,6 +25,7 @@ Var from_last(const Var& x);  // and back
 Ints order_last(const Ints& by_axis);  // a number an axis, in the order of to_last's axes
 // A handle of (n, c, *places), channels-last, of a value (n, *places, c).
 PyObject* wrap_last(const Var& places_last);
+PyObject* wrap_last(stable::Recorded places_last);
 // The format of a result that is like t: the one named, else the tensor's own. Fails where the shape has too few axes.
 bool wants_last(const char* op, TensorObject* t, Format f);
 void check_format(const char* op, const Shape& s, Format f);

@@ -21,27 +21,38 @@ bool operands(PyObject* a, PyObject* b, Var& x, Var& y) {
 
 bool in_order(PyObject* o) { return !as_tensor_object(o)->alias && !as_tensor_object(o)->strides; }
 
-template <Var (*F)(const Var&, const Var&), bool Elementwise = true>
+// The operation F, which is `id` where a stable form may concern it.
+template <Var (*F)(const Var&, const Var&), OpId id>
+stable::Recorded recorded(PyObject* a, const Var& x, PyObject* b, const Var& y, bool last) {
+  if (may_be_stable<id>(a, x, b, y)) return stable::binary(id, x, head_of(a, x), y, head_of(b, y), last);
+  return F(x, y);
+}
+
+template <Var (*F)(const Var&, const Var&), bool Elementwise = true, OpId id = kLeaf>
 PyObject* slot2(PyObject* a, PyObject* b) {
   return guarded([&]() -> PyObject* {
-    if (Py_TYPE(a) == g_tensor_type && Py_TYPE(b) == g_tensor_type && in_order(a) && in_order(b))
-      return wrap(F(value_of(a), value_of(b)));
+    if (Py_TYPE(a) == g_tensor_type && Py_TYPE(b) == g_tensor_type && in_order(a) && in_order(b)) {
+      const Var &x = value_of(a), &y = value_of(b);
+      if (may_be_stable<id>(a, x, b, y)) return wrap(recorded<F, id>(a, x, b, y, false));
+      return wrap(F(x, y));
+    }
     Var x, y;
     if (!operands(a, b, x, y)) return same(Py_NotImplemented);
-    if (Elementwise && turn_operands(a, b, x, y)) return wrap_last(F(x, y));
-    return wrap(F(x, y));
+    if (Elementwise && turn_operands(a, b, x, y)) return wrap_last(recorded<F, id>(a, x, b, y, true));
+    return wrap(recorded<F, id>(a, x, b, y, false));
   });
 }
 
-template <Var (*F)(const Var&, const Var&), const char* const& Name, bool Elementwise = true>
+template <Var (*F)(const Var&, const Var&), const char* const& Name, bool Elementwise = true, OpId id = kLeaf>
 PyObject* slot_inplace(PyObject* a, PyObject* b) {
   return guarded([&]() -> PyObject* {
     Var x = value_of(a), y;
     if (!to_operand(b, x.device(), y)) return same(Py_NotImplemented);
     check_writable(Name, as_tensor_object(a));
     bool last = Elementwise && turn_operands(a, b, x, y);
-    Var next = F(x, y);
-    assign(Name, as_tensor_object(a), last ? from_last(next) : std::move(next));
+    stable::Recorded next = recorded<F, id>(a, x, b, y, last);
+    assign(Name, as_tensor_object(a), last ? from_last(next.v) : next.v);
+    keep_head(as_tensor_object(a), next);
     if (over_bound()) flush();
     return same(a);
   });
@@ -52,15 +63,12 @@ Var row2(const Var& a, const Var& b) {
   return binary(id, a, b);
 }
 template <OpId id>
-Var row1(const Var& a) {
-  return unary(id, a);
-}
-
-template <Var (*F)(const Var&)>
 PyObject* slot1(PyObject* a) {
   return guarded([&] {
-    if (is_channels_last(as_tensor_object(a))) return wrap_last(F(to_last(value_of(a))));
-    return wrap(F(value_of(a)));
+    const Var& x = value_of(a);
+    const stable::Head* head = stable::concerns(id) ? head_of(a, x) : nullptr;
+    if (is_channels_last(as_tensor_object(a))) return wrap_last(head ? stable::unary(id, to_last(x), head, true) : unary(id, to_last(x)));
+    return head ? wrap(stable::unary(id, x, head)) : wrap(unary(id, x));
   });
 }
 
@@ -71,7 +79,8 @@ PyObject* positive(PyObject* a) { return same(a); }
 
 PyObject* pow_slot(PyObject* a, PyObject* b, PyObject* mod) {
   if (mod != Py_None) return same(Py_NotImplemented);
-  return slot2<wide_power>(a, b);
+  if (t_autocast.on) return slot2<wide_power>(a, b);
+  return slot2<power, true, op::pow>(a, b);
 }
 
 #define PD_INPLACE_NAMES(X) X(add) X(sub) X(mul) X(div) X(floor_divide) X(remainder) X(pow) X(bitwise_and) \
@@ -134,10 +143,10 @@ PyObject* compare(PyObject* a, PyObject* b, int what) {
 
 void add_number_slots(std::vector<PyType_Slot>& slots) {
   auto put = [&](int slot, auto f) { slots.push_back({slot, reinterpret_cast<void*>(f)}); };
-  put(Py_nb_add, slot2<row2<op::add>>);
-  put(Py_nb_subtract, slot2<row2<op::sub>>);
+  put(Py_nb_add, slot2<row2<op::add>, true, op::add>);
+  put(Py_nb_subtract, slot2<row2<op::sub>, true, op::sub>);
   put(Py_nb_multiply, slot2<row2<op::mul>>);
-  put(Py_nb_true_divide, slot2<true_divide>);
+  put(Py_nb_true_divide, slot2<true_divide, true, op::div>);
   put(Py_nb_floor_divide, slot2<row2<op::floor_divide>>);
   put(Py_nb_remainder, slot2<row2<op::remainder>>);
   put(Py_nb_matrix_multiply, slot2<product, false>);
@@ -147,14 +156,14 @@ void add_number_slots(std::vector<PyType_Slot>& slots) {
   put(Py_nb_xor, slot2<row2<op::bitwise_xor>>);
   put(Py_nb_lshift, slot2<row2<op::bitwise_left_shift>>);
   put(Py_nb_rshift, slot2<row2<op::bitwise_right_shift>>);
-  put(Py_nb_negative, slot1<row1<op::neg>>);
-  put(Py_nb_absolute, slot1<row1<op::abs>>);
-  put(Py_nb_invert, slot1<row1<op::bitwise_not>>);
+  put(Py_nb_negative, slot1<op::neg>);
+  put(Py_nb_absolute, slot1<op::abs>);
+  put(Py_nb_invert, slot1<op::bitwise_not>);
   put(Py_nb_positive, positive);
-  put(Py_nb_inplace_add, slot_inplace<row2<op::add>, add_name>);
-  put(Py_nb_inplace_subtract, slot_inplace<row2<op::sub>, sub_name>);
+  put(Py_nb_inplace_add, slot_inplace<row2<op::add>, add_name, true, op::add>);
+  put(Py_nb_inplace_subtract, slot_inplace<row2<op::sub>, sub_name, true, op::sub>);
   put(Py_nb_inplace_multiply, slot_inplace<row2<op::mul>, mul_name>);
-  put(Py_nb_inplace_true_divide, slot_inplace<true_divide, div_name>);
+  put(Py_nb_inplace_true_divide, slot_inplace<true_divide, div_name, true, op::div>);
   put(Py_nb_inplace_floor_divide, slot_inplace<row2<op::floor_divide>, floor_divide_name>);
   put(Py_nb_inplace_remainder, slot_inplace<row2<op::remainder>, remainder_name>);
   put(Py_nb_inplace_and, slot_inplace<row2<op::bitwise_and>, bitwise_and_name>);

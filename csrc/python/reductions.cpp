@@ -18,6 +18,8 @@ PyObject* total(PyObject** a, const char* name) {
   Var x = tensor_arg(name, a[0]);
   if (!given(a[3])) x = wide(x);
   const DType d = sum_type(x, a[3]);
+  if (id == op::reduce_sum && x.dtype() == d)
+    return wrap(stable::sum(x, head_of(a[0], x), axes_arg(name, a[1]), bool_arg(a[2], false)));
   return wrap(cast(reduce(id, cast(x, d), axes_arg(name, a[1]), bool_arg(a[2], false)), d));
 }
 PyObject* sum_body(PyObject** a) { return total<op::reduce_sum>(a, "sum"); }
@@ -28,7 +30,7 @@ PyObject* mean_body(PyObject** a) {
   if (given(a[3])) x = cast(x, dtype_arg(a[3]));
   if (!is_floating(x.dtype()) && !is_complex(x.dtype()))
     fail("mean", "the mean of integers is not an integer", name_of(x.dtype()), "x.float().mean()", ErrorKind::Runtime);
-  return wrap(mean(x, axes_arg("mean", a[1]), bool_arg(a[2], false)));
+  return wrap(stable::mean(x, head_of(a[0], x), axes_arg("mean", a[1]), bool_arg(a[2], false)));
 }
 
 // var, std: (input, dim, unbiased, keepdim, correction); var(True) is var(unbiased=True)
@@ -116,14 +118,14 @@ PyObject* set_pairs(PyObject*, PyObject* const* args, Py_ssize_t, PyObject*) {
 PyObject* logsumexp_body(PyObject** a) {
   return wrap(logsumexp(tensor_arg("logsumexp", a[0]), axes_arg("logsumexp", a[1]), bool_arg(a[2], false)));
 }
-template <Var (*F)(const Var&, int64_t)>
+template <class Result, Result (*F)(const Var&, int64_t)>
 PyObject* along(PyObject** a, const char* name) {
   Var x = tensor_arg(name, a[0]);
   x = given(a[2]) ? cast(x, dtype_arg(a[2])) : wide(x);
   return wrap(F(x, int_arg(name, a[1], "dim")));
 }
-PyObject* softmax_body(PyObject** a) { return along<softmax>(a, "softmax"); }
-PyObject* log_softmax_body(PyObject** a) { return along<log_softmax>(a, "log_softmax"); }
+PyObject* softmax_body(PyObject** a) { return along<stable::Recorded, stable::softmax>(a, "softmax"); }
+PyObject* log_softmax_body(PyObject** a) { return along<Var, log_softmax>(a, "log_softmax"); }
 PyObject* cumsum_body(PyObject** a) {
   Var x = tensor_arg("cumsum", a[0]);
   if (!given(a[2])) x = wide(x);

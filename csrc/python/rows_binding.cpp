@@ -10,8 +10,12 @@ namespace binding {
 
 namespace {
 
+// Of the value x of object o, turned where `last`.
 template <OpId id>
-Var compute1(const Var& x) {
+stable::Recorded compute1(PyObject* o, const Var& x, bool last) {
+  if constexpr (stable::concerns(id))
+    if (const stable::Head* head = head_of(o, x); head || stable::begins(id)) return stable::unary(id, x, head, last);
+  (void)o, (void)last;
   return unary(id, x);
 }
 
@@ -34,9 +38,9 @@ Var compute2(const Var& a, const Var& b) {
   else return binary(id, a, b);
 }
 
-// What PyTorch gives some of the rows beside the operands.
+// What PyTorch gives some of the rows beside the operands. `o` has the objects of a and b, turned where `last`.
 template <OpId id>
-Var compute2(const char* name, const Var& a, const Var& b, PyObject* option) {
+stable::Recorded compute2(const char* name, const Var& a, const Var& b, PyObject* option, PyObject* const* o, bool last) {
   if constexpr (id == op::add || id == op::sub) {
     if (given(option)) return binary(id, a, binary(op::mul, b, operand(name, option, b.device())));
   } else if constexpr (id == op::div) {
@@ -48,6 +52,7 @@ Var compute2(const char* name, const Var& a, const Var& b, PyObject* option) {
     }
   }
   (void)option;
+  if (may_be_stable<id>(o[0], a, o[1], b)) return stable::binary(id, a, head_of(o[0], a), b, head_of(o[1], b), last);
   return compute2<id>(a, b);
 }
 
@@ -90,8 +95,8 @@ void take(const char* name, int arity, const char* option, PyObject* self, PyObj
 
 template <OpId id>
 PyObject* of_tensor(PyObject* x) {
-  if (is_channels_last(as_tensor_object(x))) return wrap_last(compute1<id>(given_to<id>(to_last(value_of(x)))));
-  return wrap(compute1<id>(given_to<id>(value_of(x))));
+  if (is_channels_last(as_tensor_object(x))) return wrap_last(compute1<id>(x, given_to<id>(to_last(value_of(x))), true));
+  return wrap(compute1<id>(x, given_to<id>(value_of(x)), false));
 }
 
 template <OpId id>
@@ -107,7 +112,7 @@ PyObject* function1(PyObject*, PyObject* const* args, Py_ssize_t n, PyObject* kw
     const char* name = traits(id).name;
     take(name, 1, nullptr, nullptr, args, n, kwnames, o);
     Var x = operand(name, o.a[0]);
-    return wrap(compute1<id>(given_to<id>(x)));
+    return wrap(compute1<id>(o.a[0], given_to<id>(x), false));
   });
 }
 
@@ -118,7 +123,9 @@ PyObject* inplace1(PyObject* self, PyObject*) {
     check_writable(name, as_tensor_object(self));
     bool last = is_channels_last(as_tensor_object(self));
     const Var& x = value_of(self);
-    assign(name, as_tensor_object(self), last ? from_last(compute1<id>(to_last(x))) : compute1<id>(x));
+    stable::Recorded next = compute1<id>(self, last ? to_last(x) : x, last);
+    assign(name, as_tensor_object(self), last ? from_last(next.v) : next.v);
+    keep_head(as_tensor_object(self), next);
     if (over_bound()) flush();
     return same(self);
   }, "_");
@@ -137,8 +144,8 @@ PyObject* call2(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject* k
     x = wide(x);
     y = wide(y);
   }
-  if (turn_operands(o.a[0], o.a[1], x, y)) return wrap_last(compute2<id>(name, x, y, o.option));
-  return wrap(compute2<id>(name, x, y, o.option));
+  if (turn_operands(o.a[0], o.a[1], x, y)) return wrap_last(compute2<id>(name, x, y, o.option, o.a, true));
+  return wrap(compute2<id>(name, x, y, o.option, o.a, false));
 }
 
 template <OpId id>
@@ -160,8 +167,9 @@ PyObject* inplace2(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject
     check_writable(name, as_tensor_object(self));
     Var x = value_of(self), y = operand(name, o.a[1], x.device());
     bool last = turn_operands(self, o.a[1], x, y);
-    Var next = compute2<id>(name, x, y, o.option);
-    assign(name, as_tensor_object(self), last ? from_last(next) : std::move(next));
+    stable::Recorded next = compute2<id>(name, x, y, o.option, o.a, last);
+    assign(name, as_tensor_object(self), last ? from_last(next.v) : next.v);
+    keep_head(as_tensor_object(self), next);
     if (over_bound()) flush();
     return same(self);
   }, "_");

@@ -197,11 +197,19 @@ void bind_evaluation(py::module_& m) {
     d["instructions"] = s.instructions;
     d["graphs"] = s.graphs;
     d["graph_replays"] = s.graph_replays;
+    d["merged"] = s.merged;
     d["epilogues"] = s.epilogues;
     d["traces"] = traces_made();
     return d;
   });
   m.def("clear_plans", clear_plans);
+  m.def("set_stable_forms", [](bool on) { return std::exchange(stable::enabled(), on); },
+        "Whether stable forms are recorded in the place of what is written; returns the former state.");
+  m.def("stable_forms", [] {
+    py::dict d;
+    for (const auto& [written, count] : stable::counts()) d[written.c_str()] = count;
+    return d;
+  }, "How often each rule was applied.");
 }
 
 void bind_machine(py::module_& m) {

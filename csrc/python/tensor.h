@@ -8,6 +8,7 @@
 #include "autodiff/autodiff.h"
 #include "exec/exec.h"
 #include "ops/api.h"
+#include "rewrite/stable.h"
 
 namespace pd {
 namespace binding {
@@ -23,6 +24,7 @@ struct TensorObject {
   Ints* strides;      // of a view that outlived what it was a view of, where not in order; else null
   PyObject* grad;     // null: None
   PyObject* weakrefs;
+  stable::Head* head; // of `var`: how it was written, where a stable form may begin with it; else null
   bool retains_grad;
   int64_t born;       // the scope of placeholders that was the latest when the handle was made
   uint32_t epoch;     // of the trace that has seen it (tracer.h)
@@ -55,18 +57,44 @@ inline const Var& value_of(PyObject* o) {
   return t->var;
 }
 
+inline void drop_head(TensorObject* t) {
+  if (t->head) release(t->head);
+  t->head = nullptr;
+}
+// Once t->var is the result.
+inline void keep_head(TensorObject* t, stable::Recorded& r) {
+  drop_head(t);
+  if (r.head && t->var.v == r.v.v && t->var.m == r.v.m) t->head = r.head.detach();
+}
+
 // Puts another value into the handle, and nothing else: neither views nor checks.
 inline void store(TensorObject* t, Var v) {
   if (g_tracing) trace_touch(t);
   if (v.v) ++v.v->handles;
   if (t->var.v) --t->var.v->handles;
   t->var = std::move(v);
+  if (t->head) drop_head(t);
+}
+// How the object was written of which `as` is the value, turned or cast; null where nothing is known, and after a cast.
+inline const stable::Head* head_of(PyObject* o, const Var& as) {
+  if (!is_tensor(o)) return nullptr;
+  TensorObject* t = as_tensor_object(o);
+  return t->head && t->var.dtype() == as.dtype() ? t->head : nullptr;
+}
+// May a stable form begin or end with an operation `id` of these operands?
+template <OpId id>
+bool may_be_stable(PyObject* a, const Var& x, PyObject* b, const Var& y) {
+  if constexpr (!stable::concerns_pair(id)) return false;
+  else
+    return head_of(a, x) || head_of(b, y) ||
+           ((id == op::add || id == op::sub) && (stable::is_unit(x) || stable::is_unit(y)));
 }
 
 // A new Tensor; flushes pending work that has passed its bound.
 PyObject* wrap(Var v);
 // The same, without looking at pending work: for values already computed.
 PyObject* wrap_quietly(Var v);
+PyObject* wrap(stable::Recorded r);
 inline py::object wrapped(Var v) { return py::reinterpret_steal<py::object>(wrap(std::move(v))); }
 // A tensor of another class than Tensor itself.
 PyObject* wrap_as(PyTypeObject* type, Var v);

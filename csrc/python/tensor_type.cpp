@@ -26,6 +26,7 @@ void fill_in(TensorObject* t, Var v) {
   t->strides = nullptr;
   t->grad = nullptr;
   t->weakrefs = nullptr;
+  t->head = nullptr;
   t->retains_grad = false;
   t->born = g_latest_scope;
   t->epoch = 0;
@@ -40,6 +41,7 @@ void tensor_dealloc(PyObject* o) {
   leave_cell(t);
   disown_leaf(t);
   delete t->strides;
+  drop_head(t);
   Py_CLEAR(t->grad);
   if (t->var.v) --t->var.v->handles;
   t->var.~Var();
@@ -260,6 +262,12 @@ PyObject* wrap(Var v) {
     flush();
     return hold.release().ptr();
   }
+  return o;
+}
+
+PyObject* wrap(stable::Recorded r) {
+  PyObject* o = wrap(std::move(r.v));
+  if (r.head) as_tensor_object(o)->head = r.head.detach();
   return o;
 }
 

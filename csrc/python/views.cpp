@@ -248,6 +248,7 @@ void become(const char* op, TensorObject* t, TensorObject* view) {
     fail(op, "the result is no view of the tensor", to_string(t->var.v->spec()), "the operation that returns a new tensor",
          ErrorKind::Runtime);
   std::swap(t->var, view->var);
+  std::swap(t->head, view->head);
   std::swap(t->strides, view->strides);
   std::swap(t->alias, view->alias);
   a->self = view;

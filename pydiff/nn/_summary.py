@@ -11,6 +11,7 @@ from .module import Module
 from .utils.stateless import put
 
 _DOT = re.compile(r"^%\d+ = dot \w+ \((.*?)\) %(\d+)", re.M)
+_CONVOLUTION = re.compile(r"^%\d+ = convolution \w+ \((.*?)\) %\d+ %(\d+)", re.M)
 _SHAPE = re.compile(r"^%(\d+) = \w+ \w+ \((.*?)\)", re.M)
 
 
@@ -316,9 +317,15 @@ class _Watch:
 
 
 def _products(text):
-    """The FLOPs of the products in a printed graph: `%3 = dot float32 (m, n) %1 %2`, k the last axis of %1."""
+    """The FLOPs of the products in a printed graph.
+
+    `%3 = dot float32 (m, n) %1 %2`, k the last axis of %1; `%3 = convolution float32 (batch, outputs, …) %1 %2`, a sum over
+    all axes of %2 but the first.
+    """
     shapes = {number: _sizes(shape) for number, shape in _SHAPE.findall(text)}
-    return sum(2 * math.prod(_sizes(shape)) * shapes[first][-1] for shape, first in _DOT.findall(text))
+    products = sum(2 * math.prod(_sizes(shape)) * shapes[first][-1] for shape, first in _DOT.findall(text))
+    convolutions = (math.prod(_sizes(shape)) * math.prod(shapes[weight][1:]) for shape, weight in _CONVOLUTION.findall(text))
+    return products + 2 * sum(convolutions)
 
 
 def _sizes(text):
