@@ -5,7 +5,7 @@ import numpy as np
 from ._problem import Problem, dense, load, torch_style
 
 CHANNELS, SIZE, BATCH, CLASSES = (3, 32, 64, 128), 32, 32, 10
-LR, MOMENTUM = 0.05, 0.9
+LR, MOMENTUM = 0.005, 0.9
 
 
 def _data():
