@@ -18,7 +18,7 @@ PyObject* total(PyObject** a, const char* name) {
   Var x = tensor_arg(name, a[0]);
   if (!given(a[3])) x = wide(x);
   const DType d = sum_type(x, a[3]);
-  if (id == op::reduce_sum && x.dtype() == d)
+  if (id == op::reduce_sum && x.dtype() == d && is_floating(d))
     return wrap(stable::sum(x, head_of(a[0], x), axes_arg(name, a[1]), bool_arg(a[2], false)));
   return wrap(cast(reduce(id, cast(x, d), axes_arg(name, a[1]), bool_arg(a[2], false)), d));
 }
