@@ -17,7 +17,7 @@ SOURCES = [
     HERE / "cuda_native_driver.cpp",
     *DEVICE,
     CSRC / "kernels/native.cpp",
-    *(CSRC / f"kernels/cpu/{name}.cpp" for name in "index arg_reduce scan join topk sampling".split()),
+    *(CSRC / f"kernels/cpu/{name}.cpp" for name in "index arg_reduce scan join topk sampling convolution tiles tile_kernels".split()),
     *(
         CSRC / f"kernels/cuda/{name}.cpp"
         for name in "native_cuda launch arg_reduce scan join index sort matmul topk tiled_gemm small_gemm sampling".split()
