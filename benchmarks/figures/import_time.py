@@ -23,8 +23,8 @@ def import_time():
     seen = {name: [] for name in names}
     for turn in range(12):
         for name in names:
-            pair = child.run(CODE.format(name=name))
-            if turn:  # the first one may read the disk
+            pair = child.run(CODE.format(name=name), PYTHONDONTWRITEBYTECODE="")
+            if turn:  # the first one may read the disk, and writes the byte code that an installation has
                 seen[name].append(pair)
     times = {"import numpy": statistics.median(a for a, _ in seen["pydiff"])}
     for name in names:

@@ -378,7 +378,11 @@ py::list settled(const py::sequence& outputs, const py::sequence& leaves) {
 // ---- methods
 
 PyObject* detach_body(PyObject** a) {
-  return make_view(as_tensor_object(a[0]), Steps(), Var(value_of(a[0]).v), true);
+  const Var& x = value_of(a[0]);
+  PyObject* out = make_view(as_tensor_object(a[0]), Steps(), Var(x.v), true);
+  stable::Recorded r = stable::detached(Var(x.v), head_of(a[0], x));
+  if (r.head) keep_head(as_tensor_object(out), r);
+  return out;
 }
 constexpr Def kDetach = {"detach", detach_body, 1, -1,
                          "detach()\n--\n\nThe value without tape or tangents; shares memory.\n\n>>> import pydiff as pd\n"

@@ -1,5 +1,6 @@
 #include "rewrite/stable.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -27,7 +28,7 @@ bool& enabled() {
 namespace {
 
 // A head keeps its operand alive. Where the value has an edge into the tape that is as long as its handle lives. Where it
-// has none (no_grad, data), and for 1 + x, where only digits are at stake, only these latest ones do.
+// has none (no_grad, data), and where only digits or time are at stake (the forms from 1 + x on), only these latest ones do.
 constexpr int kBrief = 64;
 constexpr int kMaxTerms = 16;  // of a sum of exponentials
 Head* g_brief[kBrief];
@@ -80,7 +81,7 @@ HeadRef head_of(Form form, const Var& x, const Var& y, bool last) {
   h->form = form;
   h->last = last;
   h->x = like(x, y);
-  if (!requires_grad(y) || form == Form::OneAnd || form == Form::OneLess) make_brief(h.get());
+  if (!requires_grad(y) || form >= Form::OneAnd) make_brief(h.get());
   return h;
 }
 
@@ -219,6 +220,7 @@ const Rule kRules[] = {
     // what begins a form whatever the operand is
     {"1 + x", op::add, Form::One, Form::Any, Form::OneAnd, false, nullptr, Slope::None},
     {"1 - x", op::sub, Form::One, Form::Any, Form::OneLess, false, nullptr, Slope::None},
+    {"x - max(x)", op::sub, Form::Any, Form::Max, Form::Shifted, false, nullptr, Slope::None},
 };
 constexpr size_t kRuleCount = sizeof kRules / sizeof kRules[0];
 int64_t g_counts[kRuleCount];
@@ -319,6 +321,7 @@ const Rule* find(OpId id, Var* in, const Head** heads, int nin) {
     const bool turned = id == op::add && !fit(r, 0);
     if (!fit(r, turned ? 1 : 0)) continue;
     if (r.slope == Slope::Quotient && !(in[0].dtype() == in[1].dtype() && is_denominator(*heads[1], *heads[0]))) continue;
+    if (r.made == Form::Shifted && in[0].v != heads[1]->x.v) continue;
     if (turned) {
       std::swap(in[0], in[1]);
       std::swap(heads[0], heads[1]);
@@ -351,7 +354,10 @@ Recorded apply_rule(const Rule& r, Var* in, const Head** heads, int nin, bool la
     const int any = r.a == Form::Any ? 0 : r.b == Form::Any ? 1 : -1;
     const Var& x = any >= 0 ? in[any] : (heads[0] ? heads[0] : heads[1])->x;
     if (y.dtype() != x.dtype()) return y;
-    return {y, head_of(r.made, x, y, last)};
+    HeadRef made = head_of(r.made, x, y, last);
+    if (r.made == Form::Shifted) made->axes = heads[1]->axes;
+    if (r.made == Form::Exp && heads[0] && heads[0]->form == Form::Shifted) made->axes = heads[0]->axes;
+    return {y, made};
   }
   const Match m{heads[0], nin == 2 ? heads[1] : nullptr, (heads[0] ? heads[0] : heads[1])->x};
   Var y = r.record(m);
@@ -373,10 +379,16 @@ Var in_order(const Var& x) {
   return permute(x, axes);
 }
 
+bool is_within(const Ints& few, const Ints& many) {
+  for (int64_t k : few)
+    if (std::find(many.begin(), many.end(), k) == many.end()) return false;
+  return true;
+}
+
 Recorded over_axes(Form form, Var y, const Head* head, const char* op, const Var& x, const Axes& axes, bool keepdim) {
   if (!enabled() || !head || head->form != Form::Exp || y.dtype() != x.dtype()) return y;
   Ints list = normalize_axes(op, axes, x.shape().size());
-  if (list.empty()) return y;
+  if (list.empty() || (!head->axes.empty() && !head->last && is_within(head->axes, list))) return y;
   HeadRef h = head_of(form, head->last ? in_order(head->x) : head->x, y, false);
   h->root = root_of(*head);
   h->axes = list;
@@ -440,6 +452,20 @@ Recorded softmax(const Var& x, int64_t axis) {
   if (!enabled() || x.shape().empty()) return y;
   HeadRef h = head_of(Form::Softmax, x, y, false);
   h->axes = {normalize_axis("softmax", axis, x.shape().size())};
+  return {y, h};
+}
+
+Recorded largest(Var y, const Var& x, const Axes& axes) {
+  if (!enabled() || !is_float(x)) return y;
+  HeadRef h = head_of(Form::Max, Var(x.v), y, false);
+  h->axes = normalize_axes("max", axes, x.shape().size());
+  return {y, h};
+}
+
+Recorded detached(Var y, const Head* head) {
+  if (!head || head->form != Form::Max) return y;
+  HeadRef h = head_of(Form::Max, head->x, y, false);
+  h->axes = head->axes;
   return {y, h};
 }
 

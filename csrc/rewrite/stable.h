@@ -34,7 +34,9 @@ enum class Form : uint8_t {
   NegSigmoid,   // -sigmoid(x)
   Softmax,      // softmax(x, axes)
   OneAnd,       // 1 + x
-  OneLess       // 1 - x
+  OneLess,      // 1 - x
+  Max,          // the largest of x over axes
+  Shifted       // x less that: a sum of its exponentials over these axes, or over more, is stable as it is written
 };
 
 struct Head;
@@ -49,7 +51,7 @@ struct Head {
   bool last = false;   // x is turned to (n, *places, c), as the value is
   int terms = 1;       // of a sum of exponentials
   int brief = -1;      // its place among the heads that only the next ones keep
-  Ints axes;
+  Ints axes;           // of Exp: those over which x was shifted
   Var x;               // without an edge into the tape where the value has none
   TapeRef root;        // where x was made for the form: the node of what it was made of
   HeadRef left, right;
@@ -84,6 +86,10 @@ Recorded binary(OpId id, const Var& a, const Head* ha, const Var& b, const Head*
 Recorded sum(const Var& x, const Head* head, const Axes& axes, bool keepdim);
 Recorded mean(const Var& x, const Head* head, const Axes& axes, bool keepdim);
 Recorded softmax(const Var& x, int64_t axis);
+// y, which is the largest of x over the axes.
+Recorded largest(Var y, const Var& x, const Axes& axes);
+// y, which is the same value without its place in the differentiation.
+Recorded detached(Var y, const Head* head);
 
 // How often each rule was applied.
 std::vector<std::pair<std::string, int64_t>> counts();

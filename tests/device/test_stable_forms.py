@@ -277,6 +277,23 @@ def test_what_is_no_float_stays():
     assert rules() == before
 
 
+def test_what_is_shifted_by_its_maximum_is_stable_as_it_is_written():
+    x = pd.tensor(np.random.default_rng(0).standard_normal((4, 5)).astype("float32") * 300)
+    before = rules()
+    for top in (x.amax(1, keepdim=True), x.max(1, keepdim=True).values, x.amax(1, keepdim=True).detach()):
+        p = (x - top).exp()
+        assert np.allclose((p.sum(1, keepdim=True).log() + top).numpy(), x.logsumexp(1, True).numpy())
+        assert (p / p.sum(1, keepdim=True)).tolist() == x.softmax(1).tolist()
+    p = (x - x.max()).exp()
+    assert np.isfinite((p.sum().log() + x.max()).item())
+    assert rules() == before
+    p = (x - x.max()).exp()  # the rows have maxima of their own
+    applied("log(sum(exp(x)))", lambda: p.sum(1).log())
+    assert np.allclose((p.sum(1).log() + x.max()).numpy(), x.logsumexp(1).numpy())
+    q = (x - (x + 1).amax(1, keepdim=True)).exp()  # the maximum of something else
+    applied("log(sum(exp(x)))", lambda: q.sum(1).log())
+
+
 # ---- what differentiates
 
 
