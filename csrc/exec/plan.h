@@ -78,6 +78,7 @@ struct Step {
   StepFactsRef facts;  // null in a plan that was made while nobody profiled
 };
 
+class CpuReplay;
 class CudaReplay;
 namespace profile {
 class Run;
@@ -85,7 +86,9 @@ class Run;
 
 struct Plan {
   DeviceId device;
-  std::shared_ptr<CudaReplay> replay;  // of a CUDA device, once it runs again
+  std::shared_ptr<CudaReplay> replay;    // of a CUDA device, once it runs again
+  std::shared_ptr<CpuReplay> cpu_replay;  // of the CPU, likewise
+  bool has_run = false;
   int errors = 0;  // steps that may find an error on a CUDA device
   bool has_custom = false;
   bool fused = true;  // as FuseOptions had it

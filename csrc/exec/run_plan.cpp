@@ -4,6 +4,7 @@
 
 #include "device/cpu/pool.h"
 #include "device/device.h"
+#include "exec/cpu_replay.h"
 #include "exec/cuda_replay.h"
 #include "exec/plan.h"
 #include "exec/profile.h"
@@ -119,15 +120,22 @@ void run_plan(Plan& plan, void* const* leaf_data, const int64_t* numbers, void* 
   char* base = there ? static_cast<char*>(there->data) : plan.arena ? arena.get(plan.arena) : nullptr;
   for (const Plan::Temp& t : plan.temps) slots[t.slot] = base + t.offset;
   if (!cpu) return run_cuda_steps(plan, slots.data(), error, watched);
-  int step = 0;
-  for (const Step& s : plan.steps) {
-    profile::StepSpan span(watched, step++);
+  auto run_step = [&](int k) {
+    const Step& s = plan.steps[static_cast<size_t>(k)];
+    profile::StepSpan span(watched, k);
     if (s.fused) run_fused(*s.fused, slots.data(), span);
     else if (s.matmul) run_matmul(*s.matmul, slots.data());
     else if (s.custom) run_custom_on_cpu(*s.custom, slots.data(), plan.leaves, leaf_owners, error);
     else run_native(*s.native, slots.data(), error);
-    if (!error.text.empty()) return;
+    return error.text.empty();
+  };
+  if (plan.has_run && !watched) {
+    if (!plan.cpu_replay) plan.cpu_replay = std::make_shared<CpuReplay>(plan);
+    return plan.cpu_replay->run(slots.data(), run_step);
   }
+  plan.has_run = true;
+  for (int k = 0; k < static_cast<int>(plan.steps.size()); ++k)
+    if (!run_step(k)) return;
 }
 
 }  // namespace pd

@@ -2,56 +2,15 @@
 #include "fuse/llvm.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
-#include <memory>
-#include <new>
 
 #include "device/cpu/pool.h"
+#include "device/cpu/scratch.h"
 
 namespace pd {
 namespace {
 
 constexpr int64_t kTasksAThread = 4;         // so that a thread that was late does not hold up the others
-constexpr size_t kKeptScratch = 8u << 20;    // larger scratch is given back after the launch
-
-struct FreeDeleter {
-  void operator()(void* p) const { std::free(p); }
-};
-using Memory = std::unique_ptr<void, FreeDeleter>;
-
-Memory allocate(size_t bytes) {
-  void* p = std::aligned_alloc(64, (bytes + 63) / 64 * 64);
-  if (!p) throw std::bad_alloc();
-  return Memory(p);
-}
-
-// Scratch of a task: the thread's own memory, kept from launch to launch, unless much is wanted.
-class Scratch {
- public:
-  explicit Scratch(size_t bytes) {
-    thread_local Memory kept;
-    thread_local size_t kept_bytes = 0;
-    if (bytes > kKeptScratch) {
-      own_ = allocate(bytes);
-      data_ = static_cast<char*>(own_.get());
-      return;
-    }
-    if (bytes > kept_bytes) {
-      const size_t grown = std::min(kKeptScratch, std::max(bytes, 2 * kept_bytes));
-      kept.reset();
-      kept_bytes = 0;
-      kept = allocate(grown);
-      kept_bytes = grown;
-    }
-    data_ = static_cast<char*>(kept.get());
-  }
-  char* data() const { return data_; }
-
- private:
-  Memory own_;
-  char* data_;
-};
 
 // f(axis, index) for the axes on which flattened position `at` is not 0.
 template <class F> void each_index(const Ints& dims, int64_t at, F f) {
@@ -193,8 +152,8 @@ void run(const PreparedLaunch& l, const Interpreted& program, KernelFn compiled,
   const Grid& g = compiled ? l.compiled : l.interpreted;
   const int64_t tiles = g.tiles();
   if (tiles == 0) return;
-  Memory partial;
-  if (g.launch_bytes) partial = allocate(static_cast<size_t>(g.launch_bytes));
+  AlignedMemory partial;
+  if (g.launch_bytes) partial = aligned_memory(static_cast<size_t>(g.launch_bytes));
   const size_t kernel_bytes =
       compiled ? scratch_bytes(l.layout, compiled_scratch, g.R, g.C) : program.scratch_bytes(g.R, g.C);
   const Launch launch{l, g, program, compiled, kernel_bytes, bases, static_cast<char*>(partial.get())};

@@ -30,4 +30,6 @@ NativeFn native_for(OpId op) {
 
 bool may_donate(OpId op) { return op == op::index_put || op == op::scatter || op == op::slice_update || op == op::check_range; }
 
+bool joins(OpId op) { return op == op::concatenate; }
+
 }  // namespace pd

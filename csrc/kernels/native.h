@@ -33,5 +33,6 @@ using NativeFn = void (*)(const NativeArgs& a, NativeError& error);
 
 NativeFn native_for(OpId op);   // null: the op has none
 bool may_donate(OpId op);       // out may take the memory of operand 0
+bool joins(OpId op);            // out is the operands, one behind the other along axis attrs[0]
 
 }  // namespace pd
