@@ -20,7 +20,7 @@ constexpr int64_t kCompiledTile = 65536;
 constexpr int64_t kMaxColumns = 16384;
 // A packed transpose reads along the majors: long enough to pay for the pages that it touches.
 constexpr int64_t kTransposedColumns = 128, kTransposedTile = 16384;
-constexpr int64_t kWorthARun = 1024;           // elements of a run of majors that are worth a tile of their own
+constexpr int64_t kWorthARun = 128;            // elements of a run of majors that are worth a tile of their own
 constexpr int64_t kLongRun = 64;               // minors of a run that are
 
 bool bounded_on(const View& v, int axis, int64_t dim) { return v.bounded && (v.lo[axis] > 0 || v.hi[axis] < dim); }
@@ -237,6 +237,25 @@ void reach_operands(const PreparedLaunch& l, const Program& p, Grid& g) {
   }
 }
 
+// Tiles that differ in their first major only, at steady distances, need no index arithmetic.
+void find_even_tiles(const PreparedLaunch& l, Grid& g) {
+  const int nm = l.major.size();
+  if (g.minor.pieces != 1 || g.launch_bytes || g.major.pieces < 2) return;
+  const bool one_run = g.major.run == g.major.total;
+  if (!one_run && g.major.pieces_a_run != 1) return;
+  const int outer = one_run ? nm : nm - 1;  // axes along which the tiles lie
+  const Ints along(l.major.data(), outer);
+  for (size_t k = 0; k < g.operands.size(); ++k) {
+    const View& v = l.operands[k].view;
+    Grid::Operand& o = g.operands[k];
+    if (o.reach == Reach::Value) continue;
+    if (o.reach != Reach::Direct || !linear(v, along, 0, outer)) return;
+    const int64_t rows = one_run ? g.major.step : 1;
+    o.step = inner_stride(v, along, 0) * rows * static_cast<int64_t>(size_of(l.operands[k].dtype));
+  }
+  g.even = true;
+}
+
 MergedLaunch::Operand operand_of(const Program& p, int16_t k, const View& view) {
   MergedLaunch::Operand o{p.args[k].dtype, p.args[k].cls, p.args[k].output, true, nullptr, view};
   for (const Instr& i : p.code) {
@@ -316,6 +335,7 @@ PreparedLaunch prepare(const Program& p, const Ints& major_dims, const Ints& min
   reach_operands(l, p, l.interpreted);
   choose_tiles(l, p, kCompiledTile, 4 * kCompiledTile, l.compiled);
   reach_operands(l, p, l.compiled);
+  find_even_tiles(l, l.compiled);
   return l;
 }
 

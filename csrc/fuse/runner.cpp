@@ -77,6 +77,18 @@ struct Launch {
     SmallVec<void*, 16> ptr(n);
     SmallVec<int64_t, 16> rstride(n);
     const int nm = l.major.size();
+    if (compiled && g.even) {
+      for (int k = 0; k < n; ++k) {
+        const Grid::Operand& o = g.operands[k];
+        rstride[k] = o.rstride;
+        ptr[k] = static_cast<char*>(bases[k]) + o.offset + first * o.step;
+      }
+      for (int64_t t = first; t < last; ++t) {
+        compiled(g.major.length(t), g.C, ptr.data(), rstride.data(), kernel);
+        for (int k = 0; k < n; ++k) ptr[k] = static_cast<char*>(ptr[k]) + g.operands[k].step;
+      }
+      return;
+    }
     for (int64_t t = first; t < last; ++t) {
       const Tile at = tile(t);
       for (int k = 0; k < n; ++k) {

@@ -40,8 +40,10 @@ struct Grid {
     int64_t offset = 0;       // Direct, Value: bytes
     Ints strides;             // Direct: bytes an axis
     int64_t buffer = 0;       // Packed: offset in the task's scratch; Partial: in the launch's
+    int64_t step = 0;         // of even tiles: bytes from one to the next
   };
   Cut major, minor;
+  bool even = false;          // every operand is Direct or a Value, and as far from tile to tile
   int64_t R = 0, C = 0;       // the largest tile
   std::vector<Operand> operands;
   int64_t task_bytes = 0;     // scratch of a task before what the back end needs

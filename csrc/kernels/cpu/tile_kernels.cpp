@@ -1,6 +1,7 @@
 // The tiles of a product and the packing of their operands, for vectors of 64, 32 and 16 bytes.
 #include "kernels/cpu/tile_kernels.h"
 
+#include <algorithm>
 #include <cstring>
 #include <type_traits>
 #include <utility>
@@ -58,20 +59,28 @@ PD_INLINE void tile_of(int64_t depth, const T* a, int64_t a_row, int64_t a_k, co
   bool solid = col.list || col.step == 1;
   for (int64_t j = 1; col.list && j < cols; ++j) solid &= col.list[first_col + j] == start + j;
   const bool whole = solid && cols == kWidth;
+  // Rows that touch one another may be read and written by whole vectors, in order: what is written beyond the end of one is
+  // the next row's place, which comes after. The last ones go through `near`.
+  int64_t open = whole ? Rows : 0;
+  if (solid && !whole) {
+    bool touching = true;
+    for (int r = 1; r < Rows; ++r) touching &= c_rows[r] - c_rows[r - 1] == cols;
+    if (touching && Rows * cols >= kWidth) open = (Rows * cols - kWidth) / cols + 1;
+  }
+  alignas(64) T near[Rows][kWidth];
   V acc[Rows][Vecs];
   if (!accumulate) {
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r)
       for (int v = 0; v < Vecs; ++v) acc[r][v] = V{};
-  } else if (whole) {
-#pragma GCC unroll 16
-    for (int r = 0; r < Rows; ++r)
-      for (int v = 0; v < Vecs; ++v) acc[r][v] = *reinterpret_cast<const V*>(c + c_rows[r] + start + v * kLanes);
   } else {
-    T rows[Rows][kWidth] = {};
-    for (int r = 0; r < Rows; ++r)
-      for (int64_t j = 0; j < cols; ++j) rows[r][j] = c[c_rows[r] + col[first_col + j]];
-    std::memcpy(acc, rows, sizeof rows);
+    for (int64_t r = open; r < Rows; ++r)
+      for (int64_t j = 0; j < kWidth; ++j) near[r][j] = j < cols ? c[c_rows[r] + col[first_col + j]] : T(0);
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r) {
+      const T* from = r < open ? c + c_rows[r] + start : near[r];
+      for (int v = 0; v < Vecs; ++v) acc[r][v] = *reinterpret_cast<const V*>(from + v * kLanes);
+    }
   }
   for (int64_t p = 0; p < depth; ++p) {
     V bv[Vecs];
@@ -81,23 +90,20 @@ PD_INLINE void tile_of(int64_t depth, const T* a, int64_t a_row, int64_t a_k, co
       for (int v = 0; v < Vecs; ++v) Op::step(acc[r][v], s, bv[v]);
     }
   }
-  if (whole) {
 #pragma GCC unroll 16
-    for (int r = 0; r < Rows; ++r)
-      for (int v = 0; v < Vecs; ++v) *reinterpret_cast<V*>(c + c_rows[r] + start + v * kLanes) = acc[r][v];
-    return;
-  }
-  T rows[Rows][kWidth];
-  std::memcpy(rows, acc, sizeof rows);
   for (int r = 0; r < Rows; ++r) {
+    T* to = r < open ? c + c_rows[r] + start : near[r];
+    for (int v = 0; v < Vecs; ++v) *reinterpret_cast<V*>(to + v * kLanes) = acc[r][v];
+  }
+  for (int64_t r = open; r < Rows; ++r) {
     T* to = c + c_rows[r];
     if (solid && cols >= kLanes) {
       for (int64_t j = 0; j + kLanes <= cols; j += kLanes)
-        *reinterpret_cast<V*>(to + start + j) = *reinterpret_cast<const V*>(rows[r] + j);
+        *reinterpret_cast<V*>(to + start + j) = *reinterpret_cast<const V*>(near[r] + j);
       // The last again, in part, rather than item by item.
-      *reinterpret_cast<V*>(to + start + cols - kLanes) = *reinterpret_cast<const V*>(rows[r] + cols - kLanes);
+      *reinterpret_cast<V*>(to + start + cols - kLanes) = *reinterpret_cast<const V*>(near[r] + cols - kLanes);
     } else {
-      for (int64_t j = 0; j < cols; ++j) to[col[first_col + j]] = rows[r][j];
+      for (int64_t j = 0; j < cols; ++j) to[col[first_col + j]] = near[r][j];
     }
   }
 }
@@ -198,7 +204,7 @@ PD_INLINE void pack_rows_of(const T* a, const Places& row, int64_t first, int64_
 
 template <class T, int Bytes>
 PD_INLINE void pack_columns_of(const T* b, const Places& col, int64_t first, int64_t cols, const Places& k, int64_t k0,
-                               int64_t depth, bool often, T* out, BStrip& strip) {
+                               int64_t depth, int64_t k_end, bool often, T* out, BStrip& strip) {
   constexpr int64_t kLanes = Pack<T, Bytes>::kLanes, kWidth = 2 * kLanes;
   const int64_t width = cols <= kLanes ? kLanes : kWidth;
   int64_t offsets[kWidth];
@@ -211,14 +217,19 @@ PD_INLINE void pack_columns_of(const T* b, const Places& col, int64_t first, int
     return all;
   };
   strip = {out, width, width};
-  if (cols == width && together(width)) {
-    const T* from = b + offsets[0];
+  // A vector may begin in each of these rows, though it ends beyond the columns: there are rows behind.
+  const int64_t behind = cols == width ? 0 : k.list || k.step <= 0 ? k_end : (width - cols + k.step - 1) / k.step;
+  const int64_t safe = std::clamp<int64_t>(k_end - behind - k0, 0, depth);
+  if (safe == depth && together(cols)) {
     // Not read again, or near enough as it lies.
     if (!k.list && (!often || depth * k.step * static_cast<int64_t>(sizeof(T)) <= kNear)) {
-      strip.data = from + k[k0];
+      strip.data = b + offsets[0] + k[k0];
       strip.row = k.step;
       return;
     }
+  }
+  if (cols == width && together(width)) {
+    const T* from = b + offsets[0];
     if (width == kWidth) {
       for (int64_t p = 0; p < depth; ++p) std::memcpy(out + p * kWidth, from + k[k0 + p], sizeof(T) * kWidth);
     } else {
@@ -242,10 +253,11 @@ PD_INLINE void pack_columns_of(const T* b, const Places& col, int64_t first, int
     return;
   }
   if (together(cols)) {
-    for (int64_t p = 0; p < depth; ++p) {
-      const T* from = b + offsets[0] + k[k0 + p];
-      for (int64_t q = 0; q < width; ++q) out[p * width + q] = q < cols ? from[q] : T(0);
-    }
+    const T* from = b + offsets[0];
+    for (int64_t p = 0; p < safe; ++p)
+      for (int64_t q = 0; q < width; q += kLanes) std::memcpy(out + p * width + q, from + k[k0 + p] + q, sizeof(T) * kLanes);
+    for (int64_t p = safe; p < depth; ++p)
+      for (int64_t q = 0; q < width; ++q) out[p * width + q] = q < cols ? from[k[k0 + p] + q] : T(0);
     return;
   }
   turned<T, Bytes>(b, offsets, cols, k, k0, depth, out, width, width);
@@ -298,9 +310,9 @@ void add_of(const void* from, int64_t m, int64_t n, void* to, const Places& row,
   }                                                                                                                       \
   template <class T>                                                                                                      \
   target void name##_columns(const void* b, const Places& col, int64_t first, int64_t cols, const Places& k, int64_t k0,  \
-                             int64_t depth, bool often, void* out, BStrip& strip) {                                       \
-    pack_columns_of<T, Bytes>(static_cast<const T*>(b), col, first, cols, k, k0, depth, often, static_cast<T*>(out),      \
-                              strip);                                                                                     \
+                             int64_t depth, int64_t k_end, bool often, void* out, BStrip& strip) {                        \
+    pack_columns_of<T, Bytes>(static_cast<const T*>(b), col, first, cols, k, k0, depth, k_end, often,                     \
+                              static_cast<T*>(out), strip);                                                               \
   }                                                                                                                       \
   template <class Op>                                                                                                     \
   TileKernels name##_kernels(bool floating) {                                                                             \

@@ -13,7 +13,7 @@ struct AStrip {
   bool packed;
 };
 
-// A slice of a strip of columns: item (p, q) at data[p * row + q], of `width` columns, those beyond the matrix zero.
+// A slice of a strip of columns: item (p, q) at data[p * row + q], of `width` columns. Those beyond the matrix are any numbers.
 struct BStrip {
   const void* data;
   int64_t row;
@@ -26,9 +26,10 @@ struct TileKernels {
   // `count` rows from `first` on, `depth` of k from k0 on, as [p][row].
   void (*pack_rows)(const void* a, const Places& row, int64_t first, int64_t count, const Places& k, int64_t k0,
                     int64_t depth, void* out);
-  // `cols` columns from `first` on; as they lie where they need not be packed and `often` is not set, else into `out`.
+  // `cols` columns from `first` on, `depth` of k from k0 on, where k ends at k_end; as they lie where they need not be packed
+  // and `often` is not set, else into `out`.
   void (*pack_columns)(const void* b, const Places& col, int64_t first, int64_t cols, const Places& k, int64_t k0,
-                       int64_t depth, bool often, void* out, BStrip& strip);
+                       int64_t depth, int64_t k_end, bool often, void* out, BStrip& strip);
   void (*tile)(int64_t depth, const AStrip& a, const BStrip& b, int64_t rows, void* c, const Places& row, int64_t first_row,
                const Places& col, int64_t first_col, int64_t cols, bool accumulate);
   // c += x, row-major.

@@ -81,7 +81,7 @@ void product_of_piece(const TiledProduct& x, const TileKernels& kernels, int64_t
       for (int64_t s = columns.begin(column); s < columns.begin(column + 1); ++s) {
         const int64_t j = s * width, cols = std::min(width, x.n - j);
         BStrip strip{near, 0, 0};
-        kernels.pack_columns(x.b, x.b_col, j, cols, x.b_k, k0 + p0, count, row_end - row_begin > 2, near, strip);
+        kernels.pack_columns(x.b, x.b_col, j, cols, x.b_k, k0 + p0, count, x.k, row_end - row_begin > 2, near, strip);
         for (int64_t r = row_begin; r < row_end; ++r) {
           const int64_t first = rows.begin(r), height = rows.begin(r + 1) - first;
           const AStrip a = pack ? AStrip{packed.data() + (first * depth + p0 * height) * item, 0, 0, true}

@@ -1,0 +1,62 @@
+"""The tiles of products on the CPU under AddressSanitizer and UBSan: with the processor's widest vectors, nightly with each."""
+
+import pathlib
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+CSRC = HERE.parents[1] / "csrc"
+SOURCES = ["kernels/cpu/tiles.cpp", "device/cpu/pool.cpp", "device/cpu/allocator.cpp"]
+FLAGS = [
+    "-std=c++17",
+    "-O1",
+    "-g1",
+    "-ffp-contract=off",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+    "-pthread",
+]
+# What the processor says it has, for the choice of kernels.
+SUPPORTS = {
+    "widest": "__builtin_cpu_supports(x)",
+    "avx2": '(!__builtin_strstr(x, "512") && __builtin_cpu_supports(x))',
+    "plain": "(x[0] == 0)",
+}
+
+
+@pytest.fixture(scope="module")
+def common(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiles")
+    probe = subprocess.run(["g++", "-print-file-name=libasan.so"], capture_output=True, text=True)
+    if not pathlib.Path(probe.stdout.strip()).is_absolute():
+        pytest.skip("this g++ comes without libasan")
+
+    sources = [CSRC / s for s in SOURCES] + [HERE / "tiles_driver.cpp"]
+    with ThreadPoolExecutor(2) as pool:
+        return folder, list(pool.map(lambda source: compiled(source, folder), sources))
+
+
+def compiled(source, folder):
+    target = folder / (source.stem + ".o")
+    subprocess.run(["g++", *FLAGS, f"-I{CSRC}", "-c", str(source), "-o", str(target)], check=True)
+    return str(target)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "isa", ["widest", pytest.param("avx2", marks=pytest.mark.slow), pytest.param("plain", marks=pytest.mark.slow)]
+)
+def test_products_stay_in_their_memory(common, isa, nightly, seed):
+    folder, objects = common
+    text = (CSRC / "kernels/cpu/tile_kernels.cpp").read_text()
+    assert text.count("__builtin_cpu_supports(") == 6
+    kernels = folder / f"{isa}.cpp"
+    kernels.write_text(f"#define PD_SUPPORTS(x) {SUPPORTS[isa]}\n" + text.replace("__builtin_cpu_supports(", "PD_SUPPORTS("))
+    driver = folder / isa
+    subprocess.run(["g++", *FLAGS, *objects, compiled(kernels, folder), "-o", str(driver)], check=True)
+    count = 40_000 if nightly else 2_000
+    done = subprocess.run([str(driver), str(count), str(seed)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    assert done.stdout == f"{count} products\n"
