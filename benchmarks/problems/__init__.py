@@ -1,6 +1,6 @@
 """The problems that frameworks are compared on, by name, in the order of the table."""
 
-from . import bundle, chain, cnn, gmm, gpt, lstm, mlp, rows
+from . import bundle, chain, cnn, gmm, gpt, hand, lstm, mlp, rows
 
 PROBLEMS = {
     p.name: p
@@ -15,5 +15,6 @@ PROBLEMS = {
         gmm.PROBLEM,
         lstm.PROBLEM,
         bundle.PROBLEM,
+        hand.PROBLEM,
     )
 }

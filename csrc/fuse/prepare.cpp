@@ -325,10 +325,13 @@ PreparedLaunch prepare(const Program& p, const Ints& major_dims, const Ints& min
                        const std::vector<View>& views) {
   PreparedLaunch l;
   static_cast<MergedLaunch&>(l) = merge(p, major_dims, minor_dims, views);
-  int64_t cost = 0;
+  // Additions of float32: a wider number takes longer, and so does reading or writing one.
+  int64_t bytes = 0;
   for (const Instr& i : p.code)
-    if (i.kind == InstrKind::Op || i.kind == InstrKind::Reduce) cost += loop_cost(i.op);
-  l.work = numel(l.major) * numel(l.minor) * std::max<int64_t>(1, cost);
+    if (i.kind == InstrKind::Op || i.kind == InstrKind::Reduce) bytes += loop_cost(i.op) * static_cast<int64_t>(size_of(i.type));
+  for (const MergedLaunch::Operand& o : l.operands)
+    if (o.cls == ArgClass::Vec && !o.red) bytes += static_cast<int64_t>(size_of(o.dtype));
+  l.work = numel(l.major) * numel(l.minor) * std::max<int64_t>(1, bytes / 4);
 
   const int64_t live = live_bytes(p);
   choose_tiles(l, p, std::min(std::max(kTileBytes / live, kMinTile), kMaxTile), kColumnTileBytes / live, l.interpreted);

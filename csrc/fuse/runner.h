@@ -68,7 +68,7 @@ struct MergedLaunch {
 
 struct PreparedLaunch : MergedLaunch {
   Grid interpreted, compiled;
-  int64_t work = 0;           // in additions
+  int64_t work = 0;           // in additions of float32
 };
 
 // Something of the program has one value for each index that is not reduced: the other index then stays whole, even if
