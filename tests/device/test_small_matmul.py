@@ -15,7 +15,9 @@ def choice(request):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("batch, m, n, k", [(200, 3, 5, 4), (128, 16, 16, 16), (130, 1, 7, 2), (150, 16, 2, 9), (140, 17, 3, 3)])
+@pytest.mark.parametrize(
+    "batch, m, n, k", [(200, 3, 5, 4), (128, 16, 16, 16), (130, 1, 7, 2), (150, 16, 2, 9), (140, 17, 3, 3)]
+)
 def test_against_numpy(choice, dtype, batch, m, n, k, rng):
     x, y = rng.standard_normal((batch, m, k)).astype(dtype), rng.standard_normal((batch, k, n)).astype(dtype)
     a, b = pd.tensor(x), pd.tensor(y)
@@ -25,6 +27,20 @@ def test_against_numpy(choice, dtype, batch, m, n, k, rng):
         assert (np.abs(got.numpy() - wide) <= 2 * k * np.finfo(dtype).eps * size).all()
     shared = a @ b[0]
     assert (np.abs(shared.numpy() - x.astype("float64") @ y[0].astype("float64")) <= 1e-5 * k * size.max()).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("m, n, k", [(4, 4, 4), (1, 3, 5), (7, 2, 9), (6, 6, 7), (10, 10, 10), (3, 17, 5)])
+def test_an_element_has_its_bits_in_products_of_any_size(device, dtype, m, n, k, rng):
+    """On the CPU: alone, in a batch, among many rows, with more columns, transposed, from parts of larger memory."""
+    if device != "cpu":
+        pytest.skip("cuBLAS chooses by size")
+    x, y = (pd.tensor(rng.standard_normal(s).astype(dtype)) for s in ((300, k), (k, 90)))
+    whole = (x @ y).numpy()[:m, :n]
+    a, b = x[:m], y[:, :n]
+    batch = pd.stack([a] * 40) @ b.contiguous()
+    for got in (a @ b, a.contiguous() @ b.contiguous(), (b.mT @ a.mT).mT, (b.mT.contiguous() @ a.mT.contiguous()).mT, *batch):
+        np.testing.assert_array_equal(got.numpy(), whole)
 
 
 def test_gradients(choice, rng):

@@ -17,6 +17,8 @@ namespace {
 
 // Multiply-adds that repay handing a task to another thread: some tens of microseconds.
 constexpr int64_t kTaskWork = int64_t(1) << 20;
+// What a small product counts as: its arithmetic is not by vectors.
+constexpr int64_t kSmallWork = 256;
 // A matrix times a vector reads each element once, so its tasks are measured by memory, not arithmetic.
 constexpr int64_t kVectorTaskWork = int64_t(1) << 17;
 // From here on BLAS, which packs nothing, multiplies by a vector.
@@ -90,11 +92,11 @@ void by_vector(const Product& x) {
   });
 }
 
-void by_tiles(const Product& x) {
+TiledProduct by_tiles(const Product& x) {
   const Places along{1, nullptr};
   const Places a_lead{x.lda, nullptr}, b_lead{x.ldb, nullptr}, c_lead{x.ldc, nullptr};
-  tiled_product({x.dt, x.m, x.n, x.k, x.a, x.trans_a ? along : a_lead, x.trans_a ? a_lead : along, x.b,
-                 x.trans_b ? along : b_lead, x.trans_b ? b_lead : along, x.c, c_lead, along, x.accumulate});
+  return {x.dt, x.m, x.n, x.k, x.a, x.trans_a ? along : a_lead, x.trans_a ? a_lead : along, x.b,
+          x.trans_b ? along : b_lead, x.trans_b ? b_lead : along, x.c, c_lead, along, x.accumulate};
 }
 
 void clear(const Product& x, size_t item) {
@@ -123,18 +125,27 @@ void batched_gemm(DType dt, bool trans_a, bool trans_b, int64_t m, int64_t n, in
     } else if (use_blas) {
       by_vector(x);
     } else {
-      by_tiles(x);
+      tiled_product(by_tiles(x));
     }
   };
   // Products too small for a task of their own travel together, large ones share the threads one by one.
   const double work = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(std::max<int64_t>(k, 1));
-  if (batch == 1 || work > 8.0 * kTaskWork) {
+  if ((batch == 1 && !is_small_product(m, n, k)) || work > 8.0 * kTaskWork) {
     for (int64_t i = 0; i < batch; ++i) one(i);
     return;
   }
-  const int64_t group = std::max<int64_t>(1, kTaskWork / static_cast<int64_t>(work));
+  const bool small = k > 0 && is_small_product(m, n, k);
+  const int64_t group = std::max<int64_t>(1, kTaskWork / static_cast<int64_t>(small ? kSmallWork : work));
   parallel_for(ceil_div(batch, group), [&](int64_t t, int) {
-    for (int64_t i = t * group, end = std::min(batch, i + group); i < end; ++i) one(i);
+    const int64_t begin = t * group, end = std::min(batch, begin + group);
+    if (small) {
+      Product x = whole;
+      x.a += begin * stride_a * item;
+      x.b += begin * stride_b * item;
+      x.c += begin * stride_c * item;
+      return small_products(by_tiles(x), {stride_a, stride_b, stride_c}, end - begin);
+    }
+    for (int64_t i = begin; i < end; ++i) one(i);
   });
 }
 

@@ -263,6 +263,22 @@ PD_INLINE void pack_columns_of(const T* b, const Places& col, int64_t first, int
   turned<T, Bytes>(b, offsets, cols, k, k0, depth, out, width, width);
 }
 
+// An element's chain as the tiles have it.
+template <class Op, class T = typename Op::Item>
+PD_INLINE void small_of(const TiledProduct& x, const Strides& next, int64_t count) {
+  const T *a = static_cast<const T*>(x.a), *b = static_cast<const T*>(x.b);
+  T* c = static_cast<T*>(x.c);
+  const int64_t m = x.m, n = x.n, k = x.k;
+  const int64_t a_row = x.a_row.step, a_k = x.a_k.step, b_k = x.b_k.step, b_col = x.b_col.step, c_row = x.c_row.step;
+  for (; count; --count, a += next.a, b += next.b, c += next.c)
+    for (int64_t i = 0; i < m; ++i)
+      for (int64_t j = 0; j < n; ++j) {
+        T acc = x.accumulate ? c[i * c_row + j] : T(0);
+        for (int64_t p = 0; p < k; ++p) Op::step(acc, a[i * a_row + p * a_k], b[p * b_k + j * b_col]);
+        c[i * c_row + j] = acc;
+      }
+}
+
 template <class Op, class T = typename Op::Item>
 void add_of(const void* from, int64_t m, int64_t n, void* to, const Places& row, const Places& col) {
   const T* x = static_cast<const T*>(from);
@@ -315,10 +331,14 @@ void add_of(const void* from, int64_t m, int64_t n, void* to, const Places& row,
                               static_cast<T*>(out), strip);                                                               \
   }                                                                                                                       \
   template <class Op>                                                                                                     \
+  target void name##_small(const TiledProduct& first, const Strides& next, int64_t count) {                               \
+    small_of<Op>(first, next, count);                                                                                     \
+  }                                                                                                                       \
+  template <class Op>                                                                                                     \
   TileKernels name##_kernels(bool floating) {                                                                             \
     using T = typename Op::Item;                                                                                          \
     return {Rows,           2 * Bytes / static_cast<int>(sizeof(T)), floating, name##_rows<T>, name##_columns<T>,         \
-            name##_any<Op>, add_of<Op>};                                                                                  \
+            name##_any<Op>, name##_small<Op>, add_of<Op>};                                                                                  \
   }
 
 #if defined(__x86_64__)

@@ -32,6 +32,7 @@ struct TileKernels {
                        int64_t depth, int64_t k_end, bool often, void* out, BStrip& strip);
   void (*tile)(int64_t depth, const AStrip& a, const BStrip& b, int64_t rows, void* c, const Places& row, int64_t first_row,
                const Places& col, int64_t first_col, int64_t cols, bool accumulate);
+  void (*small)(const TiledProduct& first, const Strides& next, int64_t count);
   // c += x, row-major.
   void (*add)(const void* x, int64_t m, int64_t n, void* c, const Places& row, const Places& col);
 };

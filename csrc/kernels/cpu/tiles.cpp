@@ -123,6 +123,10 @@ int64_t parts_of(int64_t m, int64_t n, int64_t k) {
 
 }  // namespace
 
+void small_products(const TiledProduct& first, const Strides& next, int64_t count) {
+  tile_kernels(first.dtype).small(first, next, count);
+}
+
 void tiled_product(const TiledProduct& x) {
   const TileKernels& kernels = tile_kernels(x.dtype);
   const int64_t parts = kernels.floating ? parts_of(x.m, x.n, x.k) : 1;

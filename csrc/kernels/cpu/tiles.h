@@ -31,4 +31,14 @@ struct TiledProduct {
 // small and k long: its bits depend on the shape alone. Shares the work among threads.
 void tiled_product(const TiledProduct& x);
 
+// So small that tiles cost more than the arithmetic.
+inline bool is_small_product(int64_t m, int64_t n, int64_t k) { return m * n * k <= 256; }
+
+// `count` small products on the calling thread, without lists and with c_col 1; the operands and C of the next one lie so many
+// items on. To the bits of tiled_product.
+struct Strides {
+  int64_t a, b, c;
+};
+void small_products(const TiledProduct& first, const Strides& next, int64_t count);
+
 }  // namespace pd
