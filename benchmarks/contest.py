@@ -38,6 +38,7 @@ class Comparison:
     floor: float
     entries: dict
     notes: list = field(default_factory=list)
+    alone: float = float("nan")  # seconds of pydiff's function without its derivative
 
     @property
     def ours(self):
@@ -120,10 +121,20 @@ def compare(problem, rates, threads, only=None, rounds=ROUNDS, turn=TURN):
             order.append(order.pop(0))
         for label, process in processes.items():
             entries[label].peak = process.ask("memory")["peak"]
+        alone = _alone(problem, threads, rounds, turn) if problem.alone and "pydiff.jit" in processes else float("nan")
     finally:
         for process in processes.values():
             process.close()
-    return Comparison(problem.name, problem.what, problem.aim, problem.floor(rates), entries, notes)
+    return Comparison(problem.name, problem.what, problem.aim, problem.floor(rates), entries, notes, alone)
+
+
+def _alone(problem, threads, rounds, turn):
+    process = _Process(problem.name, "alone", threads)
+    try:
+        process.ask(f"run {WARM}")
+        return statistics.median(process.ask(f"run {turn}")["seconds"] for _ in range(rounds))
+    finally:
+        process.close()
 
 
 def check(problem, answers):

@@ -1,6 +1,6 @@
 """One contestant at one problem, in a process of its own: ``python -m benchmarks.contestant PROBLEM CONTESTANT``.
 
-Reads commands from standard input and answers each with one line of JSON: ``first`` runs the first step and tells what it
+The contestant "alone" computes pydiff's function without its derivative. Reads commands from standard input and answers each with one line of JSON: ``first`` runs the first step and tells what it
 took and gave, ``run SECONDS`` repeats steps for at least that long, ``memory`` tells the peak.
 """
 
@@ -69,7 +69,7 @@ def main():
     def answer(message):
         print(json.dumps(message), file=out, flush=True)
 
-    step = PROBLEMS[problem].makers[contestant]()
+    step = PROBLEMS[problem].alone() if contestant == "alone" else PROBLEMS[problem].makers[contestant]()
     answer({"ready": True})
     serve(step, sys.stdin, answer)
 

@@ -1,5 +1,6 @@
 """How comparisons are written: lines for a terminal, a table for a page, a picture, and the difference to an older run."""
 
+import math
 import statistics
 
 from .result import number, seconds
@@ -37,7 +38,15 @@ def as_text(c):
             f"    {number(ratio(c))} x as fast as {c.best_peer[0]} (asked: {c.aim}); first call {number(first_ratio(c))} x "
             f"PyTorch's (asked: at most 1.5){'' if met(c) else '   NOT MET'}"
         )
-    return "\n".join(lines + [f"    {note}" for note in c.notes])
+    return "\n".join(lines + [f"    {note}" for note in _notes(c)])
+
+
+def _notes(c):
+    e = c.entries.get("pydiff.jit")
+    if not e or not e.rounds or math.isnan(c.alone):
+        return c.notes
+    times = f"{number(e.median / c.alone)} x the time of the function alone, {seconds(c.alone)}"
+    return [*c.notes, f"with its derivative, pydiff.jit takes {times}"]
 
 
 def as_markdown(comparisons):
@@ -58,7 +67,7 @@ def as_markdown(comparisons):
         "Milliseconds a step: median [least] (first call, in seconds); of PyTorch with one thread and with all the faster. "
         "A row is met where pydiff is that much faster and its first call takes at most 1.5 times PyTorch's.",
         "",
-        *(f"- `{c.name}`: {note}" for c in comparisons for note in c.notes),
+        *(f"- `{c.name}`: {note}" for c in comparisons for note in _notes(c)),
     ]
     return "\n".join(lines).rstrip()
 

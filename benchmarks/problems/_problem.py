@@ -17,6 +17,7 @@ class Problem:
         aim: how many times faster than the fastest other contestant pydiff is to be.
         flops, bytes: the least that a step must compute and move. The floor is the larger of their times, at the
             machine's rate of matrix products and of copying.
+        alone: maker of pydiff's step that computes the function without its derivative, where that is of interest.
         small: whether PyTorch may be faster with one thread, and is tried so too.
         tolerance: the largest relative difference of the numbers of two contestants.
         real: the floating type, "float32" or "float64".
@@ -28,6 +29,7 @@ class Problem:
     aim: float = 2.0
     flops: float = 0.0
     bytes: float = 0.0
+    alone: Callable | None = None
     small: bool = False
     tolerance: float = 1e-5
     real: str = "float32"
@@ -70,6 +72,17 @@ def torch_style(build, compiles=True):
 
     makers = {"pydiff": with_pydiff, "pydiff.jit": with_jit, "PyTorch": with_torch, "torch.compile": compiled}
     return makers if compiles else {name: make for name, make in makers.items() if name != "torch.compile"}
+
+
+def function_alone(build):
+    """`Problem.alone`, of a `build` that takes `derivative=False`."""
+
+    def with_jit():
+        import pydiff
+
+        return _read(pydiff.jit(build(pydiff, as_is, derivative=False)))
+
+    return with_jit
 
 
 def _read(step):

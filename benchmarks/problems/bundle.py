@@ -3,7 +3,7 @@
 import numpy as np
 
 from ._adbench import cut, numbers
-from ._problem import Problem, torch_style
+from ._problem import Problem, function_alone, torch_style
 
 CAMERAS, POINTS, SEEN = 49, 7776, 31843
 
@@ -44,7 +44,7 @@ def _project(library, camera, point):
     return x * bent * focal + u0, y * bent * focal + v0
 
 
-def _build(library, compiler):
+def _build(library, compiler, derivative=True):
     cameras, points, weights, features, which = (library.tensor(a) for a in _data())
 
     @compiler
@@ -56,8 +56,10 @@ def _build(library, compiler):
     def step():
         # One row an observation, so that each row of the result depends on one row of the inputs.
         inputs = [cameras[which[0]], points[which[1]], weights]
-        inputs = [x.detach().requires_grad_() for x in inputs]
+        inputs = [x.detach().requires_grad_(derivative) for x in inputs]
         results = residuals(*inputs)
+        if not derivative:
+            return list(results)
         rows = []
         for k, result in enumerate(results):
             needed = inputs if k < 2 else inputs[2:]
@@ -95,6 +97,7 @@ PROBLEM = Problem(
     name="bundle",
     what=f"ADBench's bundle adjustment ba1, {SEEN} observations, residuals and Jacobian",
     makers={**torch_style(_build), "JAX jit": _jax},
+    alone=function_alone(_build),
     bytes=8 * SEEN * (3 + 2 * 15 + 1 + 3),
     tolerance=1e-8,
     real="float64",

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ._adbench import cut, numbers
-from ._problem import Problem, torch_style
+from ._problem import Problem, function_alone, torch_style
 
 D, K, N = 10, 25, 1000
 
@@ -31,7 +31,7 @@ def _constant(gamma, m):
     return -N * D * 0.5 * math.log(2 * math.pi) - K * (n * D * (math.log(gamma) - 0.5 * math.log(2)) - multigamma)
 
 
-def _build(library, compiler):
+def _build(library, compiler, derivative=True):
     *arrays, gamma, m, place = _data()
     alphas, means, icf, x = (library.tensor(a) for a in arrays)
     parameters = [p.requires_grad_() for p in (alphas, means, icf)]
@@ -51,6 +51,8 @@ def _build(library, compiler):
         return likelihood + prior + constant
 
     def step():
+        if not derivative:
+            return objective(*(p.detach() for p in parameters))
         for p in parameters:
             p.grad = None
         value = objective(*parameters)
@@ -93,6 +95,7 @@ PROBLEM = Problem(
     name="gmm",
     what=f"ADBench's Gaussian mixture, d={D} k={K} n={N}, value and gradient",
     makers={**torch_style(_build), "JAX jit": _jax},
+    alone=function_alone(_build),
     flops=6 * N * K * D * D,
     small=True,
     tolerance=1e-8,

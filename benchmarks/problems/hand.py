@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ._adbench import cut, numbers
-from ._problem import Problem, torch_style
+from ._problem import Problem, function_alone, torch_style
 
 BONES, VERTICES, POINTS, PARAMETERS = 22, 544, 100, 26
 PARENTS = [-1, 0, 1, 2, 3, 0, 5, 6, 7, 0, 9, 10, 11, 0, 13, 14, 15, 0, 17, 18, 19, 0]
@@ -110,7 +110,7 @@ def _errors(library, stack, join, relative, inverse, rest, weights, seen, which,
     return errors
 
 
-def _build(library, compiler):
+def _build(library, compiler, derivative=True):
     theta, *constants = (library.tensor(a) for a in _data())
     which, nothing = library.tensor(_angles()), library.zeros(1, dtype=library.float64)
     errors = _errors(library, library.stack, library.cat, *constants, which, nothing)
@@ -119,7 +119,7 @@ def _build(library, compiler):
     def both(theta):
         return errors(theta), library.func.jacfwd(errors)(theta)
 
-    return lambda: list(both(theta))
+    return (lambda: list(both(theta))) if derivative else (lambda: errors(theta))
 
 
 def _jax():
@@ -137,6 +137,7 @@ PROBLEM = Problem(
     name="hand",
     what=f"ADBench's hand tracking, {POINTS} points, residuals and Jacobian by {PARAMETERS} parameters",
     makers={**torch_style(_build), "JAX jit": _jax},
+    alone=function_alone(_build),
     flops=2 * PARAMETERS * (BONES * (2 * 64 + 36) + 12 * BONES * POINTS),
     small=True,
     tolerance=1e-8,

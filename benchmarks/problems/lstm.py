@@ -3,7 +3,7 @@
 import numpy as np
 
 from ._adbench import cut, numbers
-from ._problem import Problem, torch_style
+from ._problem import Problem, function_alone, torch_style
 
 LAYERS, LENGTH, BITS = 2, 1024, 14
 
@@ -25,9 +25,9 @@ def _layer(sigmoid, tanh, concatenate, weight, bias, hidden, cell, x):
     return leave * tanh(cell), cell
 
 
-def _build(library, compiler):
+def _build(library, compiler, derivative=True):
     main, extra, state, text = (library.tensor(a) for a in _data())
-    main.requires_grad_(), extra.requires_grad_()
+    main.requires_grad_(derivative), extra.requires_grad_(derivative)
 
     def step():
         main.grad = extra.grad = None
@@ -44,6 +44,8 @@ def _build(library, compiler):
             guess = x * scale_out + shift
             total = total + (wanted * (guess - library.log(2 + library.exp(guess).sum()))).sum()
         loss = -total / ((LENGTH - 1) * BITS)
+        if not derivative:
+            return loss
         loss.backward()
         return [loss, main.grad, extra.grad]
 
@@ -85,6 +87,7 @@ PROBLEM = Problem(
     name="lstm",
     what=f"ADBench's LSTM, {LAYERS} layers, {LENGTH} characters, value and gradient",
     makers={**torch_style(_build, compiles=False), "JAX jit": _jax},
+    alone=function_alone(_build),
     flops=LENGTH * LAYERS * BITS * 3 * 150,
     small=True,
     tolerance=1e-8,
