@@ -18,7 +18,7 @@ namespace pd {
 
 namespace {
 
-bool reads_views(const PieceNode& n, int) { return traits(n.op).family == Family::Contraction; }
+bool reads_views(const PieceNode& n, int) { return may_read_views(n); }
 
 constexpr int64_t kAlign = 64;
 int64_t aligned(int64_t bytes) { return (std::max<int64_t>(bytes, 1) + kAlign - 1) / kAlign * kAlign; }
@@ -282,11 +282,16 @@ class Builder {
     if (!step->fn && !step->cuda_fn) fail(traits(n.op).name, "no kernel", name_of(n.dtype), "another op", ErrorKind::Runtime);
     for (int x : n.in) {
       step->specs.push_back(Spec{node(x).shape, node(x).dtype, {}});
-      step->in.push_back(cuda_ && node(x).kind == NodeKind::Number ? number_in_memory(x) : contiguous_slot(x));
+      if (traits(n.op).reads_views) view_operand(x, *step);
+      else step->in.push_back(cuda_ && node(x).kind == NodeKind::Number ? number_in_memory(x) : contiguous_slot(x));
     }
     step->out_spec = Spec{n.shape, n.dtype, {}};
     step->attrs = n.attrs;
-    step->out = slot(v);
+    for (size_t k = 0; k < n.outs.size(); ++k) {
+      const int part = part_of(v, static_cast<int>(k));
+      step->outs.push_back(part < 0 ? -1 : slot(part));
+    }
+    if (n.outs.empty()) step->out = slot(v);
     StepFacts& f = facts_of_new_step(n);
     for (size_t k = 0; k < step->specs.size(); ++k) {
       const Spec& s = step->specs[k];
@@ -294,8 +299,19 @@ class Builder {
       const bool by_index = k == 0 && traits(n.op).may_fail;
       f.read += (by_index ? std::min(numel(s.shape), numel(n.shape)) : numel(s.shape)) * static_cast<int64_t>(size_of(s.dtype));
     }
-    f.written = bytes_of(v);
+    if (n.outs.empty()) f.written = bytes_of(v);
+    for (size_t k = 0; k < n.outs.size(); ++k)
+      if (step->outs[k] >= 0) f.written += numel(n.outs[k].shape) * static_cast<int64_t>(size_of(n.outs[k].dtype));
     plan_->steps.back().native = std::move(step);
+  }
+
+  // An operand of a kernel that reads strides.
+  void view_operand(int x, NativeStep& step) {
+    const Source s = resolve(p_, x, part_.stops);
+    const bool lies = !s.view.bounded && !s.view.index && node(s.base).kind != NodeKind::Number;
+    step.in.push_back(lies ? slot(holder(s.base)) : copied(x));
+    step.offsets.push_back(lies ? s.view.offset : 0);
+    step.strides.push_back(lies ? s.view.strides : contiguous_strides(node(x).shape));
   }
 
   void custom(int v) {
@@ -565,12 +581,19 @@ class Builder {
     return plan_->slots++;
   }
 
-  // The memory of output `part` of a node of several; one that nobody reads gets a temporary.
-  int part_slot(int v, int part, int64_t size, DType t) {
+  // The node that is output `part` of a node of several; -1: nobody reads it.
+  int part_of(int v, int part) const {
     for (size_t u = static_cast<size_t>(v) + 1; u < p_.nodes.size(); ++u) {
       const PieceNode& n = p_.nodes[u];
-      if (n.kind == NodeKind::Opaque && n.op == kOutput && n.in[0] == v && n.part == part) return slot(static_cast<int>(u));
+      if (n.kind == NodeKind::Opaque && n.op == kOutput && n.in[0] == v && n.part == part) return static_cast<int>(u);
     }
+    return -1;
+  }
+
+  // The memory of output `part` of a node of several; one that nobody reads gets a temporary.
+  int part_slot(int v, int part, int64_t size, DType t) {
+    const int u = part_of(v, part);
+    if (u >= 0) return slot(u);
     int s = plan_->slots++;
     extra_temps_.push_back({s, size * static_cast<int64_t>(size_of(t))});
     return s;
@@ -583,6 +606,7 @@ class Builder {
     if (s.native) {
       out.insert(out.end(), s.native->in.begin(), s.native->in.end());
       out.push_back(s.native->out);
+      out.insert(out.end(), s.native->outs.begin(), s.native->outs.end());
     }
     if (s.custom) {
       out.insert(out.end(), s.custom->in.begin(), s.custom->in.end());
@@ -640,6 +664,11 @@ static void tell(const std::vector<OpId>& merged) {
   std::string names;
   for (OpId op : merged) names += std::string(" ") + traits(op).name;
   std::fprintf(stderr, "pydiff: computed once in a plan:%s\n", names.c_str());
+}
+
+bool may_read_views(const PieceNode& n) {
+  const OpTraits& t = traits(n.op);
+  return t.family == Family::Contraction || t.reads_views;
 }
 
 FuseOptions fuse_options() {

@@ -74,12 +74,12 @@ void choose_outputs(Work& w, const std::vector<Value*>& roots, bool store_all) {
     if (w.is_output[i]) w.outputs.push_back(w.order[i]);
 }
 
-// The results of an operation of the user's own are computed together, so those that nobody asked for yet are stored as
-// well. They stand behind their node in the order of recording.
+// The results of an operation of several that has no body are computed together, so those that nobody asked for yet are
+// stored as well. They stand behind their node in the order of recording.
 void add_other_results(Work& w) {
   for (size_t i = 0, n = w.order.size(); i < n; ++i) {
     Value* node = w.order[i];
-    if (!node->extra || !node->extra->custom) continue;
+    if (!node->multi() || !node->extra->subs.empty()) continue;
     for (Value* v = node->next; v && v->op == kOutput && v->in(0) == node; v = v->next)
       if (v->mark != w.order[0]->mark && v->refs > 0) w.order.push_back(v);
   }
@@ -196,7 +196,7 @@ std::string explain(const std::vector<Value*>& roots) {
   std::vector<const Value*> body_numbers;
   Piece piece = piece_of(w, outputs, body_numbers);
   if (!w.order.empty()) piece = rewritten(w.order[0]->device, piece, outputs, fuse_options());
-  Partition part = partition(piece, fuse_options(), [](const PieceNode& n, int) { return traits(n.op).family == Family::Contraction; });
+  Partition part = partition(piece, fuse_options(), [](const PieceNode& n, int) { return may_read_views(n); });
   std::string out;
   for (size_t g = 0; g < part.groups.size(); ++g) {
     const Group& group = part.groups[g];

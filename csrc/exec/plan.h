@@ -58,8 +58,12 @@ struct NativeStep {
   Spec out_spec;
   Ints attrs;
   std::vector<int> in;
-  int out;
+  int out = -1;
   int origin = -1;   // place of its node in the walk that the plan was made for
+  // On the CPU: of an op that reads views, where each operand begins, and its strides, in items.
+  std::vector<int64_t> offsets;
+  std::vector<Ints> strides;
+  std::vector<int> outs;  // there, of an op of several results; -1: nobody reads it
 };
 
 // An operation of the user's own. On a CUDA device that is fills and one launch whose arguments are known beforehand, so
@@ -138,5 +142,8 @@ void run_cuda_steps(Plan& plan, void* const* slots, NativeError& error, profile:
 void run_custom_step(const CustomStep& s, void* const* slots, Buffer* const* owners, NativeError& error, Stream stream = {});
 
 FuseOptions fuse_options();
+
+// Whether an opaque node's operands may be views of what is in memory.
+bool may_read_views(const PieceNode& n);
 
 }  // namespace pd

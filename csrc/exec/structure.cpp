@@ -118,6 +118,8 @@ class PieceMaker {
     if (v->extra && v->extra->custom) {
       n.custom = v->extra->custom->code;
       n.outs = v->extra->outs;
+    } else if (v->multi() && v->extra->subs.empty()) {
+      n.outs = v->extra->outs;
     } else if (v->multi()) {
       const Graph& sub = *v->extra->subs[0];
       if (sub.params.size() == v->nin && v->ints().empty()) return inline_body(v, sub, n.in);

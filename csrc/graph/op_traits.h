@@ -27,6 +27,7 @@ struct OpTraits {
   int8_t arity = 0;          // -1: any number
   bool commutative = false;
   bool may_fail = false;     // can fail at run time: its recording line is kept
+  bool reads_views = false;  // its kernel reads operands through strides, so movement before it copies nothing
   uint8_t cost = 1;          // elementwise: in units of one addition
   uint32_t needs_in = 0;     // bit k: the derivative mentions operand k
   bool needs_out = false;    // the derivative mentions the result

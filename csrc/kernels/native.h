@@ -1,7 +1,7 @@
 // Kernels that the fuser cannot make, by op: what the executor calls between fused kernels.
 //
-// Operands and results are contiguous, row-major, in host memory. A kernel is the same bits for any
-// number of threads.
+// Operands and results are contiguous, row-major, in host memory; operands of an op that reads views lie as their strides
+// say. A kernel is the same bits for any number of threads.
 #pragma once
 #include <exception>
 
@@ -18,6 +18,10 @@ struct NativeArgs {
   const Spec* out_spec;
   void* out;               // may be in[0]'s memory where the executor donates it (index_put, slice_update)
   const Ints* attrs;
+  // Of an op that reads views (OpTraits): the strides of each operand, in items, from the address in `in` on.
+  const Ints* strides = nullptr;
+  // Of an op of several results: each of them, null where nobody reads it; `out` and `out_spec` are the first's.
+  void* const* outs = nullptr;
 };
 
 // What only the run can know went wrong; empty text: nothing. Reported at the next synchronisation.
