@@ -18,6 +18,8 @@ NativeFn native_for(OpId op) {
     case op::scatter: return cpu::scatter;
     case op::cumsum: return cpu::cumsum;
     case op::convolution: return cpu::convolution;
+    case op::attention: return cpu::attention;
+    case op::attention_backward: return cpu::attention_backward;
     case op::sample_log_gamma: return cpu::sample_log_gamma;
     case op::sample_poisson: return cpu::sample_poisson;
     case op::sample_binomial: return cpu::sample_binomial;

@@ -17,6 +17,7 @@ OpTraits family_op(OpId id) {
     case op::log_gamma_slope: case op::check_range: return sampling_row(id);
     case op::dot: return contraction_row();
     case op::convolution: return convolution_row();
+    case op::attention: case op::attention_backward: return attention_row(id);
     case op::fallback: case op::call: case op::foreach: return control_row(id);
     case op::custom: return custom_row();
     default: return reduce_row(id);

@@ -12,6 +12,7 @@
 //   gather         axis                   scatter(x, idx, src)  axis, accumulate
 //   cumsum         axis, reverse
 //   convolution    as ops/convolution.h says: groups, flags, stride…, before…, after…, spread…, dilation…
+//   attention      as ops/attention.h says: causal, the bits of the scale (a double); so has attention_backward
 //   sample_*       elements of one draw: further ones are copies of it for other parameters (a batch)
 //   check_range    the bits of low and high (doubles), 1 where low is excluded + 2 where high is, a text in words of 8 bytes
 //   foreach        operands a segment, segments, shared operands
@@ -31,6 +32,7 @@ OpTraits slicing_row(OpId id);
 OpTraits concatenate_row();
 OpTraits contraction_row();
 OpTraits convolution_row();
+OpTraits attention_row(OpId id);
 OpTraits index_row(OpId id);
 OpTraits scan_row();
 OpTraits topk_row();

@@ -15,6 +15,7 @@
   X(sample_log_gamma, Index) X(sample_poisson, Index) X(sample_binomial, Index) X(sample_integer, Index) \
   X(log_gamma_slope, Index) X(check_range, Index)                                              \
   X(cumsum, Scan) X(dot, Contraction) X(convolution, Index)                                    \
+  X(attention, Index) X(attention_backward, Index)                                             \
   X(fallback, Fallback) X(call, Control) X(foreach, Control) X(custom, Fallback)
 
 namespace pd {

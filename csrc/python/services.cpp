@@ -7,6 +7,7 @@
 #include "device/device.h"
 #include "exec/late_errors.h"
 #include "kernels/cpu/blas.h"
+#include "ops/attention.h"
 #include "ops/convolution.h"
 #include "python/autocast.h"
 #include "python/args.h"
@@ -159,6 +160,13 @@ void bind_graphs(py::module_& m) {
 }
 
 void bind_evaluation(py::module_& m) {
+  m.def("attention", [](const py::object& q, const py::object& k, const py::object& v, const py::object& mask, bool causal,
+                        double scale, int64_t groups) -> py::object {
+    const char* name = "scaled_dot_product_attention";
+    const Var y = attention(low(tensor_arg(name, q.ptr())), low(tensor_arg(name, k.ptr())), low(tensor_arg(name, v.ptr())),
+                            mask.is_none() ? Var() : low(tensor_arg(name, mask.ptr())), groups, Attention(causal, scale));
+    return y ? py::reinterpret_steal<py::object>(wrap(y)) : py::none();
+  }, "As ops/attention.h says: q, k, v, a mask or None, causal, the scale, heads of q for one of k; None where the definition serves.");
   m.def("convolution", [](const py::object& x, const py::object& w, const std::vector<int64_t>& attributes) {
     return py::reinterpret_steal<py::object>(wrap(
         convolution(low(tensor_arg("conv", x.ptr())), low(tensor_arg("conv", w.ptr())),

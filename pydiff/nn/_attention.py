@@ -3,6 +3,7 @@
 import math
 
 import pydiff
+from pydiff import _core
 
 
 def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
@@ -203,7 +204,8 @@ def scaled_dot_product_attention(
         scale: by default 1 / sqrt(width).
         enable_gqa: whether each head of key and value (axis -3) serves several of the query.
 
-    Returns `(*, targets, v)`. A target that sees nothing gives zeros. Vaswani et al., arXiv:1706.03762.
+    Returns `(*, targets, v)`. A target that sees nothing gives zeros. Vaswani et al., arXiv:1706.03762. On the CPU, without
+    dropout, neither this nor its gradient holds a matrix of weights, and views are not copied (docs/LAYOUT.md, Attention).
     Raises ValueError for a mask together with `is_causal`, TypeError for one of integers.
 
     >>> import pydiff as pd
@@ -216,21 +218,35 @@ def scaled_dot_product_attention(
             f"[scaled_dot_product_attention] is_causal is a mask; got one of shape {tuple(attn_mask.shape)} too; "
             "try is_causal=False"
         )
-    if enable_gqa:
-        times = query.shape[-3] // key.shape[-3]
+    if attn_mask is not None and attn_mask.dtype.category not in ("bool", "floating"):
+        raise TypeError(
+            f"[scaled_dot_product_attention] attn_mask has booleans, or numbers to add; got {attn_mask.dtype}; "
+            "try a bool mask, true for what counts"
+        )
+    times = query.shape[-3] // key.shape[-3] if enable_gqa else 1
+    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    if dropout_p == 0 and has_kernel(query) and isinstance(factor, (int, float)):
+        result = _core.attention(query, key, value, attn_mask, bool(is_causal), factor, times)
+        if result is not None:
+            return result
+    return _composed(query, key, value, attn_mask, dropout_p, is_causal, factor, times)
+
+
+def has_kernel(query):
+    """Whether the core has a kernel of attention for the tensor's device."""
+    return query.device.type == "cpu"
+
+
+def _composed(query, key, value, attn_mask, dropout_p, is_causal, factor, times):
+    """The definition, with a matrix of all weights."""
+    if times != 1:
         key, value = key.repeat_interleave(times, -3), value.repeat_interleave(times, -3)
     targets, sources = query.shape[-2], key.shape[-2]
-    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     scores = (query * factor) @ key.mT
     if is_causal:
         rows = pydiff.arange(targets, device=query.device).unsqueeze(-1)
         attn_mask = pydiff.arange(sources, device=query.device) <= rows
     if attn_mask is not None:
-        if attn_mask.dtype.category not in ("bool", "floating"):
-            raise TypeError(
-                f"[scaled_dot_product_attention] attn_mask has booleans, or numbers to add; got {attn_mask.dtype}; "
-                "try a bool mask, true for what counts"
-            )
         if attn_mask.dtype.category == "bool":
             scores = pydiff.where(attn_mask, scores, -math.inf)
         else:

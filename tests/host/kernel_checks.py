@@ -18,7 +18,7 @@ from cuda_host_tools import library_path
 
 HERE = Path(__file__).resolve().parent
 CSRC = HERE.parents[1] / "csrc"
-FLAGS = ["-std=c++17", "-O1", "-fPIC", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-pthread"]
+FLAGS = ["-std=c++17", "-O1", "-fPIC", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-pthread", "-fopenmp-simd"]
 #: What every driver of kernels is linked with: the device layer, and what texts are printed by.
 DEVICE = [
     CSRC / "base/dtype.cpp",

@@ -18,6 +18,7 @@ SOURCES = [
     *DEVICE,
     CSRC / "kernels/native.cpp",
     *(CSRC / f"kernels/cpu/{name}.cpp" for name in "index arg_reduce scan join topk sampling convolution tiles tile_kernels".split()),
+    *(CSRC / f"kernels/cpu/{name}.cpp" for name in "attention attention_backward attention_rows".split()),
     *(
         CSRC / f"kernels/cuda/{name}.cpp"
         for name in "native_cuda launch arg_reduce scan join index sort matmul topk tiled_gemm small_gemm sampling".split()

@@ -22,13 +22,16 @@ SOURCES = [
     CSRC / "kernels/cpu/join.cpp",
     CSRC / "kernels/cpu/topk.cpp",
     CSRC / "kernels/cpu/convolution.cpp",
+    CSRC / "kernels/cpu/attention.cpp",
+    CSRC / "kernels/cpu/attention_backward.cpp",
+    CSRC / "kernels/cpu/attention_rows.cpp",
     CSRC / "kernels/cpu/tiles.cpp",
     CSRC / "kernels/cpu/tile_kernels.cpp",
     CSRC / "kernels/cpu/sampling.cpp",
     CSRC / "device/cpu/pool.cpp",
     CSRC / "device/cpu/allocator.cpp",
 ]
-FLAGS = ["-std=c++17", "-O2", "-fPIC", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-pthread"]
+FLAGS = ["-std=c++17", "-O2", "-fPIC", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-pthread", "-fopenmp-simd"]
 
 DTYPES = {
     name: code

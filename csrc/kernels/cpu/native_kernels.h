@@ -27,6 +27,8 @@ void gather(const NativeArgs& a, NativeError& error);        // [axis]; x, idx
 void scatter(const NativeArgs& a, NativeError& error);       // [axis, accumulate]; x, idx, src
 void cumsum(const NativeArgs& a, NativeError& error);        // [axis, reverse]
 void convolution(const NativeArgs& a, NativeError& error);   // as ops/convolution.h says; x, w
+void attention(const NativeArgs& a, NativeError& error);           // as ops/attention.h says; q, k, v, mask
+void attention_backward(const NativeArgs& a, NativeError& error);  // q, k, v, o, lse, do, mask
 void sample_log_gamma(const NativeArgs& a, NativeError& error);  // [elements]; shape, stream, key: log of the sample
 void sample_poisson(const NativeArgs& a, NativeError& error);    // [elements]; rate, stream, key
 void sample_binomial(const NativeArgs& a, NativeError& error);   // [elements]; count, probability, stream, key
