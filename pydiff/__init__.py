@@ -45,6 +45,7 @@ from .fallback import argsort, kthvalue, median, msort, searchsorted, sort, topk
 from .indexing import *
 from .in_place import *
 from .memory_formats import channels_last, channels_last_3d, contiguous_format, memory_format, preserve_format
+from .memory import memory_limit
 from .movement import *
 from .numpy_names import *
 from .ops import *
@@ -180,7 +181,7 @@ __all__ = [
     "get_default_dtype", "get_num_threads", "get_rng_state", "grad", "hessian", "hvp", "inference_mode", "initial_seed",
     "is_grad_enabled", "jacfwd", "jacrev", "jvp", "manual_seed", "no_grad", "promote_types", "random", "result_type",
     "set_default_device", "set_default_dtype", "set_grad_enabled", "set_num_threads", "set_printoptions", "set_rng_state",
-    "stable_forms",
+    "memory_limit", "stable_forms",
     "synchronize", "tree", "use_deterministic_algorithms", "value_and_grad", "vjp", "vmap", "argsort", "kthvalue", "median", "msort",
     "searchsorted", "sort", "topk", "unique", "unique_consecutive", "bernoulli", "binomial", "default_generator",
     "multinomial", "normal", "poisson", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm",

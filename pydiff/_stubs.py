@@ -276,6 +276,7 @@ PARAMETERS_OF = {
     "logspace.start": "_Number",
     "logspace.end": "_Number",
     "masked_fill.value": "_Number | Tensor",
+    "memory_limit.limit": "_int | str | None",
     "meshgrid.tensors": "Tensor | Sequence[Tensor]",
     "moveaxis.source": "_Axes",
     "movedim.source": "_Axes",

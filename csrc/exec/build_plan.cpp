@@ -6,7 +6,9 @@
 #include <map>
 #include <queue>
 
+#include "base/bytes_text.h"
 #include "base/debug.h"
+#include "exec/fit.h"
 #include "exec/plan.h"
 #include "exec/profile.h"
 #include "exec/stats.h"
@@ -20,15 +22,12 @@ namespace {
 
 bool reads_views(const PieceNode& n, int) { return may_read_views(n); }
 
-constexpr int64_t kAlign = 64;
-int64_t aligned(int64_t bytes) { return (std::max<int64_t>(bytes, 1) + kAlign - 1) / kAlign * kAlign; }
-
 // Places temporaries in one arena: in the order in which they are first used, each in the first gap that holds it.
 class Arena {
  public:
   // alive in steps [from, to]; no earlier `from` than the call before
   int64_t place(int64_t bytes, int from, int to) {
-    bytes = aligned(bytes);
+    bytes = arena_bytes(bytes);
     while (!alive_.empty() && alive_.top().to < from) {
       release(alive_.top().offset, alive_.top().bytes);
       alive_.pop();
@@ -100,21 +99,36 @@ class Builder {
     plan_->slots = leaves + static_cast<int>(numbers.size());
   }
 
-  std::unique_ptr<Plan> run(const FuseOptions& options, bool compile) {
+  std::unique_ptr<Plan> run(const FuseOptions& options) {
     plan_->fused = options.fuse;
+    plan_->memory_limit = options.memory_limit;
     part_ = partition(p_, options, reads_views);
     assign_slots();
     for (size_t g = 0; g < part_.groups.size(); ++g) {
       const Group& group = part_.groups[g];
+      const size_t before = extra_temps_.size();
       if (group.kind == GroupKind::Fused) fused(static_cast<int>(g));
       else opaque(group.members[0]);
+      scratch_.push_back(0);
+      for (size_t k = before; k < extra_temps_.size(); ++k) scratch_.back() += arena_bytes(extra_temps_[k].second);
     }
     if (described_)
       for (size_t k = 0; k < plan_->steps.size(); ++k) plan_->steps[k].facts = std::move(facts_[k]);
     place_temporaries();
-    if (compile) cuda::build(launches_);
+    plan_->peak = plan_->arena;
+    for (const PieceNode& n : p_.nodes)
+      if (n.kind == NodeKind::Leaf) plan_->peak += numel(n.shape) * static_cast<int64_t>(size_of(n.dtype));
+    for (const Plan::Output& o : plan_->outputs)
+      if (o.fresh) plan_->peak += o.bytes;
+    plan_->unlimited = plan_->peak;
     return std::move(plan_);
   }
+
+  // The kernels of a CUDA device, once the plan is made.
+  void compile() const { cuda::build(launches_); }
+
+  const Partition& partition_used() const { return part_; }
+  const std::vector<int64_t>& scratch() const { return scratch_; }
 
  private:
   const PieceNode& node(int v) const { return p_.nodes[static_cast<size_t>(v)]; }
@@ -654,16 +668,57 @@ class Builder {
   std::vector<int> slot_;
   std::vector<char> is_output_;
   std::vector<std::pair<int, int64_t>> extra_temps_;
+  std::vector<int64_t> scratch_;  // group -> bytes of its extra temporaries
   const bool described_ = profile::on();
   std::vector<std::shared_ptr<StepFacts>> facts_;  // of each step
 };
 
-}  // namespace
+// A plan with what it was made of, which its builder refers to.
+struct Made {
+  std::unique_ptr<Piece> piece;
+  std::unique_ptr<Builder> builder;
+  std::unique_ptr<Plan> plan;
+};
 
-static void tell(const std::vector<OpId>& merged) {
+constexpr int kRounds = 12;
+
+// The schedule says what to compute again; what the arena then takes, gaps and all, says whether that was enough.
+template <class Make>
+Made within_limit(Made first, const std::vector<int>& outputs, const FuseOptions& options, const Make& make) {
+  const int64_t limit = options.memory_limit, unlimited = first.plan->peak, there = unlimited - first.plan->arena;
+  Fitter fitter(*first.piece, first.builder->partition_used(), outputs, first.builder->scratch());
+  fitter.reorder();
+  int64_t target = limit - there, least = unlimited;
+  for (int round = 0; round < kRounds; ++round) {
+    const bool more = fitter.lower_to(std::max<int64_t>(target, 0));
+    std::vector<int> places = outputs;
+    Piece piece = fitter.piece(places);
+    Made now = make(std::move(piece), places);
+    least = std::min(least, now.plan->peak);
+    if (now.plan->peak <= limit) {
+      now.plan->unlimited = unlimited;
+      now.plan->recomputed = fitter.recomputed();
+      return now;
+    }
+    if (!more) break;
+    target = fitter.peak() - (now.plan->peak - limit);
+  }
+  fail("memory_limit", "a plan does not fit",
+       "a peak of " + bytes_text(least) + " at the least, " + bytes_text(least - limit) + " over the limit of " + bytes_text(limit),
+       "a smaller batch, or pydiff.memory_limit(" + std::to_string(least) + ")", ErrorKind::Memory);
+}
+
+void tell(const std::vector<OpId>& merged) {
   std::string names;
   for (OpId op : merged) names += std::string(" ") + traits(op).name;
   std::fprintf(stderr, "pydiff: computed once in a plan:%s\n", names.c_str());
+}
+
+}  // namespace
+
+std::string Plan::fit_text() const {
+  return "plan of " + bytes_text(peak) + " for " + bytes_text(unlimited) + ", " + std::to_string(recomputed) +
+         (recomputed == 1 ? " value" : " values") + " computed again";
 }
 
 bool may_read_views(const PieceNode& n) {
@@ -675,6 +730,7 @@ FuseOptions fuse_options() {
   FuseOptions o;
   const char* e = std::getenv("PYDIFF_FUSE");
   o.fuse = !(e && (std::strcmp(e, "off") == 0 || std::strcmp(e, "0") == 0));
+  o.memory_limit = memory_limit();
   return o;
 }
 
@@ -690,15 +746,28 @@ Piece rewritten(DeviceId device, const Piece& piece, std::vector<int>& outputs, 
 int64_t number_bits(const Value* v) { return number_bits(v->dtype, v->num.f, v->num.i); }
 
 std::unique_ptr<Plan> build_plan(DeviceId device, const Piece& piece, const std::vector<int>& outputs, int leaves,
-                                 const std::vector<DType>& numbers, const FuseOptions& options, bool compile) {
+                                 const std::vector<DType>& numbers, const FuseOptions& options, bool compile, Piece* used) {
   std::vector<int> places = outputs;
   std::vector<OpId> merged;
-  const Piece p = rewritten(device, piece, places, options, &merged);
+  auto make = [&](Piece p, const std::vector<int>& at) {
+    Made m;
+    m.piece = std::make_unique<Piece>(std::move(p));
+    m.builder = std::make_unique<Builder>(device, *m.piece, at, leaves, numbers);
+    m.plan = m.builder->run(options);
+    return m;
+  };
+  Piece whole = rewritten(device, piece, places, options, &merged);
+  Made m = make(std::move(whole), places);
+  if (options.memory_limit && m.plan->peak > options.memory_limit) m = within_limit(std::move(m), places, options, make);
   if (compile) {  // and not only to look at it
+    m.builder->compile();
     stats().merged += static_cast<int64_t>(merged.size());
+    stats().recomputed += m.plan->recomputed;
     if (!merged.empty() && debug_level() >= 3) tell(merged);
+    if (m.plan->limited() && debug_level() >= 1) std::fprintf(stderr, "pydiff: %s\n", m.plan->fit_text().c_str());
   }
-  return Builder(device, p, places, leaves, numbers).run(options, compile);
+  if (used) *used = std::move(*m.piece);
+  return std::move(m.plan);
 }
 
 }  // namespace pd

@@ -30,7 +30,16 @@ int64_t& pending_byte_limit() {
   return n;
 }
 
+int64_t& memory_limit() {
+  static int64_t n = 0;
+  return n;
+}
+
 namespace {
+
+// What of the values that nobody asked for, and that are wanted still, is stored: what is dear; all; as little as can be,
+// where the memory limit leaves no room.
+enum class Store { Dear, All, Least };
 
 constexpr int kStoreEvery = 64;        // of a kept elementwise chain, in additions
 
@@ -39,9 +48,16 @@ bool cheap(const Value* v) {
   return f == Family::Elementwise || f == Family::Movement || f == Family::Create;
 }
 
+// The user's own code runs once.
+bool runs_once(const Value* v) {
+  if (v->op == kOutput) return runs_once(v->in(0));
+  const Family f = traits(v->op).family;
+  return f == Family::Fallback || f == Family::Control || (v->extra && v->extra->custom);
+}
+
 // Which values get buffers: the roots; what a tensor holds; what is dear and still wanted; of cheap
 // values that stay pending, one in every kStoreEvery additions.
-void choose_outputs(Work& w, const std::vector<Value*>& roots, bool store_all) {
+void choose_outputs(Work& w, const std::vector<Value*>& roots, Store store) {
   size_t n = w.order.size();
   std::vector<int32_t> inside(n, 0);
   for (size_t i = 0; i < n; ++i) w.order[i]->index = static_cast<uint32_t>(i);
@@ -61,7 +77,8 @@ void choose_outputs(Work& w, const std::vector<Value*>& roots, bool store_all) {
       for (int k = 0; k < v->nin; ++k)
         if (v->in(k)->pending()) below = std::max<int>(below, v->in(k)->depth);
       bool mark = v->depth / kStoreEvery != below / kStoreEvery;
-      if (!cheap(v) || store_all || v->handles > 0 || (outside && mark && traits(v->op).family != Family::Movement))
+      const bool dear = !cheap(v) || (outside && mark && traits(v->op).family != Family::Movement);
+      if (v->handles > 0 || store == Store::All || (store == Store::Least ? runs_once(v) : dear))
         w.is_output[i] = 1;
       else
         kept[i] = 1;
@@ -85,11 +102,11 @@ void add_other_results(Work& w) {
   }
 }
 
-Work collect(const std::vector<Value*>& roots, bool store_all) {
+Work collect(const std::vector<Value*>& roots, Store store) {
   Work w;
   postorder(roots, is_pending, w.order);
   add_other_results(w);
-  choose_outputs(w, roots, store_all);
+  choose_outputs(w, roots, store);
   make_key(w);
   return w;
 }
@@ -110,7 +127,7 @@ void run(Work& w, profile::HostSpan& evaluation) {
     if (alive[k]->pending()) make_ready(alive[k].get(), results[k].get());
 }
 
-void evaluate_with(const std::vector<Value*>& roots, bool store_all) {
+void evaluate_with(const std::vector<Value*>& roots, Store store) {
   bool any = false;
   for (Value* r : roots) {
     if (r->abstract)
@@ -127,22 +144,22 @@ void evaluate_with(const std::vector<Value*>& roots, bool store_all) {
     if (r->device == roots[0]->device) continue;
     std::vector<Value*> same, others;
     for (Value* v : roots) (v->device == roots[0]->device ? same : others).push_back(v);
-    evaluate_with(same, store_all);
-    return evaluate_with(others, store_all);
+    evaluate_with(same, store);
+    return evaluate_with(others, store);
   }
   Turn turn;
   profile::HostSpan evaluation(profile::Kind::Evaluate, roots[0]->device);
   if (roots[0]->device.kind != DeviceKind::Cpu) raise_late_errors();
   std::vector<Value*> more;
   // `hold` adds references that are nobody's: they do not make a value wanted.
-  auto collected = [&](bool with_more) {
+  auto collected = [&](bool with_more, Store store) {
     for (Value* r : roots) --r->refs;
     try {
-      Work w = collect(roots, store_all);
-      if (with_more && !store_all && !w.order.empty()) more = computed_along(w.order, w.is_output);
+      Work w = collect(roots, store);
+      if (with_more && store == Store::Dear && !w.order.empty()) more = computed_along(w.order, w.is_output);
       if (with_more && !more.empty()) {
         more.insert(more.end(), roots.begin(), roots.end());
-        w = collect(more, store_all);
+        w = collect(more, store);
       }
       for (Value* r : roots) ++r->refs;
       return w;
@@ -151,20 +168,32 @@ void evaluate_with(const std::vector<Value*>& roots, bool store_all) {
       throw;
     }
   };
-  Work w = collected(true);
+  Work w = collected(true, store);
   if (w.order.empty()) return;
-  try {
-    run(w, evaluation);
-  } catch (const Error&) {
-    if (more.empty()) throw;
-    Work alone = collected(false);
-    run(alone, evaluation);
+  // What is asked for first with what comes along, then alone, then with nothing stored that can be computed again.
+  bool leaner = false;
+  auto done = [&](Work& work, bool others) {
+    try {
+      run(work, evaluation);
+      return true;
+    } catch (const Error& e) {
+      leaner = e.kind == ErrorKind::Memory && memory_limit() && store == Store::Dear;
+      if (!others && !leaner) throw;
+      return false;
+    }
+  };
+  if (done(w, !more.empty())) return;
+  if (!more.empty()) {
+    Work alone = collected(false, store);
+    if (done(alone, false)) return;
   }
+  Work least = collected(false, Store::Least);
+  run(least, evaluation);
 }
 
 }  // namespace
 
-void evaluate(const std::vector<Value*>& roots) { evaluate_with(roots, false); }
+void evaluate(const std::vector<Value*>& roots) { evaluate_with(roots, Store::Dear); }
 
 void flush() {
   std::vector<Value*> roots;
@@ -172,11 +201,11 @@ void flush() {
   if (Value* first = first_pending())
     for (Value *head = first->prev, *v = first; v != head; v = v->next)
       if (v->handles > 0) roots.push_back(v);
-  if (!roots.empty()) evaluate_with(roots, true);
+  if (!roots.empty()) evaluate_with(roots, Store::All);
 }
 
 std::vector<std::string> cuda_texts(const std::vector<Value*>& roots, bool far) {
-  const Work w = collect(roots, false);
+  const Work w = collect(roots, Store::Dear);
   const std::shared_ptr<Plan> plan = make_plan(w, DeviceId{DeviceKind::Cuda, 0}, false).plan;
   std::vector<std::string> texts;
   std::unique_ptr<cuda::Launch> other;
@@ -190,12 +219,17 @@ std::vector<std::string> cuda_texts(const std::vector<Value*>& roots, bool far) 
   return texts;
 }
 
+PlanMemory plan_memory(const std::vector<Value*>& roots) {
+  const Work w = collect(roots, Store::Dear);
+  if (w.order.empty()) return {};
+  const std::shared_ptr<Plan> plan = make_plan(w, w.order[0]->device, false).plan;
+  return {plan->peak, plan->unlimited, plan->recomputed};
+}
+
 std::string explain(const std::vector<Value*>& roots) {
-  Work w = collect(roots, false);
-  std::vector<int> outputs;
-  std::vector<const Value*> body_numbers;
-  Piece piece = piece_of(w, outputs, body_numbers);
-  if (!w.order.empty()) piece = rewritten(w.order[0]->device, piece, outputs, fuse_options());
+  Work w = collect(roots, Store::Dear);
+  Piece piece;
+  if (!w.order.empty()) make_plan(w, w.order[0]->device, false, &piece);
   Partition part = partition(piece, fuse_options(), [](const PieceNode& n, int) { return may_read_views(n); });
   std::string out;
   for (size_t g = 0; g < part.groups.size(); ++g) {

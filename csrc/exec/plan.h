@@ -4,8 +4,10 @@
 //           [leaves, leaves + numbers)  cells of Python numbers
 //           then                        what the plan computes: outputs, and temporaries in one arena
 #pragma once
+#include <algorithm>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "exec/step_facts.h"
@@ -106,6 +108,10 @@ struct Plan {
   };
   std::vector<Temp> temps;      // into the arena
   int64_t arena = 0;            // bytes
+  int64_t peak = 0;             // bytes of operands, results and arena
+  int64_t memory_limit = 0;     // that it was made for; 0: none
+  int64_t unlimited = 0;        // the peak without it
+  int recomputed = 0;           // values that are computed again, each time counted
   int arena_step = -1;          // the step that writes the largest of them
   struct Constant {
     int slot;
@@ -118,6 +124,9 @@ struct Plan {
     bool fresh;      // memory of its own; otherwise another output's or a leaf's
   };
   std::vector<Output> outputs;  // in the order in which the walk met them
+
+  bool limited() const { return peak < unlimited; }
+  std::string fit_text() const;  // what the limit made of it
 };
 
 // A Python number in its cell: the bits of its dtype.
@@ -128,9 +137,15 @@ int64_t number_bits(const Value* v);
 Piece rewritten(DeviceId device, const Piece& piece, std::vector<int>& outputs, const FuseOptions& options,
                 std::vector<OpId>* merged = nullptr);
 
+// Bytes that so many take in the arena.
+inline int64_t arena_bytes(int64_t bytes) { return (std::max<int64_t>(bytes, 1) + 63) / 64 * 64; }
+
 // Builds the plan of a piece: partition, lowering, memory, and on a CUDA device compilation. `outputs` are node numbers.
+// Where its peak is above the limit, values are computed again rather than kept; fails where that does not suffice. `used`
+// gets the piece that the plan was made of.
 std::unique_ptr<Plan> build_plan(DeviceId device, const Piece& piece, const std::vector<int>& outputs, int leaves,
-                                 const std::vector<DType>& numbers, const FuseOptions& options, bool compile = true);
+                                 const std::vector<DType>& numbers, const FuseOptions& options, bool compile = true,
+                                 Piece* used = nullptr);
 
 // Runs it. leaf_data has the leaves' memory, numbers the cells' bits, outputs the fresh outputs' memory
 // (null for the others). No Python object is touched, but by a step whose code is `by_host`. `leaf_owners`, where the

@@ -1,7 +1,9 @@
 #include "exec/recording.h"
 
+#include <algorithm>
 #include <unordered_map>
 
+#include "base/bytes_text.h"
 #include "exec/execution.h"
 #include "exec/exec.h"
 #include "exec/late_errors.h"
@@ -16,6 +18,7 @@ namespace pd {
 
 struct Recording::Part {
   Work work;
+  std::vector<Value*> roots;
   std::vector<ValueRef> alive;  // a constant may be computed for another, and forget its operands
   Planned planned;
   struct Leaf {
@@ -30,6 +33,11 @@ struct Recording::Part {
   };
   std::vector<Number> numbers;
   std::vector<Spec> specs;  // of the outputs
+
+  using Params = std::unordered_map<const Value*, int>;
+  void collect();
+  void make(const Params& param_of);
+  void make_again();
 };
 
 namespace {
@@ -43,6 +51,59 @@ void check_runnable(const std::vector<Value*>& order) {
 }
 
 }  // namespace
+
+void Recording::Part::collect() {
+  work = Work();
+  postorder(roots, is_pending, work.order);
+  for (size_t i = 0; i < work.order.size(); ++i) work.order[i]->index = static_cast<uint32_t>(i);
+  work.is_output.assign(work.order.size(), 0);
+  for (Value* r : roots)
+    if (r->pending()) work.is_output[r->index] = 1;
+  for (size_t i = 0; i < work.order.size(); ++i)
+    if (work.is_output[i]) work.outputs.push_back(work.order[i]);
+}
+
+// Under the turn of an execution.
+void Recording::Part::make(const Params& param_of) {
+  make_key(work);
+  planned = plan_of(work);
+  leaves.clear();
+  numbers.clear();
+  for (Value* v : work.leaves) {
+    auto it = param_of.find(v);
+    if (it == param_of.end() && v->abstract)
+      fail("jit", "a placeholder of another function is used", to_string(v->spec()), "passing it as an argument",
+           ErrorKind::Runtime);
+    leaves.push_back({it == param_of.end() ? -1 : it->second, it == param_of.end() ? ValueRef(v) : ValueRef()});
+  }
+  for (Value* v : work.numbers) {
+    const int64_t cell = cell_of(v);
+    numbers.push_back({cell, v->dtype, cell < 0 ? number_bits(v) : 0});
+  }
+  for (const auto* list : {&work.order, &work.leaves, &work.numbers})
+    for (Value* v : *list) alive.push_back(ValueRef(v));
+}
+
+// For another memory limit. A constant may be there by now, computed for another graph; it is an operand then. Where it is a
+// result too, the plan stays as it is, if it fits.
+void Recording::Part::make_again() {
+  if (!std::all_of(work.outputs.begin(), work.outputs.end(), is_pending)) {
+    if (!memory_limit() || planned.plan->peak <= memory_limit()) return;
+    fail("memory_limit", "a traced function's plan does not fit", bytes_text(planned.plan->peak) + " over the limit of " + bytes_text(memory_limit()),
+         "setting the limit before the first call", ErrorKind::Memory);
+  }
+  Params param_of;
+  for (size_t k = 0; k < leaves.size(); ++k)
+    if (leaves[k].param >= 0) param_of[work.leaves[k]] = leaves[k].param;
+  const Work was = work;
+  try {
+    collect();
+    make(param_of);
+  } catch (...) {
+    work = was;  // its leaves and numbers are as they were: a plan that does not fit comes before them
+    throw;
+  }
+}
 
 Recording::~Recording() = default;
 
@@ -74,34 +135,17 @@ Recording::Recording(const std::vector<ValueRef>& results, const std::vector<Val
     std::vector<Value*> here, others;
     for (Value* r : roots) (r->device == device ? here : others).push_back(r);
     auto part = std::make_unique<Part>();
-    Work& w = part->work;
-    postorder(here, is_pending, w.order);
-    for (size_t i = 0; i < w.order.size(); ++i) w.order[i]->index = static_cast<uint32_t>(i);
-    w.is_output.assign(w.order.size(), 0);
-    for (Value* r : here) w.is_output[r->index] = 1;
-    for (size_t i = 0; i < w.order.size(); ++i)
-      if (w.is_output[i]) {
-        place[w.order[i]] = {static_cast<int>(parts_.size()), static_cast<int>(w.outputs.size())};
-        w.outputs.push_back(w.order[i]);
-        part->specs.push_back(w.order[i]->spec());
-      }
+    part->roots = here;
+    part->collect();
+    const Work& w = part->work;
+    for (size_t k = 0; k < w.outputs.size(); ++k) {
+      place[w.outputs[k]] = {static_cast<int>(parts_.size()), static_cast<int>(k)};
+      part->specs.push_back(w.outputs[k]->spec());
+    }
     Turn turn;
-    make_key(w);
-    part->planned = plan_of(w);
-    for (Value* v : w.leaves) {
-      auto it = param_of.find(v);
-      if (it == param_of.end() && v->abstract)
-        fail("jit", "a placeholder of another function is used", to_string(v->spec()), "passing it as an argument",
-             ErrorKind::Runtime);
-      if (it != param_of.end()) reads_[static_cast<size_t>(it->second)] = true;
-      part->leaves.push_back({it == param_of.end() ? -1 : it->second, it == param_of.end() ? ValueRef(v) : ValueRef()});
-    }
-    for (Value* v : w.numbers) {
-      const int64_t cell = cell_of(v);
-      part->numbers.push_back({cell, v->dtype, cell < 0 ? number_bits(v) : 0});
-    }
-    for (const auto* list : {&w.order, &w.leaves, &w.numbers})
-      for (Value* v : *list) part->alive.push_back(ValueRef(v));
+    part->make(param_of);
+    for (const Part::Leaf& l : part->leaves)
+      if (l.param >= 0) reads_[static_cast<size_t>(l.param)] = true;
     parts_.push_back(std::move(part));
     roots = std::move(others);
   }
@@ -122,7 +166,9 @@ Recording::Recording(const std::vector<ValueRef>& results, const std::vector<Val
 std::vector<ValueRef> Recording::run(const std::vector<ValueRef>& args, const std::vector<Var>& cells) const {
   std::vector<std::vector<ValueRef>> computed(parts_.size());
   for (size_t p = 0; p < parts_.size(); ++p) {
-    const Part& part = *parts_[p];
+    Part& part = *parts_[p];
+    Turn turn;
+    if (part.planned.plan->memory_limit != memory_limit()) part.make_again();
     Plan& plan = *part.planned.plan;
     std::vector<Value*> leaves;
     leaves.reserve(part.leaves.size());
@@ -133,7 +179,6 @@ std::vector<ValueRef> Recording::run(const std::vector<ValueRef>& args, const st
     for (const Part::Number& n : part.numbers)
       numbers.push_back(n.cell < 0 ? n.bits : number_bits(cast(cells[static_cast<size_t>(n.cell)], n.dtype).v.get()));
     numbers.insert(numbers.end(), part.planned.body_cells.begin(), part.planned.body_cells.end());
-    Turn turn;
     profile::HostSpan evaluation(profile::Kind::Evaluate, plan.device);
     evaluation.say("replay", part.work.order.size());
     if (plan.device.kind != DeviceKind::Cpu) raise_late_errors();

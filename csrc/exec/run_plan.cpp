@@ -1,6 +1,7 @@
 // Running a plan: addresses into slots, then step after step.
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "device/cpu/pool.h"
 #include "device/device.h"
@@ -15,11 +16,11 @@ namespace pd {
 
 namespace {
 
-// Memory of temporaries, kept from run to run and given back when far too large.
+// Memory of temporaries, kept from run to run and given back when far too large, or larger than a limit leaves room for.
 class Arena {
  public:
-  char* get(int64_t bytes) {
-    if (bytes > size_ || (size_ > (int64_t(64) << 20) && bytes < size_ / 8)) {
+  char* get(int64_t bytes, int64_t most) {
+    if (bytes > size_ || size_ > most || (size_ > (int64_t(64) << 20) && bytes < size_ / 8)) {
       drop();
       size_ = std::max<int64_t>(bytes, 4096);
       data_ = static_cast<char*>(device(DeviceId{}).allocate(static_cast<size_t>(size_)));
@@ -127,10 +128,11 @@ void run_plan(Plan& plan, void* const* leaf_data, const int64_t* numbers, void* 
       span.cancel();
     }
   }
+  const int64_t most = plan.memory_limit ? plan.memory_limit - (plan.peak - plan.arena) : std::numeric_limits<int64_t>::max();
   // Of a device with streams the memory is taken and given back in the stream's order.
   std::unique_ptr<Buffer, void (*)(Buffer*)> there(nullptr, [](Buffer* b) { release(b); });
   if (!cpu && plan.arena) there.reset(new_buffer(plan.device, static_cast<size_t>(plan.arena)));
-  char* base = there ? static_cast<char*>(there->data) : plan.arena ? arena.get(plan.arena) : nullptr;
+  char* base = there ? static_cast<char*>(there->data) : plan.arena ? arena.get(plan.arena, most) : nullptr;
   for (const Plan::Temp& t : plan.temps) slots[t.slot] = base + t.offset;
   if (!cpu) return run_cuda_steps(plan, slots.data(), error, watched);
   auto run_step = [&](int k) {

@@ -253,6 +253,7 @@ void make_key(Work& w) {
   k.reserve(w.order.size() * 6);
   const DeviceId d = w.order.empty() ? DeviceId{} : w.order[0]->device;
   k.push_back(static_cast<uint64_t>(d.kind) << 8 | static_cast<uint8_t>(d.index));
+  k.push_back(static_cast<uint64_t>(memory_limit()));
   uint32_t mark = next_mark();
   Constants constants;
   auto shape = [&](const Ints& s) {
@@ -299,7 +300,7 @@ Piece piece_of(const Work& w, std::vector<int>& outputs, std::vector<const Value
   return piece;
 }
 
-Planned make_plan(const Work& w, DeviceId device, bool compile) {
+Planned make_plan(const Work& w, DeviceId device, bool compile, Piece* used) {
   std::vector<int> outputs;
   std::vector<const Value*> body_numbers;
   Piece piece = piece_of(w, outputs, body_numbers);
@@ -311,7 +312,7 @@ Planned make_plan(const Work& w, DeviceId device, bool compile) {
     c.body_cells.push_back(number_bits(v));
   }
   auto build = [&](const FuseOptions& options) {
-    c.plan = build_plan(device, piece, outputs, static_cast<int>(w.leaves.size()), numbers, options, compile);
+    c.plan = build_plan(device, piece, outputs, static_cast<int>(w.leaves.size()), numbers, options, compile, used);
   };
   FuseOptions options = fuse_options();
   try {
@@ -332,7 +333,7 @@ Planned plan_of(const Work& w, bool* met) {
   if (it == cache().end()) {
     profile::HostSpan planning(profile::Kind::Plan, w.order[0]->device);
     Planned c = make_plan(w, w.order[0]->device);
-    planning.say("plan", c.plan->steps.size());
+    planning.say(c.plan->limited() ? c.plan->fit_text().c_str() : "plan", c.plan->steps.size());
     ++stats().plans;
     it = cache().emplace(w.key, std::move(c)).first;
   } else {
@@ -353,6 +354,7 @@ void describe(Plan& plan, const Work& w) {
     const Piece piece = piece_of(w, outputs, body_numbers);
     FuseOptions options;
     options.fuse = plan.fused;
+    options.memory_limit = plan.memory_limit;
     again = build_plan(plan.device, piece, outputs, plan.leaves, plan.numbers, options, false);
   }
   const bool same = again && again->steps.size() == plan.steps.size();  // other switches might be set by now

@@ -34,7 +34,7 @@ struct Planned {
   std::vector<int64_t> body_cells;  // behind the numbers of the work
   uint64_t used = 0;
 };
-Planned make_plan(const Work& w, DeviceId device, bool compile = true);
+Planned make_plan(const Work& w, DeviceId device, bool compile = true, Piece* used = nullptr);
 // The plan of a structure, made when it is first met. Under the turn of an execution.
 Planned plan_of(const Work& w, bool* met = nullptr);
 // A plan that was made while nobody profiled does not know what its steps are made of; afterwards it does.

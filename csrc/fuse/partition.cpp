@@ -1,6 +1,6 @@
 // Which nodes share a kernel.
 //
-// One pass in the order of dependence. An elementwise node joins the groups of its operands where they
+// One pass in the order of dependence, phase by phase. An elementwise node joins the groups of its operands where they
 // share its domain (or its rows), and so unites them; a reduction joins the group of what it reduces and
 // gives it rows; anything that would close a cycle stays out and reads memory. Then what crosses from
 // one kernel to another is stored, or, where it is cheap, computed again.
@@ -66,6 +66,7 @@ struct Draft {
   Bits through_memory;  // groups some element of which is read elsewhere than where it is made
   int home = -1;  // united into
   int window = 0;  // the first group of its window
+  int phase = 0;   // of its members
 };
 
 // A long graph is grouped a window of nodes at a time: what an earlier window made is in memory for a later one. The work is
@@ -179,6 +180,7 @@ class Partitioner {
     d.g.kind = kind;
     d.g.dims = dims;
     d.window = window_;
+    d.phase = phase_;
     return static_cast<int>(drafts_.size()) - 1;
   }
 
@@ -264,6 +266,7 @@ class Partitioner {
 
   // May v, which reads these groups, be part of g, or of g and `with` as one?
   bool can_join(int g, const Groups& reads, int with = -1) {
+    if (draft(g).phase != phase_) return false;
     if (static_cast<int>(draft(g).g.members.size()) >= options_.max_members) return false;
     for (int r : reads) {
       int h = r < 0 ? -1 : find(r);
@@ -274,6 +277,7 @@ class Partitioner {
 
   void place(int v) {
     const PieceNode& n = node(v);
+    phase_ = n.phase;
     if (n.kind == NodeKind::Leaf || n.kind == NodeKind::Number) return;
     if (n.kind == NodeKind::Index && !wanted_[static_cast<size_t>(v)]) return;
     if (is_movement(v) && !stop_[static_cast<size_t>(v)]) return;
@@ -469,15 +473,18 @@ class Partitioner {
     std::vector<int> alive;
     for (size_t i = 0; i < drafts_.size(); ++i)
       if (drafts_[i].home < 0 && !drafts_[i].g.members.empty()) alive.push_back(static_cast<int>(i));
-    // An order that respects `before`, window by window: the group whose newest member is oldest first among the ready.
+    // An order that respects `before`, window by window and phase by phase: the group whose newest member is oldest first
+    // among the ready.
     std::sort(alive.begin(), alive.end(), [&](int a, int b) {
       const Draft &l = draft(a), &r = draft(b);
-      return l.window != r.window ? l.window < r.window : l.g.members[0] < r.g.members[0];
+      if (l.window != r.window) return l.window < r.window;
+      return l.phase != r.phase ? l.phase < r.phase : l.g.members[0] < r.g.members[0];
     });
     std::vector<int> order;
     for (size_t begin = 0, end = 0; begin < alive.size(); begin = end) {
       window_ = draft(alive[begin]).window;
-      while (end < alive.size() && draft(alive[end]).window == window_) ++end;
+      phase_ = draft(alive[begin]).phase;
+      while (end < alive.size() && draft(alive[end]).window == window_ && draft(alive[end]).phase == phase_) ++end;
       put_in_order(std::vector<int>(alive.begin() + static_cast<long>(begin), alive.begin() + static_cast<long>(end)), order);
     }
     std::vector<int> number(drafts_.size(), -1);
@@ -497,6 +504,7 @@ class Partitioner {
   Partition part_;
   std::vector<Draft> drafts_;
   int window_ = 0;  // the first group of the window at work
+  int phase_ = 0;   // at work
   std::vector<int> group_;
   std::vector<char> stop_;
   std::vector<char> wanted_;  // Index nodes that somebody needs in memory

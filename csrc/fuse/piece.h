@@ -34,6 +34,7 @@ struct PieceNode {
   int leaf = -1;       // of Leaf, Number: its place among the plan's arguments
   int part = 0;        // of several outputs: which one (in[0] is the node)
   int origin = -1;     // place of the value in the walk
+  int phase = 0;       // shares a kernel with its like only; those of lower phases run before
   bool output = false;
   std::vector<Spec> outs;  // of a node with several
 };
@@ -102,6 +103,7 @@ struct Partition {
 struct FuseOptions {
   bool fuse = true;       // PYDIFF_FUSE
   int max_members = 320;  // a kernel has a size cap
+  int64_t memory_limit = 0;  // bytes; 0: none. The plan's matter (exec/fit.h), not the partition's
 };
 
 // `may_view(node, operand)`: the opaque node reads that operand through a strided view.

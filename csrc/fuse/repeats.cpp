@@ -17,6 +17,8 @@ struct Hash {
   }
 };
 
+}  // namespace
+
 bool is_function_of_operands(const PieceNode& n) {
   switch (n.kind) {
     case NodeKind::Fusible:
@@ -31,8 +33,6 @@ bool is_function_of_operands(const PieceNode& n) {
     default: return false;
   }
 }
-
-}  // namespace
 
 Piece without_repeats(const Piece& p, std::vector<int>& outputs, std::vector<OpId>& merged) {
   Piece out;

@@ -6,6 +6,9 @@
 
 namespace pd {
 
+// The same operands give the same bits, and nothing else happens: it may be computed once for several, or again.
+bool is_function_of_operands(const PieceNode& n);
+
 // The piece without nodes that repeat an earlier one: same op, dtype, shape, attributes and operands. That keeps the bits.
 // Draws are among them: they depend on their operands alone. Not among them is what a user's code computes, and what has
 // several results. `outputs`, numbers of nodes, become those of the new piece; two of them may be one node then.

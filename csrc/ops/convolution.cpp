@@ -182,6 +182,7 @@ OpTraits convolution_row() {
   t.name = "convolution";
   t.family = Family::Index;
   t.arity = 2;
+  t.cost = 255;  // of the order of its sums, which are longer than most: what is computed again is something else
   t.types = kNum;
   t.needs_in = 3;
   t.doc = "Sums of products over the channels and places of a window, for each window.";

@@ -206,11 +206,22 @@ void bind_evaluation(py::module_& m) {
     d["graphs"] = s.graphs;
     d["graph_replays"] = s.graph_replays;
     d["merged"] = s.merged;
+    d["recomputed"] = s.recomputed;
     d["epilogues"] = s.epilogues;
     d["traces"] = traces_made();
     return d;
   });
+  m.def("plan_memory", [](const py::sequence& t) {
+    const PlanMemory p = plan_memory(values_of(vars_of(t)));
+    py::dict d;
+    d["peak"] = p.peak;
+    d["unlimited"] = p.unlimited;
+    d["recomputed"] = p.recomputed;
+    return d;
+  });
   m.def("clear_plans", clear_plans);
+  m.def("set_memory_limit", [](int64_t bytes) { return std::exchange(memory_limit(), bytes); },
+        "Bytes that a plan may need, 0: any; returns what it was.");
   m.def("set_stable_forms", [](bool on) { return std::exchange(stable::enabled(), on); },
         "Whether stable forms are recorded in the place of what is written; returns the former state.");
   m.def("stable_forms", [] {

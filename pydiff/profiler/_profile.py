@@ -121,6 +121,7 @@ class profile:
         compiles, replays = of.get("compile", []), sum(e.name == "replay" for e in evaluations)
         took = f" in {time_text(sum(e.seconds for e in compiles))}" if compiles else ""
         lines.append(f"{len(of.get('plan', []))} plans made, {replays} replayed; {len(compiles)} kernels compiled{took}.")
+        lines.extend(f"A {name}." for name in dict.fromkeys(e.name for e in of.get("plan", []) if e.name != "plan"))
         if self._memory:
             peaks = (f"{bytes_text(m.peak()[0])} on {device}" for device, m in self._memory.items())
             lines.append(f"Peak of memory: {', '.join(peaks)}.")
