@@ -212,7 +212,8 @@ bool Schedule::fits(const Trial& t, int64_t bound, int highest) const {
     change[static_cast<size_t>(to)] -= bytes;
   };
   const int64_t bytes = value(cut.value).bytes;
-  between(t.before + 1, t.place, -bytes);
+  // Where nobody reads it before, it is not made there at all.
+  between(cut.first >= t.place ? t.before : t.before + 1, t.place, -bytes);
   int64_t across = carried_[b] - bytes;
   for (int y : t.extended) {
     between(stay(y).last + 1, t.place, value(stay(y).value).bytes);
@@ -302,7 +303,7 @@ bool Schedule::improve(int64_t bound) {
       const Stay& s = stays_[k];
       const Value& x = value(s.value);
       const int made = place_of(s.step);
-      if (x.there || !x.again || !x.bytes || behind[k] < 0 || made < 0 || made >= highest) continue;
+      if (x.there || !x.again || !x.bytes || behind[k] < 0 || made < 0 || made > highest) continue;
       Trial t;
       t.stay = static_cast<int>(k);
       t.place = behind[k];
