@@ -93,7 +93,7 @@ bool CpuReplay::add_calls(const FusedStep& s, int step) {
 }
 
 bool CpuReplay::add_copies(const NativeStep& s) {
-  if (!joins(s.op)) return false;
+  if (!joins(s.op) || !s.strides.empty() || !s.outs.empty()) return false;
   const int axis = static_cast<int>(s.attrs[0]);
   const Shape& out = s.out_spec.shape;
   int64_t outer = 1, inner = static_cast<int64_t>(size_of(s.out_spec.dtype));

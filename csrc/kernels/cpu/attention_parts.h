@@ -148,7 +148,8 @@ class Blocks {
       const int64_t count = std::min(width, cols - j);
       char* const to = room + j * depth * item_;
       BStrip made{to, 0, 0};
-      kernels_.pack_columns(from, {col, nullptr}, j, count, {k, nullptr}, 0, depth, true, to, made);
+      const int64_t k_end = count % (width / 2) == 0 ? depth : 0;  // lanes beyond the columns are zeros
+      kernels_.pack_columns(from, {col, nullptr}, j, count, {k, nullptr}, 0, depth, k_end, true, to, made);
       if (made.data == to) continue;
       if (cols == count) return {static_cast<const char*>(made.data), cols, depth, 0, made.row};
       for (int64_t p = 0; p < depth; ++p)
