@@ -12,6 +12,7 @@ from .utils.stateless import put
 
 _DOT = re.compile(r"^%\d+ = dot \w+ \((.*?)\) %(\d+)", re.M)
 _CONVOLUTION = re.compile(r"^%\d+ = convolution \w+ \((.*?)\) %\d+ %(\d+)", re.M)
+_ATTENTION = re.compile(r"^%\d+ = attention(_backward)? \w+ \(.*?\) %(\d+) %(\d+) %(\d+)", re.M)
 _SHAPE = re.compile(r"^%(\d+) = \w+ \w+ \((.*?)\)", re.M)
 
 
@@ -320,12 +321,17 @@ def _products(text):
     """The FLOPs of the products in a printed graph.
 
     `%3 = dot float32 (m, n) %1 %2`, k the last axis of %1; `%3 = convolution float32 (batch, outputs, …) %1 %2`, a sum over
-    all axes of %2 but the first.
+    all axes of %2 but the first; `%4 = attention float32 (…, targets, v) %1 %2 %3`, of query, key and value, two products for all
+    pairs of targets and sources, five in the backward pass (what a mask hides counts, as in PyTorch).
     """
     shapes = {number: _sizes(shape) for number, shape in _SHAPE.findall(text)}
     products = sum(2 * math.prod(_sizes(shape)) * shapes[first][-1] for shape, first in _DOT.findall(text))
     convolutions = (math.prod(_sizes(shape)) * math.prod(shapes[weight][1:]) for shape, weight in _CONVOLUTION.findall(text))
-    return products + 2 * sum(convolutions)
+    attentions = (
+        math.prod(shapes[q][:-1]) * shapes[k][-2] * ((3 if back else 1) * shapes[k][-1] + (2 if back else 1) * shapes[v][-1])
+        for back, q, k, v in _ATTENTION.findall(text)
+    )
+    return products + 2 * (sum(convolutions) + sum(attentions))
 
 
 def _sizes(text):

@@ -114,6 +114,11 @@ def test_recurrent_and_attention_layers_are_counted():
     assert attention.parameters == 4 * 64 + 32
 
 
+class Attend(nn.Module):
+    def forward(self, q, k, v):
+        return F.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+
+
 def test_flops_are_those_that_pytorch_counts(torch):
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -124,6 +129,10 @@ def test_flops_are_those_that_pytorch_counts(torch):
     found = nn.summary(nn.Transformer(16, 4, 1, 2, 24, batch_first=True), [pd.ones(shape) for shape in shapes])
     assert found.flops == counted.get_total_flops()
     assert found.parameters == sum(p.numel() for p in oracle.parameters())
+    heads = (2, 4, 7, 16), (2, 2, 9, 16), (2, 2, 9, 24)
+    with FlopCounterMode(display=False) as counted:
+        torch.nn.functional.scaled_dot_product_attention(*(torch.ones(s).repeat_interleave(4 // s[1], 1) for s in heads))
+    assert nn.summary(Attend(), [pd.ones(s) for s in heads]).flops == counted.get_total_flops()
     image, kernel = np.ones((2, 4, 9, 9), "float32"), np.ones((6, 2, 3, 3), "float32")
     with FlopCounterMode(display=False) as counted:
         torch.nn.functional.conv2d(torch.tensor(image), torch.tensor(kernel), stride=2, padding=1, groups=2)
