@@ -274,7 +274,7 @@ Var attention(const Var& query, const Var& key, const Var& value, const Var& mas
   const DType d = query.dtype();
   const int nq = query.shape().size(), nk = key.shape().size(), nv = value.shape().size();
   const int least = groups > 1 ? 3 : 2;
-  if (!is_floating(d) || key.dtype() != d || value.dtype() != d || nq < least || nk < least || nv < least) return {};
+  if (groups < 1 || !is_floating(d) || key.dtype() != d || value.dtype() != d || nq < least || nk < least || nv < least) return {};
   if (mask && mask.dtype() != DType::Bool && mask.dtype() != d) return {};
   if (is_narrow(d)) {
     const DType wide = compute_type(d);

@@ -296,6 +296,18 @@ def test_heads_are_read_where_they_lie():
     assert y.tolist() == F.scaled_dot_product_attention(*copies, is_causal=True).tolist()
 
 
+def test_results_are_computed_together():
+    """Whoever asks for one gradient has the others, and the backward pass does not go through the forward pass again."""
+    operands = [x.requires_grad_() for x in sample((2, 3, 40, 16), (2, 3, 50, 16), (2, 3, 50, 16), dtype=np.float32)]
+    y = F.scaled_dot_product_attention(*operands, is_causal=True)
+    pd._C.evaluate([y])
+    grads = pd.autograd.grad(y, operands, y.detach())
+    before = pd._C.exec_stats()["natives"]
+    for g in grads:
+        pd._C.evaluate([g])
+    assert pd._C.exec_stats()["natives"] == before + 1
+
+
 def test_keys_of_a_group_are_not_copied():
     q, k, v = sample((2, 8, 40, 16), (2, 2, 40, 16), (2, 2, 40, 16), dtype=np.float32)
     before = pd._C.exec_stats()
@@ -388,6 +400,8 @@ def test_what_the_kernel_leaves_to_the_definition():
     attend = F.scaled_dot_product_attention
     assert not by_kernel(attend(q, k, v, dropout_p=0.5))
     assert not by_kernel(attend(q, k, v, pd.zeros(5, 6, dtype=pd.float64)))
+    assert not by_kernel(attend(pd.ones(2, 8, 64, 4), pd.ones(2, 8, 64, 4), pd.ones(2, 8, 64, 4)))
+    assert by_kernel(attend(pd.ones(2, 8, 64, 4), pd.ones(2, 8, 64, 4), pd.ones(2, 8, 64, 4), is_causal=True))
     assert attend(q, k[:, :0], v[:, :0]).tolist() == pd.zeros(2, 5, 3).tolist()
     assert attend(q[:0], k[:0], v[:0]).shape == (0, 5, 3)
     with pytest.raises(ValueError, match=r"^\[scaled_dot_product_attention\]"):
