@@ -187,7 +187,7 @@ bool Schedule::provide(Trial& t, int v, Way way, int depth) const {
   }
   const int64_t bytes = value(stay(t.stay).value).bytes;
   const bool small = x.bytes * kSmallPart <= bytes || (way == Way::Extend && x.bytes * 2 <= bytes);
-  if (newest >= 0 && (small || !x.again)) {
+  if (newest >= 0 && (small || !x.again || way == Way::Keep)) {
     t.found.push_back({v, newest});
     t.extended.push_back(newest);
     return true;
@@ -202,7 +202,7 @@ bool Schedule::provide(Trial& t, int v, Way way, int depth) const {
 }
 
 // At every place memory stays where it was or below `bound`, and at the highest it falls.
-bool Schedule::fits(const Trial& t, int64_t bound, int highest) const {
+bool Schedule::fits(const Trial& t, Way way, int64_t bound, int highest) const {
   const Stay& cut = stay(t.stay);
   const size_t b = static_cast<size_t>(t.place), n = order_.size();
   std::vector<int64_t> change(n + 1, 0);
@@ -230,17 +230,19 @@ bool Schedule::fits(const Trial& t, int64_t bound, int highest) const {
       if (std::find(reads.begin(), reads.end(), t.items[j].value) != reads.end()) until[j] = std::max(until[j], k);
     }
   }
+  const int64_t most = std::max(bound, std::min(memory_[b], peak_ - 1));  // what is higher there will have its turn
   for (size_t k = 0; k < m; ++k) {
     int64_t now = across + scratch_[static_cast<size_t>(value(t.items[k].value).step)];
     for (size_t j = 0; j <= k; ++j)
       if (j == k || until[j] >= k) now += value(t.items[j].value).bytes;
-    if (now > bound) return false;
+    if (now > most) return false;
   }
   int64_t now = 0;
   for (size_t p = 0; p < n; ++p) {
     now += change[p];
-    if (now > 0 && memory_[p] + now > bound) return false;
-    if (static_cast<int>(p) == highest && now >= 0) return false;
+    const bool much = now * kSmallPart > bytes && way != Way::Keep;
+    if (now > 0 && memory_[p] + now > (much ? bound : std::max(bound, peak_ - 1))) return false;
+    if (static_cast<int>(p) == highest && (way == Way::Keep ? now > 0 : now >= 0)) return false;
   }
   return true;
 }
@@ -287,7 +289,7 @@ void Schedule::apply(const Trial& t) {
 }
 
 // One value more is computed again: the cheapest by the byte, of those the one that is away longest.
-bool Schedule::improve(int64_t bound) {
+bool Schedule::improve(Way way, int64_t bound) {
   const int highest = static_cast<int>(std::max_element(memory_.begin(), memory_.end()) - memory_.begin());
   std::vector<int> before(stays_.size(), -1), behind(stays_.size(), -1);  // readers next to the highest place; -2: it reads it
   for (size_t p = 0; p < order_.size(); ++p)
@@ -297,30 +299,40 @@ bool Schedule::improve(int64_t bound) {
       else if (static_cast<int>(p) == highest) behind[k] = -2;
       else if (behind[k] == -1) behind[k] = static_cast<int>(p);
     }
-  for (Way way : {Way::Hoist, Way::Extend, Way::Again}) {
-    std::vector<Trial> trials;
-    for (size_t k = 0; k < stays_.size(); ++k) {
-      const Stay& s = stays_[k];
-      const Value& x = value(s.value);
-      const int made = place_of(s.step);
-      if (x.there || !x.again || !x.bytes || behind[k] < 0 || made < 0 || made > highest) continue;
-      Trial t;
-      t.stay = static_cast<int>(k);
-      t.place = behind[k];
-      t.before = std::max(before[k], made);
-      t.cost = x.cost;
-      if (!std::all_of(x.reads.begin(), x.reads.end(), [&](int r) { return provide(t, r, way, 1); })) continue;
-      t.items.push_back({s.value, -1});
-      t.rank = static_cast<int>(std::floor(std::log2(std::max(t.cost / static_cast<double>(x.bytes), 1e-3))));
-      trials.push_back(std::move(t));
-    }
-    std::stable_sort(trials.begin(), trials.end(), [](const Trial& a, const Trial& b) {
-      return a.rank != b.rank ? a.rank < b.rank : a.place - a.before > b.place - b.before;
-    });
-    for (const Trial& t : trials)
-      if (fits(t, bound, highest)) return apply(t), true;
+  std::vector<Trial> trials;
+  for (size_t k = 0; k < stays_.size(); ++k) {
+    const Stay& s = stays_[k];
+    const Value& x = value(s.value);
+    const int made = place_of(s.step);
+    if (x.there || !x.again || !x.bytes || behind[k] < 0 || made < 0 || made > highest) continue;
+    Trial t;
+    t.stay = static_cast<int>(k);
+    t.place = behind[k];
+    t.before = std::max(before[k], made);
+    t.cost = x.cost;
+    if (!std::all_of(x.reads.begin(), x.reads.end(), [&](int r) { return provide(t, r, way, 1); })) continue;
+    t.items.push_back({s.value, -1});
+    t.rank = static_cast<int>(std::floor(std::log2(std::max(t.cost / static_cast<double>(x.bytes), 1e-3))));
+    trials.push_back(std::move(t));
   }
+  std::stable_sort(trials.begin(), trials.end(), [](const Trial& a, const Trial& b) {
+    return a.rank != b.rank ? a.rank < b.rank : a.place - a.before > b.place - b.before;
+  });
+  for (const Trial& t : trials)
+    if (fits(t, way, bound, highest)) return apply(t), true;
   return false;
+}
+
+// Keeping an operand in the place of a value gains nothing, unless others are computed from it as well.
+bool Schedule::keep_for_several(int64_t bound) {
+  const Schedule before = *this;
+  if (improve(Way::Keep, bound) && peak_ <= before.peak_ && improve(Way::Hoist, bound)) return true;
+  *this = before;
+  return false;
+}
+
+bool Schedule::improve(int64_t bound) {
+  return improve(Way::Hoist, bound) || keep_for_several(bound) || improve(Way::Extend, bound) || improve(Way::Again, bound);
 }
 
 bool Schedule::lower_to(int64_t target) {

@@ -63,15 +63,19 @@ class Schedule {
     std::vector<int> extended;               // stays that now do
     double cost = 0;
   };
-  enum class Way { Hoist, Extend, Again };
+  // Where an operand is not there: a later copy of it is drawn forward, else it is computed again; or it is kept, where it is
+  // half as large, or of any size for the sake of several (Keep); or it is computed again for this alone.
+  enum class Way { Hoist, Keep, Extend, Again };
 
   const Value& value(int v) const { return values_[static_cast<size_t>(v)]; }
   std::vector<int> needed(const Step& s) const;
   int place_of(int step) const { return step < 0 ? -1 : place_[static_cast<size_t>(step)]; }
   void settle();
   bool provide(Trial& t, int v, Way way, int depth) const;
-  bool fits(const Trial& t, int64_t bound, int highest) const;
+  bool fits(const Trial& t, Way way, int64_t bound, int highest) const;
   void apply(const Trial& t);
+  bool improve(Way way, int64_t bound);
+  bool keep_for_several(int64_t bound);
   bool improve(int64_t bound);
 
   std::vector<Value> values_;

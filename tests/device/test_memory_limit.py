@@ -241,7 +241,7 @@ def test_every_operation_alone(monkeypatch):
     monkeypatch.setenv("PYDIFF_FUSE", "off")
     pd._C.clear_plans()
     model, x = mlp(6, 16), pd.randn(512, 16)
-    assert len(same_under_limits(lambda: gradients(model, x), (0.7, 0.5))) == 2
+    assert len(same_under_limits(lambda: gradients(model, x), (0.8, 0.65))) == 2
     monkeypatch.undo()
     pd._C.clear_plans()
 
