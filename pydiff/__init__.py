@@ -44,8 +44,8 @@ from .functions import *
 from .fallback import argsort, kthvalue, median, msort, searchsorted, sort, topk, unique, unique_consecutive
 from .indexing import *
 from .in_place import *
-from .memory_formats import channels_last, channels_last_3d, contiguous_format, memory_format, preserve_format
 from .memory import memory_limit
+from .memory_formats import channels_last, channels_last_3d, contiguous_format, memory_format, preserve_format
 from .movement import *
 from .numpy_names import *
 from .ops import *

@@ -21,6 +21,7 @@ from . import (
     indexing as indexing,
     io as io,
     linalg as linalg,
+    memory as memory,
     memory_formats as memory_formats,
     movement as movement,
     nn as nn,
@@ -143,6 +144,9 @@ class memory_format:
     def __init__(self, name: str) -> None: ...
     @property
     def name(self) -> str: ...
+
+class memory_limit(_Mode):
+    def __init__(self, limit: _int | str | None) -> None: ...
 
 class set_grad_enabled(_Mode):
     def __init__(self, mode: _bool) -> None: ...

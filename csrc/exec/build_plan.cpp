@@ -681,27 +681,32 @@ struct Made {
 };
 
 constexpr int kRounds = 12;
+constexpr double kAims[] = {1.0, 0.8, 0.6, 1.25};  // of the limit: where one choice of segments gets stuck another may not
 
 // The schedule says what to compute again; what the arena then takes, gaps and all, says whether that was enough.
 template <class Make>
 Made within_limit(Made first, const std::vector<int>& outputs, const FuseOptions& options, const Make& make) {
   const int64_t limit = options.memory_limit, unlimited = first.plan->peak, there = unlimited - first.plan->arena;
-  Fitter fitter(*first.piece, first.builder->partition_used(), outputs, first.builder->scratch());
-  fitter.reorder();
-  int64_t target = limit - there, least = unlimited;
-  for (int round = 0; round < kRounds; ++round) {
-    const bool more = fitter.lower_to(std::max<int64_t>(target, 0));
-    std::vector<int> places = outputs;
-    Piece piece = fitter.piece(places);
-    Made now = make(std::move(piece), places);
-    least = std::min(least, now.plan->peak);
-    if (now.plan->peak <= limit) {
-      now.plan->unlimited = unlimited;
-      now.plan->recomputed = fitter.recomputed();
-      return now;
+  int64_t least = unlimited;
+  for (const double share : kAims) {
+    Fitter fitter(*first.piece, first.builder->partition_used(), outputs, first.builder->scratch());
+    fitter.reorder();
+    int64_t target = limit - there;
+    for (int round = 0; round < kRounds; ++round) {
+      target = std::max<int64_t>(target, 0);
+      const bool more = fitter.lower_to(target, static_cast<int64_t>(share * static_cast<double>(target)));
+      std::vector<int> places = outputs;
+      Piece piece = fitter.piece(places);
+      Made now = make(std::move(piece), places);
+      least = std::min(least, now.plan->peak);
+      if (now.plan->peak <= limit) {
+        now.plan->unlimited = unlimited;
+        now.plan->recomputed = fitter.recomputed();
+        return now;
+      }
+      if (!more) break;
+      target = fitter.peak() - (now.plan->peak - limit);
     }
-    if (!more) break;
-    target = fitter.peak() - (now.plan->peak - limit);
   }
   fail("memory_limit", "a plan does not fit",
        "a peak of " + bytes_text(least) + " at the least, " + bytes_text(least - limit) + " over the limit of " + bytes_text(limit),

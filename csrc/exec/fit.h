@@ -13,7 +13,7 @@ class Fitter {
   Fitter(const Piece& p, const Partition& part, const std::vector<int>& outputs, const std::vector<int64_t>& scratch);
 
   void reorder() { schedule_.reorder(); }
-  bool lower_to(int64_t target) { return schedule_.lower_to(target); }
+  bool lower_to(int64_t target, int64_t aim) { return schedule_.lower_to(target, aim); }
   int64_t peak() const { return schedule_.peak(); }
   int recomputed() const { return schedule_.recomputed(); }
   // Its nodes have the number of their step as `phase`, which the partition keeps apart and in order. `outputs` as they were

@@ -335,10 +335,10 @@ bool Schedule::improve(int64_t bound) {
   return improve(Way::Hoist, bound) || keep_for_several(bound) || improve(Way::Extend, bound) || improve(Way::Again, bound);
 }
 
-bool Schedule::lower_to(int64_t target) {
+bool Schedule::lower_to(int64_t target, int64_t aim) {
   while (peak_ > target) {
     if (steps_.size() > most_steps_) return false;
-    if (improve(target)) continue;
+    if (improve(aim)) continue;
     if (!improve(peak_ - 1)) return false;
   }
   return true;

@@ -40,7 +40,8 @@ class Schedule {
   // Steps that give back as much memory as they take run as soon as they can, where that lowers the peak.
   void reorder();
   // Computes values again until the peak is at most `target`; false: nothing more helps. May be called again with less.
-  bool lower_to(int64_t target);
+  // `aim`: what is computed again may need so much where it is; less makes more and smaller segments.
+  bool lower_to(int64_t target, int64_t aim);
 
   int64_t peak() const { return peak_; }  // of what is not there anyway
   int recomputed() const;                 // values computed again, each time counted
