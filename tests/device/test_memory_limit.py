@@ -203,7 +203,7 @@ def test_attention_and_norms():
     pd.manual_seed(0)
     model, text = Words(), pd.randint(0, 50, (16, 32))
     fitted = same_under_limits(lambda: gradients(model, text), (0.8, 0.6, 0.4))
-    assert len(fitted) == 3 and fitted[0.4] > fitted[0.8] > 0
+    assert len(fitted) == 3 and fitted[0.4] > fitted[0.6] > 0, fitted  # another order may do for the first
 
 
 def test_convolutions_and_batch_norm():
