@@ -709,7 +709,8 @@ Made within_limit(Made first, const std::vector<int>& outputs, const FuseOptions
     }
   }
   fail("memory_limit", "a plan does not fit",
-       "a peak of " + bytes_text(least) + " at the least, " + bytes_text(least - limit) + " over the limit of " + bytes_text(limit),
+       "a peak of " + bytes_text(least) + " at the least, " + bytes_text(least - limit) + " over the limit of " +
+           bytes_text(limit),
        "a smaller batch, or pydiff.memory_limit(" + std::to_string(least) + ")", ErrorKind::Memory);
 }
 

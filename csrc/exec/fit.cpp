@@ -52,7 +52,8 @@ bool Fitter::reads_memory(const PieceNode& reader, int x) const {
 }
 
 int Fitter::holder(int v) const {
-  while (part_.alias[static_cast<size_t>(v)] >= 0 && !part_.stops[static_cast<size_t>(v)]) v = part_.alias[static_cast<size_t>(v)];
+  while (part_.alias[static_cast<size_t>(v)] >= 0 && !part_.stops[static_cast<size_t>(v)])
+    v = part_.alias[static_cast<size_t>(v)];
   return v;
 }
 

@@ -135,6 +135,7 @@ void Schedule::reorder() {
       if (!value(v).there && readers[static_cast<size_t>(y)] == 1) g -= value(v).bytes;
     return g;
   };
+  auto earlier = [&](int a, int b) { return place_of(a) < place_of(b); };
   std::vector<int> ready, order;  // `ready` by place
   for (int s : was)
     if (!waits[static_cast<size_t>(s)]) ready.push_back(s);
@@ -151,7 +152,7 @@ void Schedule::reorder() {
     for (auto& [v, y] : step(s).reads) --readers[static_cast<size_t>(y)];
     for (int t : then[static_cast<size_t>(s)])
       if (--waits[static_cast<size_t>(t)] == 0)
-        ready.insert(std::upper_bound(ready.begin(), ready.end(), t, [&](int a, int b) { return place_of(a) < place_of(b); }), t);
+        ready.insert(std::upper_bound(ready.begin(), ready.end(), t, earlier), t);
   }
   if (order.size() != n) return;
   order_ = order;
