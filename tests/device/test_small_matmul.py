@@ -30,7 +30,9 @@ def test_against_numpy(choice, dtype, batch, m, n, k, rng):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("m, n, k", [(4, 4, 4), (1, 3, 5), (7, 2, 9), (6, 6, 7), (10, 10, 10), (3, 17, 5)])
+@pytest.mark.parametrize(
+    "m, n, k", [(4, 4, 4), (1, 1, 4), (2, 3, 33), (1, 3, 5), (7, 2, 9), (6, 6, 7), (10, 10, 10), (3, 17, 5)]
+)
 def test_an_element_has_its_bits_in_products_of_any_size(device, dtype, m, n, k, rng):
     """On the CPU: alone, in a batch, among many rows, with more columns, transposed, from parts of larger memory."""
     if device != "cpu":
@@ -39,7 +41,15 @@ def test_an_element_has_its_bits_in_products_of_any_size(device, dtype, m, n, k,
     whole = (x @ y).numpy()[:m, :n]
     a, b = x[:m], y[:, :n]
     batch = pd.stack([a] * 40) @ b.contiguous()
-    for got in (a @ b, a.contiguous() @ b.contiguous(), (b.mT @ a.mT).mT, (b.mT.contiguous() @ a.mT.contiguous()).mT, *batch):
+    along = b.mT.contiguous().mT  # both run along k
+    for got in (
+        a @ b,
+        a @ along,
+        a.contiguous() @ b.contiguous(),
+        (b.mT @ a.mT).mT,
+        (b.mT.contiguous() @ a.mT.contiguous()).mT,
+        *batch,
+    ):
         np.testing.assert_array_equal(got.numpy(), whole)
 
 

@@ -28,6 +28,13 @@ struct MulAdd {
   static PD_INLINE void step(V& acc, T a, const V& b) {
     acc += a * b;
   }
+  // What step() does to a lane. Where the compiler makes vectors of a chain it takes the products first, so this says which.
+  template <bool Fused>
+  static PD_INLINE T after(T acc, T a, T b) {
+    if constexpr (Fused && std::is_same_v<T, float>) return __builtin_fmaf(a, b, acc);
+    else if constexpr (Fused && std::is_same_v<T, double>) return __builtin_fma(a, b, acc);
+    else return acc + a * b;
+  }
   static PD_INLINE T sum(T a, T b) { return a + b; }
 };
 
@@ -36,6 +43,10 @@ struct AndOr {
   template <class V>
   static PD_INLINE void step(V& acc, uint8_t a, const V& b) {
     acc |= a & b;
+  }
+  template <bool>
+  static PD_INLINE uint8_t after(uint8_t acc, uint8_t a, uint8_t b) {
+    return acc | (a & b);
   }
   static PD_INLINE uint8_t sum(uint8_t a, uint8_t b) { return a | b; }
 };
@@ -264,7 +275,7 @@ PD_INLINE void pack_columns_of(const T* b, const Places& col, int64_t first, int
 }
 
 // An element's chain as the tiles have it.
-template <class Op, class T = typename Op::Item>
+template <class Op, bool Fused, class T = typename Op::Item>
 PD_INLINE void small_of(const TiledProduct& x, const Strides& next, int64_t count) {
   const T *a = static_cast<const T*>(x.a), *b = static_cast<const T*>(x.b);
   T* c = static_cast<T*>(x.c);
@@ -274,7 +285,7 @@ PD_INLINE void small_of(const TiledProduct& x, const Strides& next, int64_t coun
     for (int64_t i = 0; i < m; ++i)
       for (int64_t j = 0; j < n; ++j) {
         T acc = x.accumulate ? c[i * c_row + j] : T(0);
-        for (int64_t p = 0; p < k; ++p) Op::step(acc, a[i * a_row + p * a_k], b[p * b_k + j * b_col]);
+        for (int64_t p = 0; p < k; ++p) acc = Op::template after<Fused>(acc, a[i * a_row + p * a_k], b[p * b_k + j * b_col]);
         c[i * c_row + j] = acc;
       }
 }
@@ -291,7 +302,7 @@ void add_of(const void* from, int64_t m, int64_t n, void* to, const Places& row,
 }
 
 // The functions of one instruction set. Attributes of a target do not pass through templates by argument, hence a macro.
-#define PD_TILE_KERNELS(name, target, Bytes, Rows)                                                                        \
+#define PD_TILE_KERNELS(name, target, Bytes, Rows, Fused)                                                                 \
   template <class Op, int R, int V, bool P>                                                                               \
   target void name##_tile(int64_t depth, const void* a, int64_t a_row, int64_t a_k, const void* b, int64_t b_row, void* c,\
                           const int64_t* c_rows, const Places& col, int64_t first_col, int64_t cols, bool accumulate) {   \
@@ -332,7 +343,7 @@ void add_of(const void* from, int64_t m, int64_t n, void* to, const Places& row,
   }                                                                                                                       \
   template <class Op>                                                                                                     \
   target void name##_small(const TiledProduct& first, const Strides& next, int64_t count) {                               \
-    small_of<Op>(first, next, count);                                                                                     \
+    small_of<Op, Fused>(first, next, count);                                                                              \
   }                                                                                                                       \
   template <class Op>                                                                                                     \
   TileKernels name##_kernels(bool floating) {                                                                             \
@@ -344,10 +355,14 @@ void add_of(const void* from, int64_t m, int64_t n, void* to, const Places& row,
 #if defined(__x86_64__)
 #define PD_AVX512 __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")))
 #define PD_AVX2 __attribute__((target("avx2,fma")))
-PD_TILE_KERNELS(avx512, PD_AVX512, 64, 14)
-PD_TILE_KERNELS(avx2, PD_AVX2, 32, 6)
+PD_TILE_KERNELS(avx512, PD_AVX512, 64, 14, true)
+PD_TILE_KERNELS(avx2, PD_AVX2, 32, 6, true)
 #endif
-PD_TILE_KERNELS(plain, , 16, 6)
+#if defined(__FP_FAST_FMA) && defined(__FP_FAST_FMAF)
+PD_TILE_KERNELS(plain, , 16, 6, true)
+#else
+PD_TILE_KERNELS(plain, , 16, 6, false)
+#endif
 
 template <class Op>
 TileKernels choose(bool floating) {
