@@ -1,8 +1,9 @@
-// The cotangents of an axis that was taken apart (unbind, split, columns picked one by one) are such parts: joined they are
-// written once, where their sum would read every part for every element.
+// The cotangents of an axis that was taken apart (unbind, split, columns picked one by one; every second of the windows of a
+// pooling) are such parts: joined they are written once, where their sum would read every part for every element.
 #include "ops/disjoint.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "ops/families.h"
 
@@ -32,10 +33,47 @@ int axis_of(const Part& p) {
   return axis < p.lo.size() ? axis : -1;
 }
 
+bool is_pad(const Var& x) { return x.v->op == op::pad; }
+
+bool is_zeros(const Value* v) {
+  if (!v->pending() || v->op != op::expand || !v->in(0)->is_scalar()) return false;
+  const double zero = v->in(0)->number();
+  return zero == 0 && !std::signbit(zero);
+}
+
+// Parts whose elements take turns along one axis, as many as are from one element to the next: the axis; -1: they are not such.
+int turns_axis(const std::vector<Var>& parts) {
+  const Shape& whole = parts[0].shape();
+  const int64_t count = static_cast<int64_t>(parts.size());
+  const int n = whole.size();
+  int axis = -1;
+  std::vector<char> begun(parts.size());
+  for (const Var& x : parts) {
+    if (is_pad(x)) return -1;
+    const Ints& a = x.v->ints();
+    for (int k = 0; k < n; ++k) {
+      const int64_t start = a[k], step = a[2 * n + k], size = x.v->in(1)->shape[k];
+      if (step == 1 && start == 0 && size == whole[k] && k != axis) continue;
+      if ((axis >= 0 && k != axis) || step != count || size * count != whole[k] || start >= count) return -1;
+      axis = k;
+      if (begun[static_cast<size_t>(start)]++) return -1;
+    }
+  }
+  return axis;
+}
+
+Var taking_turns(const std::vector<Var>& parts, int axis) {
+  std::vector<Var> row(parts.size());
+  for (const Var& x : parts) row[static_cast<size_t>(x.v->ints()[axis])] = unsqueeze(Var(ValueRef(x.v->in(1))), axis + 1);
+  return reshape(concatenate(row.data(), static_cast<int>(row.size()), axis + 1), parts[0].shape());
+}
+
 }  // namespace
 
 bool is_part(const Var& x) {
-  if (x.m || !x.v->pending() || x.v->op != op::pad || x.v->size() < kLarge) return false;
+  if (x.m || !x.v->pending() || x.v->size() < kLarge) return false;
+  if (x.v->op == op::slice_update) return is_zeros(x.v->in(0));
+  if (!is_pad(x)) return false;
   const Ints& a = x.v->ints();
   if (a[a.size() - 1] != 0) return false;  // the bits of what is put around
   for (int64_t w : a)
@@ -49,9 +87,16 @@ Var sum_of_parts(const std::vector<Var>& parts) {
     for (size_t k = 1; k < parts.size(); ++k) sum = apply(op::add, {sum, parts[k]});
     return sum;
   };
+  if (parts.size() > 1) {
+    const int axis = turns_axis(parts);
+    if (axis >= 0) return taking_turns(parts, axis);
+  }
   if (parts.size() < 3) return added();
   std::vector<Part> open;
-  for (const Var& x : parts) open.push_back(opened(x));
+  for (const Var& x : parts) {
+    if (!is_pad(x)) return added();
+    open.push_back(opened(x));
+  }
   const int axis = axis_of(open[0]);
   for (const Part& p : open)
     if (axis < 0 || axis_of(p) != axis) return added();
