@@ -1,9 +1,11 @@
-// Working memory of a task.
+// Working memory of a task, and of a call.
 #pragma once
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
 #include <new>
+
+#include "device/cpu/allocator.h"
 
 namespace pd {
 
@@ -45,6 +47,22 @@ class Scratch {
  private:
   AlignedMemory own_;
   char* data_;
+};
+
+// Memory of its own, from the allocator, which keeps blocks from call to call: for what threads share.
+class CallMemory {
+ public:
+  explicit CallMemory(size_t bytes) : bytes_(bytes), data_(bytes ? cpu_allocate(bytes) : nullptr) {}
+  ~CallMemory() {
+    if (data_) cpu_free(data_, bytes_);
+  }
+  CallMemory(const CallMemory&) = delete;
+  CallMemory& operator=(const CallMemory&) = delete;
+  char* data() const { return static_cast<char*>(data_); }
+
+ private:
+  size_t bytes_;
+  void* data_;
 };
 
 }  // namespace pd

@@ -34,7 +34,7 @@ class Forward {
   void head(int64_t h, int threads) const {
     const int64_t of_keys = blocks_.right_bytes(kSourceBlock, s_.width), of_values = blocks_.right_bytes(s_.wide, kSourceBlock);
     const int64_t count = s_.source_blocks();
-    Scratch room(count * (of_keys + of_values));
+    CallMemory room(static_cast<size_t>(count * (of_keys + of_values)));
     const Matrix k = s_.matrix(n_, kKey, h, 0), v = s_.matrix(n_, kValue, h, 0);
     std::vector<Source> sources(static_cast<size_t>(count));
     parallel_for(count, [&](int64_t j, int) {
@@ -56,7 +56,7 @@ class Forward {
     const int64_t first = i * kRowBlock, count = s_.rows_of(i), row = (h * s_.groups + g) * s_.rows + first;
     const Matrix q = s_.matrix(n_, kQuery, h, g), mask = s_.masked ? s_.matrix(n_, 3, h, g) : Matrix{};
     const int64_t of_scores = kRowBlock * kSourceBlock * s_.item;
-    Scratch room(of_scores + count * (s_.width + (o_ ? 0 : s_.wide)) * s_.item);
+    CallMemory room(static_cast<size_t>(of_scores + count * (s_.width + (o_ ? 0 : s_.wide)) * s_.item));
     char *const scores = room.data(), *const query = scores + of_scores;
     loops_.load(q.data + first * q.row * s_.item, q.row, q.col, count, s_.width, s_.a.scale, query);
     alignas(64) double most[kRowBlock], sum[kRowBlock];  // of either type

@@ -43,7 +43,7 @@ class Backward::Head {
                          blocks_.right_bytes(s_.width, kSourceBlock);
     const int64_t high = (kRowBlock * s_.width * s_.item + 63) / 64 * 64 + blocks_.right_bytes(s_.width, kRowBlock) +
                          blocks_.right_bytes(s_.wide, kRowBlock) + 2 * kRowBlock * s_.item;
-    Scratch room(source_blocks * wide + row_blocks * high);
+    CallMemory room(static_cast<size_t>(source_blocks * wide + row_blocks * high));
     sources_.resize(static_cast<size_t>(source_blocks));
     rows_.resize(static_cast<size_t>(row_blocks));
     parallel_for(source_blocks + row_blocks, [&](int64_t t, int) {
@@ -86,9 +86,10 @@ class Backward::Head {
   };
   struct Tiles {
     explicit Tiles(const Head& h)
-        : tile(kRowBlock * kSourceBlock * h.s_.item), room(2 * tile), weights(room.data()), changes(weights + tile) {}
+        : tile(kRowBlock * kSourceBlock * h.s_.item), room(static_cast<size_t>(2 * tile)), weights(room.data()),
+          changes(weights + tile) {}
     int64_t tile;  // bytes
-    Scratch room;
+    CallMemory room;
     char *weights, *changes;
   };
 
@@ -126,7 +127,7 @@ class Backward::Head {
     if (given.col == 1 && o.col == 1) {
       loops_.dots(from(given), given.row, from(o), o.row, count, s_.wide, room);
     } else {
-      Scratch both(2 * count * s_.wide * s_.item);
+      CallMemory both(static_cast<size_t>(2 * count * s_.wide * s_.item));
       char* const other = both.data() + count * s_.wide * s_.item;
       loops_.load(from(given), given.row, given.col, count, s_.wide, 1, both.data());
       loops_.load(from(o), o.row, o.col, count, s_.wide, 1, other);

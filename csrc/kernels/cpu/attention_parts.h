@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/divide.h"
-#include "device/cpu/allocator.h"
+#include "device/cpu/scratch.h"
 #include "kernels/cpu/attention_rows.h"
 #include "kernels/cpu/native_kernels.h"
 #include "kernels/cpu/tile_kernels.h"
@@ -20,19 +20,6 @@ namespace cpu {
 
 constexpr int64_t kRowBlock = 112;               // rows of the scores at once
 constexpr int64_t kSourceBlock = kAttentionRow;  // and columns
-
-class Scratch {
- public:
-  explicit Scratch(int64_t bytes) : bytes_(static_cast<size_t>(bytes)), data_(cpu_allocate(bytes_)) {}
-  ~Scratch() { cpu_free(data_, bytes_); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  char* data() const { return static_cast<char*>(data_); }
-
- private:
-  size_t bytes_;
-  void* data_;
-};
 
 // A head's matrix, as it lies.
 struct Matrix {

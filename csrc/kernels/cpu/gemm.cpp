@@ -70,7 +70,8 @@ void vector_piece(const Product& x, int64_t begin, int64_t end) {
   const int64_t step = column ? (x.trans_b ? 1 : x.ldb) : (x.trans_a ? x.lda : 1);
   T* y = reinterpret_cast<T*>(x.c) + begin * (column ? x.ldc : 1);
   const int64_t y_step = column ? x.ldc : 1;
-  if (!stored_across) return blas::gemv(false, rows, x.k, matrix + begin * lead, std::max(lead, x.k), vector, step, y, y_step, x.accumulate);
+  if (!stored_across)
+    return blas::gemv(false, rows, x.k, matrix + begin * lead, std::max(lead, x.k), vector, step, y, y_step, x.accumulate);
   static thread_local std::vector<T> room;
   room.resize(static_cast<size_t>(rows * x.k));
   transpose(room.data(), matrix + begin, lead, rows, x.k);

@@ -3,8 +3,8 @@
 //   tile[r][:] += a[p][r] * b[p][:]      for p in a slice of k
 //
 // runs in registers, taken up from C where the slice before left it, which breaks no chain. A is packed once, strip by
-// strip, for all threads, unless few columns read it; whoever computes a strip of columns packs that of B, a slice at a time, into the first-level
-// cache. Compiled once for each instruction set, which the processor chooses when first called.
+// strip, for all threads, unless few columns read it; whoever computes a strip of columns packs that of B, a slice at a time,
+// into the first-level cache. Compiled once for each instruction set, which the processor chooses when first called.
 #include "kernels/cpu/tiles.h"
 
 #include <algorithm>
@@ -12,8 +12,8 @@
 
 #include "base/divide.h"
 #include "base/error.h"
-#include "device/cpu/allocator.h"
 #include "device/cpu/pool.h"
+#include "device/cpu/scratch.h"
 #include "kernels/cpu/tile_kernels.h"
 
 namespace pd {
@@ -25,21 +25,6 @@ constexpr int64_t kPacked = 1 << 20;       // items of A that are packed at once
 constexpr int64_t kTaskWork = 1 << 19;     // multiply-adds that repay handing a task to another thread
 constexpr int64_t kLongPart = 2048;        // of k, where a small C is computed in parts
 constexpr int64_t kSmallest = 448;         // elements of C that count as one tile when parts are counted
-
-class Scratch {
- public:
-  explicit Scratch(size_t bytes) : bytes_(bytes), data_(bytes ? cpu_allocate(bytes) : nullptr) {}
-  ~Scratch() {
-    if (data_) cpu_free(data_, bytes_);
-  }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  char* data() const { return static_cast<char*>(data_); }
-
- private:
-  size_t bytes_;
-  void* data_;
-};
 
 Places from(const Places& p, int64_t first) { return p.list ? Places{p.step, p.list + first} : p; }
 
@@ -62,7 +47,7 @@ void product_of_piece(const TiledProduct& x, const TileKernels& kernels, int64_t
 
   // A strip's rows lie together: [strip][p][row]. Where few columns read them they stay where they are.
   const bool pack = x.n > 2 * width || x.a_row.list || x.a_k.list;
-  Scratch packed(static_cast<size_t>(pack ? x.m * depth * item : 0));
+  CallMemory packed(static_cast<size_t>(pack ? x.m * depth * item : 0));
   if (pack)
     parallel_for(rows.pieces, [&](int64_t s, int) {
       const int64_t first = rows.begin(s), count = rows.begin(s + 1) - first;
@@ -133,7 +118,7 @@ void tiled_product(const TiledProduct& x) {
   if (parts == 1) return product_in_order(x, kernels);
   const int64_t item = static_cast<int64_t>(size_of(x.dtype)), size = x.m * x.n;
   const Cut cut{x.k, parts};
-  Scratch sums(static_cast<size_t>((parts - 1) * size * item));
+  CallMemory sums(static_cast<size_t>((parts - 1) * size * item));
   parallel_for(parts, [&](int64_t i, int) {
     TiledProduct part = x;
     part.k = cut.begin(i + 1) - cut.begin(i);
