@@ -6,19 +6,13 @@ the driver's library (and names of checks), and prints a line of JSON for each: 
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import traceback
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-import pytest
 from cuda_host_tools import library_path
+from objects import CSRC, HERE  # noqa: F401 — for the files of checks
 
-HERE = Path(__file__).resolve().parent
-CSRC = HERE.parents[1] / "csrc"
-FLAGS = ["-std=c++17", "-O1", "-fPIC", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-pthread", "-fopenmp-simd"]
 #: What every driver of kernels is linked with: the device layer, and what texts are printed by.
 DEVICE = [
     CSRC / "base/dtype.cpp",
@@ -31,8 +25,7 @@ DEVICE = [
 DTYPES = {
     name: code
     for code, name in enumerate(
-        "bool uint8 int8 int16 int32 int64 uint16 uint32 uint64 "
-        "float16 bfloat16 float32 float64 complex64 complex128".split()
+        "bool uint8 int8 int16 int32 int64 uint16 uint32 uint64 float16 bfloat16 float32 float64 complex64 complex128".split()
     )
 }
 
@@ -64,24 +57,6 @@ class Checks(dict):
             print(json.dumps([name, problem, rig.digest.hexdigest()]), flush=True)
 
 
-def build(folder, name, sources):
-    """The path of a library of the sources, which are under tests/host/ and csrc/."""
-    compiler = os.environ.get("CXX", "g++")
-    if not shutil.which(compiler):
-        pytest.skip(f"no C++ compiler {compiler!r}")
-
-    def compile_one(source):
-        o = folder / f"{source.parent.parent.name}_{source.parent.name}_{source.stem}.o"
-        subprocess.run([compiler, *FLAGS, "-I", str(CSRC), "-c", str(source), "-o", str(o)], check=True)
-        return str(o)
-
-    with ThreadPoolExecutor(2) as pool:
-        objects = list(pool.map(compile_one, sources))
-    target = str(folder / f"{name}.so")
-    subprocess.run([compiler, "-shared", "-pthread", *objects, "-o", target, "-ldl"], check=True)
-    return target
-
-
 def run_apart(file, library, names=(), **environment):
     """Runs a file's checks on the stand-in; {name: (problem, digest)}, and what the process said at its end."""
     env = {**os.environ, **environment}
@@ -101,5 +76,3 @@ def results_of(file, library, cache, runs):
         return out[kind]
 
     return of_run
-
-

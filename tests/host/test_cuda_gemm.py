@@ -13,8 +13,9 @@ import sys
 
 import ml_dtypes
 import numpy as np
+import objects
 import pytest
-from kernel_checks import CSRC, DEVICE, DTYPES, HERE, Checks, build, results_of, run_apart
+from kernel_checks import CSRC, DEVICE, DTYPES, HERE, Checks, results_of, run_apart
 
 KERNELS = [CSRC / f"kernels/cuda/{name}.cpp" for name in ("launch", "tiled_gemm", "small_gemm")]
 RUNS = {
@@ -349,7 +350,7 @@ def main(path, *only):
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("cuda_gemm"), "gemm", [HERE / "cuda_gemm_driver.cpp", *DEVICE, *KERNELS])
+    return objects.library(tmp_path_factory.mktemp("cuda_gemm"), "gemm", [HERE / "cuda_gemm_driver.cpp", *DEVICE, *KERNELS])
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,9 @@ import math
 import sys
 
 import numpy as np
+import objects
 import pytest
-from kernel_checks import CSRC, DEVICE, DTYPES, HERE, Checks, build, results_of
+from kernel_checks import CSRC, DEVICE, DTYPES, HERE, Checks, results_of
 
 SOURCES = [
     HERE / "cuda_native_driver.cpp",
@@ -544,7 +545,7 @@ def main(path, *only):
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("cuda_native"), "native", SOURCES)
+    return objects.library(tmp_path_factory.mktemp("cuda_native"), "native", SOURCES)
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ The driver is compiled once; each of its checks is a test, the products with BLA
 """
 
 import pathlib
-import shutil
 import subprocess
 
+import objects
 import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -22,7 +22,6 @@ SOURCES = [
     "kernels/cpu/tiles.cpp",
     "kernels/cpu/tile_kernels.cpp",
 ]
-FLAGS = ["-std=c++17", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
 CHECKS = [
     "size_classes",
     "allocate_reuse",
@@ -58,14 +57,9 @@ def blas_path():
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
-    compiler = shutil.which("g++") or shutil.which("c++")
-    if compiler is None:
-        pytest.skip("no C++ compiler")
     binary = tmp_path_factory.mktemp("device") / "device_driver"
-    sources = [str(HERE / "device_driver.cpp"), *(str(CSRC / s) for s in SOURCES)]
-    subprocess.run(
-        [compiler, *FLAGS, f"-I{CSRC}", *sources, "-o", str(binary), "-ldl", "-lpthread"], check=True
-    )
+    compiled = objects.objects([HERE / "device_driver.cpp", *(CSRC / s for s in SOURCES)])
+    subprocess.run([objects.compiler(), *compiled, "-o", str(binary), "-ldl", "-lpthread"], check=True)
     return binary
 
 

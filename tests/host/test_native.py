@@ -2,13 +2,10 @@
 
 import ctypes
 import math
-import os
-import shutil
-import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import objects
 import pytest
 
 HERE = Path(__file__).parent
@@ -31,7 +28,6 @@ SOURCES = [
     CSRC / "device/cpu/pool.cpp",
     CSRC / "device/cpu/allocator.cpp",
 ]
-FLAGS = ["-std=c++17", "-O2", "-fPIC", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-pthread", "-fopenmp-simd"]
 
 DTYPES = {
     name: code
@@ -47,21 +43,7 @@ GUARD = 64
 
 @pytest.fixture(scope="module")
 def lib(tmp_path_factory):
-    compiler = os.environ.get("CXX", "g++")
-    if not shutil.which(compiler):
-        pytest.skip(f"no C++ compiler {compiler!r}")
-    build = tmp_path_factory.mktemp("native")
-
-    def compile_one(source):
-        target = build / (source.stem + ".o")
-        subprocess.run([compiler, *FLAGS, "-I", str(CSRC), "-c", str(source), "-o", str(target)], check=True)
-        return str(target)
-
-    with ThreadPoolExecutor(2) as pool:
-        objects = list(pool.map(compile_one, SOURCES))
-    shared = build / "native.so"
-    subprocess.run([compiler, "-shared", "-pthread", *objects, "-o", str(shared)], check=True)
-    library = ctypes.CDLL(str(shared))
+    library = ctypes.CDLL(objects.library(tmp_path_factory.mktemp("native"), "native", SOURCES))
     library.native_threads(1)
     yield library
     library.native_threads(1)
