@@ -114,11 +114,12 @@ def draw(comparisons, machine, path):
         axes.bar_label(bars, [f" {seconds(t)}" for t in times], fontsize=8)
         axes.set_title(f"{c.name}: {c.what}", fontsize=9, loc="left")
         axes.set_xscale("log")
-        axes.set_xlim(0.8, None)
         axes.invert_yaxis()
         axes.tick_params(labelsize=8, length=0)
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.margins(x=0.12)
+    longest = max(e.median / c.floor for c in comparisons for e in c.entries.values() if e.rounds)
+    panels[-1, 0].set_xlim(0.8, 2.5 * longest)  # room for a number behind the bar
     panels[-1, 0].set_xlabel("time of a step, in times of the least that the machine could take")
     figure.suptitle(machine, fontsize=7, wrap=True)
     figure.savefig(path, dpi=120)
