@@ -90,7 +90,8 @@ void Recording::Part::make_again() {
   if (!std::all_of(work.outputs.begin(), work.outputs.end(), is_pending)) {
     if (!memory_limit() || planned.plan->peak <= memory_limit()) return;
     fail("memory_limit", "a traced function's plan does not fit",
-         "a peak of " + bytes_text(planned.plan->peak) + " against the limit of " + bytes_text(memory_limit()), "setting the limit before the first call", ErrorKind::Memory);
+         "a peak of " + bytes_text(planned.plan->peak) + " against the limit of " + bytes_text(memory_limit()),
+         "setting the limit before the first call", ErrorKind::Memory);
   }
   Params param_of;
   for (size_t k = 0; k < leaves.size(); ++k)

@@ -64,8 +64,8 @@ int turns_axis(const std::vector<Var>& parts) {
 
 Var taking_turns(const std::vector<Var>& parts, int axis) {
   std::vector<Var> row(parts.size());
-  for (const Var& x : parts) row[static_cast<size_t>(x.v->ints()[axis])] = unsqueeze(Var(ValueRef(x.v->in(1))), axis + 1);
-  return reshape(concatenate(row.data(), static_cast<int>(row.size()), axis + 1), parts[0].shape());
+  for (const Var& x : parts) row[static_cast<size_t>(x.v->ints()[axis])] = Var(ValueRef(x.v->in(1)));
+  return reshape(stack(row.data(), static_cast<int>(row.size()), axis + 1), parts[0].shape());
 }
 
 }  // namespace

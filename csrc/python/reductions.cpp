@@ -59,14 +59,19 @@ PyObject* truth(PyObject** a, const char* name) {
 PyObject* any_body(PyObject** a) { return truth<op::reduce_any>(a, "any"); }
 PyObject* all_body(PyObject** a) { return truth<op::reduce_all>(a, "all"); }
 
-PyObject* amax_body(PyObject** a) {
-  const Var x = tensor_arg("amax", a[0]);
-  const Axes axes = axes_arg("amax", a[1]);
-  return wrap(stable::largest(reduce(op::reduce_max, x, axes, bool_arg(a[2], false)), x, axes));
+// y = op(x) over the axes; a maximum is remembered as that.
+stable::Recorded extreme_of(OpId op, Var y, const Var& x, const Axes& axes) {
+  return op == op::reduce_max ? stable::largest(std::move(y), x, axes) : stable::Recorded(std::move(y));
 }
-PyObject* amin_body(PyObject** a) {
-  return wrap(reduce(op::reduce_min, tensor_arg("amin", a[0]), axes_arg("amin", a[1]), bool_arg(a[2], false)));
+
+template <OpId id>
+PyObject* extreme_values(PyObject** a, const char* name) {
+  const Var x = tensor_arg(name, a[0]);
+  const Axes axes = axes_arg(name, a[1]);
+  return wrap(extreme_of(id, reduce(id, x, axes, bool_arg(a[2], false)), x, axes));
 }
+PyObject* amax_body(PyObject** a) { return extreme_values<op::reduce_max>(a, "amax"); }
+PyObject* amin_body(PyObject** a) { return extreme_values<op::reduce_min>(a, "amin"); }
 
 template <OpId id>
 PyObject* position(PyObject** a, const char* name) {
@@ -85,11 +90,7 @@ PyObject* extreme(PyObject** a, const char* name, OpId red, OpId arg, OpId pair,
     return wrap(binary(pair, x, value_of(a[1])));
   if (given(a[1]) && is_tensor(a[1]) && is_floating(value_of(a[1]).dtype())) return wrap(binary(pair, x, value_of(a[1])));
   bool keep = bool_arg(a[2], false);
-  const bool largest = red == op::reduce_max;
-  if (!given(a[1])) {
-    Var y = reduce(red, x, Axes(), keep);
-    return largest ? wrap(stable::largest(std::move(y), x, Axes())) : wrap(std::move(y));
-  }
+  if (!given(a[1])) return wrap(extreme_of(red, reduce(red, x, Axes(), keep), x, Axes()));
   int64_t dim = int_arg(name, a[1], "dim");
   Var at = arg_reduce(arg, x, &dim, true);
   Var v = gather(x, normalize_axis(name, dim, x.shape().size()), at);
@@ -103,7 +104,7 @@ PyObject* extreme(PyObject** a, const char* name, OpId red, OpId arg, OpId pair,
     v = squeeze(v, one);
     at = squeeze(at, one);
   }
-  py::object values = largest ? py::reinterpret_steal<py::object>(wrap(stable::largest(v, x, one))) : wrapped(v);
+  py::object values = py::reinterpret_steal<py::object>(wrap(extreme_of(red, v, x, one)));
   py::object indices = wrapped(at);
   return checked(PyObject_CallFunctionObjArgs(named, values.ptr(), indices.ptr(), nullptr));
 }

@@ -38,9 +38,9 @@ def common(tmp_path_factory):
         return folder, list(pool.map(lambda source: compiled(source, folder), sources))
 
 
-def compiled(source, folder):
+def compiled(source, folder, *before):
     target = folder / (source.stem + ".o")
-    subprocess.run(["g++", *FLAGS, f"-I{CSRC}", "-c", str(source), "-o", str(target)], check=True)
+    subprocess.run(["g++", *FLAGS, *before, f"-I{CSRC}", "-c", str(source), "-o", str(target)], check=True)
     return str(target)
 
 
@@ -49,12 +49,14 @@ def compiled(source, folder):
 @pytest.mark.parametrize("isa", SUPPORTS)
 def test_products_stay_in_their_memory(common, isa, seed):
     folder, objects = common
-    text = (CSRC / "kernels/cpu/tile_kernels.cpp").read_text()
+    text = (CSRC / "kernels/cpu/vectors.h").read_text()
     assert text.count("__builtin_cpu_supports(") == 6
-    kernels = folder / f"{isa}.cpp"
-    kernels.write_text(f"#define PD_SUPPORTS(x) {SUPPORTS[isa]}\n" + text.replace("__builtin_cpu_supports(", "PD_SUPPORTS("))
-    driver = folder / isa
-    subprocess.run(["g++", *FLAGS, *objects, compiled(kernels, folder), "-o", str(driver)], check=True)
+    own = folder / isa / "kernels/cpu/vectors.h"
+    own.parent.mkdir(parents=True)
+    own.write_text(f"#define PD_SUPPORTS(x) {SUPPORTS[isa]}\n" + text.replace("__builtin_cpu_supports(", "PD_SUPPORTS("))
+    kernels = compiled(CSRC / "kernels/cpu/tile_kernels.cpp", folder / isa, f"-I{folder / isa}")
+    driver = folder / isa / "driver"
+    subprocess.run(["g++", *FLAGS, *objects, kernels, "-o", str(driver)], check=True)
     count = 40_000
     done = subprocess.run([str(driver), str(count), str(seed)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]

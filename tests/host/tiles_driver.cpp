@@ -1,5 +1,5 @@
 // Random products by tiles of small whole numbers, of which every order of additions gives the same: the operands lie in
-// memory of exactly their extent, between guards that must be left alone, so a sanitizer sees any step beyond.
+// memory of exactly their extent, so a sanitizer sees any step beyond; gaps in it must be left alone.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>

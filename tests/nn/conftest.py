@@ -18,6 +18,18 @@ def torch():
     return pytest.importorskip("torch")
 
 
+@pytest.fixture
+def by_definition(request, monkeypatch):
+    """`by_definition(f, *arguments)`: without the kernel of the module that the test's file calls `DEFINED_IN`."""
+
+    def compute(f, *arguments):
+        with monkeypatch.context() as patch:
+            patch.setattr(request.module.DEFINED_IN, "has_kernel", lambda _: False)
+            return f(*arguments)
+
+    return compute
+
+
 def array(value):
     """A NumPy array of a pydiff tensor, a torch tensor or anything else."""
     return np.asarray(value.detach().numpy() if hasattr(value, "detach") else value)

@@ -65,14 +65,7 @@ def function(arguments):
 CASES = [pytest.param(s[:3], function(s[3]), id=f"{s[0]} {s[1]} {s[2][-1]} {described(s[3])}") for s in SAMPLES]
 
 
-@pytest.fixture
-def by_definition(monkeypatch):
-    def compute(f, *arguments):
-        with monkeypatch.context() as patch:
-            patch.setattr(attention, "has_kernel", lambda query: False)
-            return f(*arguments)
-
-    return compute
+DEFINED_IN = attention
 
 
 def by_kernel(x):
@@ -368,18 +361,23 @@ def test_bits_of_long_rows_do_not_depend_on_threads(heads, groups):
 
 @pytest.mark.smoke
 def test_memory_is_linear_in_the_rows():
-    rows, width = 4096, 32
+    rows, width, before = 4096, 32, pd.get_num_threads()
 
     def peak(heads):
         q, k, v = (x.requires_grad_() for x in sample(*[(heads, rows, width)] * 3, dtype=np.float32))
         pd._C.reset_peak()
-        before = pd._C.memory_stats()["peak"]
+        there = pd._C.memory_stats()["peak"]
         F.scaled_dot_product_attention(q, k, v, is_causal=True).sum().backward()
         pd._C.evaluate([q.grad, k.grad, v.grad])
-        return pd._C.memory_stats()["peak"] - before
+        return pd._C.memory_stats()["peak"] - there
 
     assert 3 * rows * width * 4 <= peak(1) < rows * rows * 4 / 8
     assert peak(4) < 4 * rows * rows * 4 / 8  # threads that have a head each have scratch each
+    pd.set_num_threads(1)
+    try:
+        assert peak(4) < rows * rows * 4 / 4
+    finally:
+        pd.set_num_threads(before)
 
 
 def test_under_jit():

@@ -37,14 +37,7 @@ def function(shape, arguments):
 CASES = [pytest.param(x, w, function(x, arguments), id=f"{x} {w} {arguments}") for x, w, arguments in SAMPLES]
 
 
-@pytest.fixture
-def by_definition(monkeypatch):
-    def compute(f, *arguments):
-        with monkeypatch.context() as patch:
-            patch.setattr(convolution, "has_kernel", lambda input: False)
-            return f(*arguments)
-
-    return compute
+DEFINED_IN = convolution
 
 
 def sample(*shapes, dtype=np.float64):

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "kernels/cpu/vectors.h"
 #include "ops/vmath/explog.h"
 
 namespace pd {
@@ -239,8 +240,6 @@ PD_INLINE void unweigh_of(T* s, T* d, int64_t rows, int64_t cols, const T* lse, 
   };
 
 #if defined(__x86_64__)
-#define PD_AVX512 __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")))
-#define PD_AVX2 __attribute__((target("avx2,fma")))
 PD_ATTENTION_ROWS(Avx512Rows, PD_AVX512)
 PD_ATTENTION_ROWS(Avx2Rows, PD_AVX2)
 #endif
@@ -249,13 +248,9 @@ PD_ATTENTION_ROWS(PlainRows, )
 template <class T>
 AttentionRows choose() {
 #if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl"))
-      return Avx512Rows<T>::all();
-    return Avx2Rows<T>::all();
-  }
+  const Vectors has = widest_vectors();
+  if (has == Vectors::Avx512) return Avx512Rows<T>::all();
+  if (has == Vectors::Avx2) return Avx2Rows<T>::all();
 #endif
   return PlainRows<T>::all();
 }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "kernels/cpu/vectors.h"
 
 #if !defined(__clang__)
 // One rounding a step where the processor has it. A product need only have the same bits on the same machine.
@@ -353,8 +354,6 @@ void add_of(const void* from, int64_t m, int64_t n, void* to, const Places& row,
   }
 
 #if defined(__x86_64__)
-#define PD_AVX512 __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")))
-#define PD_AVX2 __attribute__((target("avx2,fma")))
 PD_TILE_KERNELS(avx512, PD_AVX512, 64, 14, true)
 PD_TILE_KERNELS(avx2, PD_AVX2, 32, 6, true)
 #endif
@@ -367,13 +366,9 @@ PD_TILE_KERNELS(plain, , 16, 6, false)
 template <class Op>
 TileKernels choose(bool floating) {
 #if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl"))
-      return avx512_kernels<Op>(floating);
-    return avx2_kernels<Op>(floating);
-  }
+  const Vectors has = widest_vectors();
+  if (has == Vectors::Avx512) return avx512_kernels<Op>(floating);
+  if (has == Vectors::Avx2) return avx2_kernels<Op>(floating);
 #endif
   return plain_kernels<Op>(floating);
 }
