@@ -19,7 +19,7 @@ std::mt19937_64 g_random;
 int64_t draw(int64_t low, int64_t high) { return low + static_cast<int64_t>(g_random() % static_cast<uint64_t>(high - low + 1)); }
 
 // Two axes of a matrix in memory: either one is the inner, the outer one's step leaves a gap or not, and an axis may be a
-// list of places in any order.
+// list of places in any order, or of runs in any order.
 struct Laid {
   pd::Places row, col;
   std::vector<int64_t> row_list, col_list;
@@ -28,7 +28,13 @@ struct Laid {
 
 void listed(pd::Places& p, std::vector<int64_t>& list, int64_t n) {
   for (int64_t i = 0; i < n; ++i) list.push_back(i * p.step);
-  if (draw(0, 1)) std::shuffle(list.begin(), list.end(), g_random);
+  switch (draw(0, 2)) {
+    case 0: break;
+    case 1: std::shuffle(list.begin(), list.end(), g_random); break;
+    case 2:  // runs that change places, as rows of an image are runs
+      for (int64_t run = draw(2, 20), i = 0; i + 2 * run <= n; i += run)
+        if (draw(0, 1)) std::swap_ranges(list.begin() + i, list.begin() + i + run, list.begin() + i + run);
+  }
   p.list = list.data();
 }
 

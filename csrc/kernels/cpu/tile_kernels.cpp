@@ -157,38 +157,48 @@ PD_INLINE void load_halves(V& out, const T* line, int64_t low, int64_t high) {
 }
 
 // out[p * row + q] = from[offsets[q] + k[k0 + p]] for q < cols, and zero up to `width`, a multiple of the lanes. Where `row`
-// is less than that, what belongs to the next p is overwritten before it gets its own; not beyond the last.
+// is less than that, what belongs to the next p is overwritten before it gets its own; not beyond the last. Half a vector
+// is read wherever a few items of k lie together, though it ends behind them: `seen` is an offset that k still has.
 template <class T, int Bytes>
-PD_INLINE void turned(const T* from, const int64_t* offsets, int64_t cols, const Places& k, int64_t k0, int64_t depth, T* out,
-                      int64_t row, int64_t width) {
+PD_INLINE void turned(const T* from, const int64_t* offsets, int64_t cols, const Places& k, int64_t k0, int64_t depth,
+                      int64_t seen, T* out, int64_t row, int64_t width) {
   using V = typename Pack<T, Bytes>::Type;
   constexpr int kLanes = Pack<T, Bytes>::kLanes, kHalf = kLanes / 2;
-  const int64_t most = row < width ? row : width;
+  const int64_t most = row < width ? row : width, last = depth - (row < width);
   auto by_item = [&](int64_t p) {
     const int64_t here = k[k0 + p];
     for (int64_t q = 0; q < most; ++q) out[p * row + q] = q < cols ? from[offsets[q] + here] : T(0);
   };
+  // How many from p on lie together, up to half a vector, and whether half a vector can be read there.
+  auto together = [&](int64_t p, int64_t& run) {
+    const int64_t here = k[k0 + p];
+    for (run = 1; run < kHalf && p + run < last && k[k0 + p + run] == here + run;) ++run;
+    return run == kHalf || here + kHalf - 1 <= seen;
+  };
   int64_t p = 0;
-  for (const int64_t last = depth - (row < width); kHalf > 1 && p + kLanes <= last; p += kLanes) {
-    const int64_t low = k[k0 + p], high = k[k0 + p + kHalf];
-    bool halves = true;
-    for (int i = 1; k.list && i < kHalf; ++i) halves &= k.list[k0 + p + i] == low + i && k.list[k0 + p + kHalf + i] == high + i;
-    if (!(k.list ? halves : k.step == 1)) {
-      for (int64_t t = p; t < p + kLanes; ++t) by_item(t);
+  while (kHalf > 1 && p + kHalf <= last) {
+    int64_t low, high = 0;
+    bool readable = together(p, low);
+    if (p + low < last) readable &= together(p + low, high);
+    if (!readable || low + high < kHalf) {
+      for (const int64_t end = p + low; p < end; ++p) by_item(p);
       continue;
     }
+    const int64_t first = k[k0 + p], second = high ? k[k0 + p + low] : first;
     for (int64_t q0 = width - kLanes; q0 >= 0; q0 -= kLanes) {
       V square[kLanes];
       for (int64_t q = 0; q < kLanes; ++q) {
         if (q0 + q < cols) {
-          load_halves<T, Bytes>(square[q], from + offsets[q0 + q], low, high);
+          load_halves<T, Bytes>(square[q], from + offsets[q0 + q], first, second);
         } else {
           square[q] = V{};
         }
       }
       turn<T, Bytes>(square);
-      for (int64_t t = 0; t < kLanes; ++t) *reinterpret_cast<V*>(out + (p + t) * row + q0) = square[t];
+      for (int64_t t = 0; t < low; ++t) *reinterpret_cast<V*>(out + (p + t) * row + q0) = square[t];
+      for (int64_t t = 0; t < high; ++t) *reinterpret_cast<V*>(out + (p + low + t) * row + q0) = square[kHalf + t];
     }
+    p += low + high;
   }
   for (; p < depth; ++p) by_item(p);
 }
@@ -205,7 +215,7 @@ PD_INLINE void pack_rows_of(const T* a, const Places& row, int64_t first, int64_
       for (int64_t r = 0; r < count; ++r) out[p * count + r] = from[r];
     }
   } else if (2 * count >= kLanes && count <= 2 * kLanes) {
-    turned<T, Bytes>(a, offsets, count, k, k0, depth, out, count, count <= kLanes ? kLanes : 2 * kLanes);
+    turned<T, Bytes>(a, offsets, count, k, k0, depth, k[k0 + depth - 1], out, count, count <= kLanes ? kLanes : 2 * kLanes);
   } else {
     for (int64_t p = 0; p < depth; ++p) {
       const T* from = a + k[k0 + p];
@@ -272,7 +282,7 @@ PD_INLINE void pack_columns_of(const T* b, const Places& col, int64_t first, int
       for (int64_t q = 0; q < width; ++q) out[p * width + q] = q < cols ? from[k[k0 + p] + q] : T(0);
     return;
   }
-  turned<T, Bytes>(b, offsets, cols, k, k0, depth, out, width, width);
+  turned<T, Bytes>(b, offsets, cols, k, k0, depth, k[k_end - 1], out, width, width);
 }
 
 // An element's chain as the tiles have it.

@@ -21,10 +21,12 @@ namespace pd {
 namespace {
 
 constexpr int64_t kSlice = 192;            // of k: two vectors times this many stay in the first-level cache
+constexpr int64_t kUnit = 16;
 constexpr int64_t kPacked = 1 << 20;       // items of A that are packed at once
 constexpr int64_t kTaskWork = 1 << 19;     // multiply-adds that repay handing a task to another thread
 constexpr int64_t kLongPart = 2048;        // of k, where a small C is computed in parts
 constexpr int64_t kSmallest = 448;         // elements of C that count as one tile when parts are counted
+constexpr int64_t kEnough = 128;           // tiles that a long product should give the threads
 
 Places from(const Places& p, int64_t first) { return p.list ? Places{p.step, p.list + first} : p; }
 
@@ -36,10 +38,20 @@ struct Cut {
   int64_t begin(int64_t i) const { return n / pieces * i + std::min(i, n % pieces); }
 };
 
+// k in pieces that begin where a vector's worth of places does, none longer than ceil(k / pieces) rounded up to that.
+struct CutOfK {
+  int64_t k;
+  Cut units;
+  CutOfK(int64_t k, int64_t pieces) : k(k), units{ceil_div(k, kUnit), pieces} {}
+  int64_t pieces() const { return units.pieces; }
+  int64_t begin(int64_t i) const { return std::min(k, units.begin(i) * kUnit); }
+};
+
 // One piece of k, of which the packed A fits.
 void product_of_piece(const TiledProduct& x, const TileKernels& kernels, int64_t k0, int64_t k1, bool accumulate) {
   const int64_t item = static_cast<int64_t>(size_of(x.dtype)), depth = k1 - k0, width = kernels.width;
-  const Cut rows{x.m, ceil_div(x.m, kernels.rows)}, slices{depth, ceil_div(depth, kSlice)};
+  const Cut rows{x.m, ceil_div(x.m, kernels.rows)};
+  const CutOfK slices(depth, ceil_div(depth, kSlice));
   const int64_t strips = ceil_div(x.n, width);
   const double work = static_cast<double>(x.m) * static_cast<double>(x.n) * static_cast<double>(depth);
   const int threads = work < static_cast<double>(worth_a_thread()) ? 1 : num_threads();
@@ -60,7 +72,7 @@ void product_of_piece(const TiledProduct& x, const TileKernels& kernels, int64_t
     const int64_t column = task / bands.pieces, band = task % bands.pieces;
     const int64_t row_begin = bands.begin(band), row_end = bands.begin(band + 1);
     alignas(64) char near[kSlice * kMostWidth + 64];
-    for (int64_t q = 0; q < slices.pieces; ++q) {
+    for (int64_t q = 0; q < slices.pieces(); ++q) {
       const int64_t p0 = slices.begin(q), count = slices.begin(q + 1) - p0;
       const bool onward = accumulate || q > 0;
       for (int64_t s = columns.begin(column); s < columns.begin(column + 1); ++s) {
@@ -93,8 +105,8 @@ void product_in_order(const TiledProduct& x, const TileKernels& kernels) {
     part.a_row = from(x.a_row, i);
     part.c = const_cast<char*>(at(x.c, x.c_row.list ? 0 : x.c_row[i], item));
     part.c_row = from(x.c_row, i);
-    const Cut pieces{x.k, ceil_div(x.k, std::max(kSlice, kPacked / part.m))};
-    for (int64_t p = 0; p < pieces.pieces; ++p)
+    const CutOfK pieces(x.k, ceil_div(x.k, std::max(kSlice, kPacked / part.m)));
+    for (int64_t p = 0; p < pieces.pieces(); ++p)
       product_of_piece(part, kernels, pieces.begin(p), pieces.begin(p + 1), x.accumulate || p > 0);
   }
 }
@@ -103,7 +115,7 @@ void product_in_order(const TiledProduct& x, const TileKernels& kernels) {
 int64_t parts_of(int64_t m, int64_t n, int64_t k) {
   if (k < 2 * kLongPart || m >= 16 * kSmallest || n >= 16 * kSmallest) return 1;
   const int64_t tiles = std::max<int64_t>(1, m * n / kSmallest);
-  return std::clamp<int64_t>(16 / tiles, 1, k / kLongPart);
+  return std::clamp<int64_t>(ceil_div(kEnough, tiles), 1, k / kLongPart);
 }
 
 }  // namespace
@@ -117,8 +129,10 @@ void tiled_product(const TiledProduct& x) {
   const int64_t parts = kernels.floating ? parts_of(x.m, x.n, x.k) : 1;
   if (parts == 1) return product_in_order(x, kernels);
   const int64_t item = static_cast<int64_t>(size_of(x.dtype)), size = x.m * x.n;
-  const Cut cut{x.k, parts};
+  const CutOfK cut(x.k, parts);
   CallMemory sums(static_cast<size_t>((parts - 1) * size * item));
+  // Threads take parts, or each part's tiles where parts would leave some of them idle.
+  const int threads = num_threads();
   parallel_for(parts, [&](int64_t i, int) {
     TiledProduct part = x;
     part.k = cut.begin(i + 1) - cut.begin(i);
@@ -134,7 +148,7 @@ void tiled_product(const TiledProduct& x) {
       part.accumulate = false;
     }
     product_in_order(part, kernels);
-  });
+  }, parts % threads == 0 || parts > 4 * threads ? threads : 1);
   for (int64_t i = 1; i < parts; ++i) kernels.add(sums.data() + (i - 1) * size * item, x.m, x.n, x.c, x.c_row, x.c_col);
 }
 
