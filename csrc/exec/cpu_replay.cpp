@@ -18,7 +18,7 @@ constexpr int64_t kMostBytes = int64_t(1) << 14;
 //   End
 //   Other   the step
 //   Step    the step, words to skip if its kernel is not compiled, the kernel, elements, instructions, calls; then the calls:
-//           R, C, bytes of padded operands, n, n operands, n times the distance of rows. An operand is
+//           R, C, bytes of padded operands, n, m, n operands, m strides. An operand is
 //             its slot, bytes from there; or
 //             -1 - its slot, bytes from there, its place among the padded, zeros in front, bytes, zeros behind
 //   Copies  the slot, n, n times (slot, bytes from there, bytes)
@@ -74,7 +74,7 @@ bool CpuReplay::add_calls(const FusedStep& s, int step) {
   for (const FusedLaunch& l : s.launches) {
     const Grid& g = l.launch.compiled;
     const int64_t C = g.minor.length(0);
-    words_.insert(words_.end(), {g.major.length(0), C, g.task_bytes, static_cast<int64_t>(l.slots.size())});
+    words_.insert(words_.end(), {g.major.length(0), C, g.task_bytes, static_cast<int64_t>(l.slots.size()), g.strides()});
     for (size_t k = 0; k < l.slots.size(); ++k) {
       if (g.operands[k].reach != Reach::Packed) {
         words_.insert(words_.end(), {l.slots[k], g.operands[k].offset});
@@ -87,6 +87,9 @@ bool CpuReplay::add_calls(const FusedStep& s, int step) {
                                    (hi - lo) * item, (C - hi) * item});
     }
     for (const Grid::Operand& o : g.operands) words_.push_back(o.reach == Reach::Packed ? C : o.rstride);
+    const size_t behind = words_.size();
+    words_.resize(behind + static_cast<size_t>(g.strides()) - g.operands.size());
+    g.tell_runs(words_.data() + behind);
   }
   words_[begin - 5] = static_cast<int64_t>(words_.size() - begin);
   return true;
@@ -132,10 +135,10 @@ int CpuReplay::perform(const int64_t*& at, void* const* slots) const {
         counters.instructions += at[5];
         int64_t calls = at[6];
         for (at += 7; calls; --calls) {
-          const int64_t R = at[0], C = at[1], padded = at[2], n = at[3];
+          const int64_t R = at[0], C = at[1], padded = at[2], n = at[3], strides = at[4];
           const size_t bytes = static_cast<size_t>(padded) + kernel->scratch(R, C);
           const Scratch scratch(bytes);
-          const int64_t* arg = at + 4;
+          const int64_t* arg = at + 5;
           for (int64_t k = 0; k < n; ++k) {
             if (arg[0] >= 0) {
               ptr[k] = static_cast<char*>(slots[arg[0]]) + arg[1];
@@ -146,7 +149,7 @@ int CpuReplay::perform(const int64_t*& at, void* const* slots) const {
             }
           }
           fn(R, C, ptr, arg, scratch.data() + padded);
-          at = arg + n;
+          at = arg + strides;
         }
         break;
       }

@@ -133,7 +133,7 @@ struct Hash {
 // The same from process to process: it names the kernel, and the disk cache is keyed by the kernel's text.
 uint64_t Program::hash() const {
   Hash h;
-  h.add(static_cast<uint64_t>(layout) << 1 | static_cast<uint64_t>(split));
+  h.add(static_cast<uint64_t>(runs) << 2 | static_cast<uint64_t>(layout) << 1 | static_cast<uint64_t>(split));
   auto reg = [](int16_t r) { return static_cast<uint64_t>(static_cast<uint16_t>(r)); };
   for (const Instr& i : code) {
     h.add(static_cast<uint64_t>(i.kind) << 48 | static_cast<uint64_t>(i.level) << 40 |

@@ -206,6 +206,10 @@ void BodyEmitter::enter() {
     if (p_.args[a].cls == ArgClass::Vec || p_.args[a].cls == ArgClass::Maj) {
       at = gep(entry_, "i64", "%rstrides", std::to_string(a));
       put(entry_, "  ", rstride(k), " = load i64, ptr %v", at, "\n");
+      if (p_.runs) {
+        at = gep(entry_, "i64", "%rstrides", std::to_string(p_.args.size() + a));
+        put(entry_, "  ", gap(k), " = load i64, ptr %v", at, "\n");
+      }
     }
     if (p_.args[a].cls == ArgClass::Index) {
       for (int j = 0; j < 3; ++j) {
@@ -216,6 +220,10 @@ void BodyEmitter::enter() {
     }
   }
   put(entry_, "  %full = and i64 %C, -", kLanes, "\n");
+  if (p_.runs) {
+    const int at = gep(entry_, "i64", "%rstrides", std::to_string(2 * p_.args.size()));
+    put(entry_, "  %run64 = load i64, ptr %v", at, "\n  %run = trunc i64 %run64 to i32\n");
+  }
   if (!s_.slots.empty()) enter_slots();
   for (int i : s_.uniform) {
     const Instr& in = p_.code[i];
@@ -293,6 +301,16 @@ void BodyEmitter::red_instr(int i, int k, Scope* sc) {
 
 std::string BodyEmitter::element(int a, Body& b) {
   std::string base = row_pointer(a, b.scope);
+  if (rows_ && p_.runs) {
+    std::string& o = *b.out;
+    if (b.runs.empty()) {
+      const int at = t_.fresh(), runs = t_.fresh(), wide = t_.fresh();
+      put(o, "  %v", at, " = trunc i64 ", b.at, " to i32\n  %v", runs, " = udiv i32 %v", at, ", %run\n  %v", wide, " = zext i32 %v",
+          runs, " to i64\n");
+      b.runs = v(wide);
+    }
+    base = v(gep(o, elem_type(a), base, i64(o, "mul", b.runs, gap(a))));
+  }
   if (rows_) return v(gep(*b.out, elem_type(a), base, b.at));
   return v(gep(*b.out, elem_type(a), base, major_offset(a, b)));
 }

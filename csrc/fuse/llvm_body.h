@@ -35,6 +35,7 @@ struct Body {
   std::vector<Val> acc;          // Rows: the accumulators of the stage's reductions, before and after
   std::vector<Val> nan;          // and a NaN that max or min met, so that the loop's chain is one instruction
   std::vector<int> lanes;        // Columns: their accumulator arrays
+  std::string runs;              // how many runs of minors end before `at`, once it is computed
   std::vector<int>* row_offset = nullptr;  // Columns: r * rstride of each arg, or -1; shared by the copies
 
   std::vector<Val> carried() const {
@@ -99,6 +100,7 @@ class BodyEmitter {
   DType reduce_type(int i) const { return p_.regs[p_.code[i].dst]; }
   std::string arg(int a) const { return "%p" + std::to_string(a); }
   std::string rstride(int a) const { return "%s" + std::to_string(a); }
+  std::string gap(int a) const { return "%g" + std::to_string(a); }
   const char* elem_type(int a) const { return memory_type(p_.args[a].dtype); }
 
   // ---- values

@@ -50,12 +50,26 @@ class Lowering {
   Lowered run() {
     for (int v : g_.members)
       if (part_.stored[static_cast<size_t>(v)]) store(v);
+    out_.program.runs = has_runs();
     return std::move(out_);
   }
 
  private:
   bool columns() const { return out_.program.layout == Layout::Columns; }
   Level level_of(int v) const { return part_.as_elem[static_cast<size_t>(v)] ? Level::Elem : Level::Red; }
+
+  // Some operand's minors are no single line, though their last axis is.
+  bool has_runs() const {
+    if (columns() || g_.red.empty() || minor_.size() < 2) return false;
+    const int nm = static_cast<int>(major_.size()), n = all_.size();
+    for (size_t k = 0; k < out_.operands.size(); ++k) {
+      const View& v = out_.operands[k].view;
+      if (out_.program.args[k].cls == ArgClass::Vec && !v.index && !v.bounded && v.strides.back() == 1 &&
+          !is_linear(all_, v.strides, nm, n))
+        return true;
+    }
+    return false;
+  }
 
   int16_t new_reg(DType t, Level l) {
     out_.program.regs.push_back(t);

@@ -190,10 +190,19 @@ void choose_tiles(const PreparedLaunch& l, const Program& p, int64_t budget, int
   g.major = cut(l.major, std::max<int64_t>(1, size / columns), major_runs);
 }
 
-void reach_operands(const PreparedLaunch& l, const Program& p, Grid& g) {
+// Two axes of minors of which each tile has whole runs. A back end that knows no runs is not asked.
+int64_t run_of(const PreparedLaunch& l, const Grid& g) {
+  if (l.minor.size() != 2) return 0;
+  const int64_t run = l.minor[1];
+  return run > 0 && run % kLanes == 0 && (g.minor.pieces == 1 || g.minor.step % run == 0) ? run : 0;
+}
+
+void reach_operands(const PreparedLaunch& l, const Program& p, bool runs, Grid& g) {
   const int nm = l.major.size(), nn = l.minor.size();
   g.R = g.major.pieces ? g.major.step : 0;
   g.C = g.minor.pieces ? g.minor.step : 0;
+  const int64_t run = runs ? run_of(l, g) : 0;
+  g.run = !runs ? 0 : run ? run : std::max<int64_t>(kLanes, g.C);
   const int64_t kept = p.layout == Layout::Rows ? g.major.total : g.minor.total;
   const int64_t pieces = p.layout == Layout::Rows ? g.minor.pieces : g.major.pieces;
   auto line = [](int64_t bytes) { return (bytes + 63) / 64 * 64; };
@@ -221,7 +230,8 @@ void reach_operands(const PreparedLaunch& l, const Program& p, Grid& g) {
     const bool steady_major = g.R <= 1 || (o.red && o.cls == ArgClass::Vec);
     const bool steady_minor = g.C <= 1 || o.cls == ArgClass::Maj;
     const bool major_ok = steady_major || g.major.run != g.major.total || linear(v, l.major, 0, nm);
-    const bool minor_ok = steady_minor || g.minor.run != g.minor.total || linear(v, l.minor, nm, nn);
+    const bool in_runs = run && o.cls == ArgClass::Vec;
+    const bool minor_ok = steady_minor || in_runs || g.minor.run != g.minor.total || linear(v, l.minor, nm, nn);
     const int64_t inner = inner_stride(v, l.minor, nm);
     to.rstride = steady_major ? 0 : inner_stride(v, l.major, 0);
     if (o.cls == ArgClass::Index) {
@@ -233,6 +243,8 @@ void reach_operands(const PreparedLaunch& l, const Program& p, Grid& g) {
       to.buffer = g.task_bytes;
       const bool values = o.cls == ArgClass::Maj;
       g.task_bytes += line(size * (values ? g.R : o.red ? g.C : g.R * g.C));
+    } else if (in_runs) {
+      to.gap = v.strides[nm] - run;
     }
   }
 }
@@ -335,9 +347,9 @@ PreparedLaunch prepare(const Program& p, const Ints& major_dims, const Ints& min
 
   const int64_t live = live_bytes(p);
   choose_tiles(l, p, std::min(std::max(kTileBytes / live, kMinTile), kMaxTile), kColumnTileBytes / live, l.interpreted);
-  reach_operands(l, p, l.interpreted);
+  reach_operands(l, p, false, l.interpreted);
   choose_tiles(l, p, kCompiledTile, 4 * kCompiledTile, l.compiled);
-  reach_operands(l, p, l.compiled);
+  reach_operands(l, p, p.runs, l.compiled);
   find_even_tiles(l, l.compiled);
   return l;
 }

@@ -13,6 +13,7 @@ const char* name_of(ArgClass c) {
 std::string print(const Program& p) {
   std::string s = p.layout == Layout::Rows ? "  rows" : "  columns";
   if (p.split) s += " split";
+  if (p.runs) s += " runs";
   s += "\n";
   for (const Instr& i : p.code) {
     auto reg = [&](int r) { return " r" + std::to_string(r); };

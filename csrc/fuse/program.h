@@ -21,6 +21,9 @@
 //   Uni    ptr[0]
 //   Index  an int64 that is base + r * rs + c * cs; ptr points to those three int64
 // Anything else is first packed into a tile by the runner and then is Vec. Outputs are Vec or Maj.
+// A program with `runs` finds its minors in runs, as the places of an image lie whose batch they are summed over:
+//   Vec    ptr[r * rstride + c + c / run * gap]    behind the strides of the n args stand n gaps and the run, a multiple
+//                                                  of kLanes or all of C
 // Booleans are bytes, 0 or 1.
 //
 // Key of a kernel: code, register types, layout, arg classes and types. No sizes.
@@ -77,13 +80,14 @@ struct Program {
   // A terminal program of a long reduction: nothing uses a Red register but its Store, and the runner
   // calls it on pieces of the reduced index (each a power of two of kBlock, but the last), combines.
   bool split = false;
+  bool runs = false;           // of Rows that are reduced
   std::vector<Instr> code;     // in an order of dependence; executing it in order is right
   std::vector<DType> regs;     // type of each register (Bool, I32, I64, U64, F32, F64)
   std::vector<Level> levels;   // and its level
   std::vector<Arg> args;
   uint64_t hash() const;
   bool operator==(const Program& o) const {
-    return layout == o.layout && split == o.split && code == o.code && regs == o.regs && levels == o.levels &&
+    return layout == o.layout && split == o.split && runs == o.runs && code == o.code && regs == o.regs && levels == o.levels &&
            args == o.args;
   }
 };

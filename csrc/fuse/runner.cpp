@@ -75,7 +75,8 @@ struct Launch {
     int64_t* maps = reinterpret_cast<int64_t*>(own);
     const int n = static_cast<int>(g.operands.size());
     SmallVec<void*, 16> ptr(n);
-    SmallVec<int64_t, 16> rstride(n);
+    SmallVec<int64_t, 16> rstride(g.strides());
+    g.tell_runs(rstride.data() + n);
     const int nm = l.major.size();
     if (compiled && g.even) {
       for (int k = 0; k < n; ++k) {

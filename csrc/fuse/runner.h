@@ -41,14 +41,23 @@ struct Grid {
     Ints strides;             // Direct: bytes an axis
     int64_t buffer = 0;       // Packed: offset in the task's scratch; Partial: in the launch's
     int64_t step = 0;         // of even tiles: bytes from one to the next
+    int64_t gap = 0;          // of a program with runs: elements from the end of one run of minors to the next
   };
   Cut major, minor;
   bool even = false;          // every operand is Direct or a Value, and as far from tile to tile
   int64_t R = 0, C = 0;       // the largest tile
+  int64_t run = 0;            // of minors; 0: the kernel is not told
   std::vector<Operand> operands;
   int64_t task_bytes = 0;     // scratch of a task before what the back end needs
   int64_t launch_bytes = 0;   // partial results
   int64_t tiles() const { return major.pieces * minor.pieces; }
+  // Numbers that a compiled kernel gets behind its operands' addresses.
+  int strides() const { return static_cast<int>(operands.size()) * (run ? 2 : 1) + (run ? 1 : 0); }
+  template <class T> void tell_runs(T* strides) const {
+    if (!run) return;
+    for (const Operand& o : operands) *strides++ = o.gap;
+    *strides = run;
+  }
 };
 
 // The domain with as few axes as all operands allow.

@@ -201,7 +201,16 @@ Cell reduce(ReduceKind k, DType t, const std::vector<Cell>& x) {
 struct Memory {
   std::vector<std::vector<unsigned char>> bytes;  // one an arg
   std::vector<void*> ptr;
-  std::vector<int64_t> rstride;
+  std::vector<int64_t> rstride, gap;
+  int64_t run = 1;
+  // Where element (r, c) of a Vec arg lies.
+  int64_t place(size_t a, int64_t r, int64_t c) const { return r * rstride[a] + c + c / run * gap[a]; }
+  std::vector<int64_t> strides() const {
+    std::vector<int64_t> all = rstride;
+    all.insert(all.end(), gap.begin(), gap.end());
+    all.push_back(run);
+    return all;
+  }
 };
 
 Cell read(const void* p, DType t, int64_t at) {
@@ -245,7 +254,7 @@ void evaluate(const Program& p, int64_t R, int64_t C, const Memory& in, const Me
       Level l = i.level == Level::Uniform ? (a.cls == ArgClass::Maj ? Level::Red : Level::Elem) : i.level;
       each(l, [&](int64_t r, int64_t c) {
         bool a_major = a.cls == ArgClass::Maj || (rows && l == Level::Red);
-        write(out.ptr[i.dst], a.dtype, a_major ? r * rs : r * rs + c, at(regs[i.a], r, c));
+        write(out.ptr[i.dst], a.dtype, a_major ? r * rs : out.place(i.dst, r, c), at(regs[i.a], r, c));
       });
       continue;
     }
@@ -260,7 +269,7 @@ void evaluate(const Program& p, int64_t R, int64_t C, const Memory& in, const Me
       each(i.level, [&](int64_t r, int64_t c) {
         Cell& y = d.v[k++];
         switch (a.cls) {
-          case ArgClass::Vec: y = read(ptr, a.dtype, r * rs + c); break;
+          case ArgClass::Vec: y = read(ptr, a.dtype, in.place(i.a, r, c)); break;
           case ArgClass::Maj: y = read(ptr, a.dtype, r * rs); break;
           case ArgClass::Uni: y = read(ptr, a.dtype, 0); break;
           case ArgClass::Index: {
@@ -506,10 +515,16 @@ Cell sample(DType t, std::mt19937_64& rng, bool tame) {
 Memory make_memory(const Program& p, int64_t R, int64_t C, uint64_t seed, bool tame) {
   Memory m;
   std::mt19937_64 rng(seed);
+  m.run = std::max<int64_t>(kLanes, C);
+  if (p.runs && rng() % 4) m.run = kLanes * (1 + static_cast<int64_t>(rng() % 5));
   for (const Arg& a : p.args) {
+    const int64_t run_starts = C > 0 ? (C - 1) / m.run : 0;
+    int64_t gap = p.runs && a.cls == ArgClass::Vec ? static_cast<int64_t>(rng() % 3) * 7 : 0;
+    if (p.runs && a.cls == ArgClass::Vec && !a.output && rng() % 5 == 0) gap = -m.run;  // the same run again
     int64_t rs = a.cls == ArgClass::Vec ? C + static_cast<int64_t>(rng() % 3) * 5 : 1 + static_cast<int64_t>(rng() % 2);
+    if (gap > 0) rs += run_starts * gap;
     if (!a.output && rng() % 5 == 0) rs = 0;
-    int64_t count = (R > 0 ? (R - 1) * rs : 0) + (a.cls == ArgClass::Vec ? C : 1);
+    int64_t count = (R > 0 ? (R - 1) * rs : 0) + (a.cls == ArgClass::Vec ? C + std::max<int64_t>(0, run_starts * gap) : 1);
     if (a.cls == ArgClass::Index) count = 3;
     if (a.cls == ArgClass::Uni) count = 1;
     std::vector<unsigned char> bytes(static_cast<size_t>(count + 40) * size_of(a.dtype));
@@ -518,6 +533,7 @@ Memory make_memory(const Program& p, int64_t R, int64_t C, uint64_t seed, bool t
       for (int64_t k = 0; k < count; ++k) write(bytes.data(), a.dtype, k, sample(a.dtype, rng, tame));
     m.bytes.push_back(std::move(bytes));
     m.rstride.push_back(rs);
+    m.gap.push_back(gap);
   }
   for (auto& b : m.bytes) m.ptr.push_back(b.data());
   return m;
@@ -563,6 +579,7 @@ void* make_case(int kind, uint64_t seed, int length, int dtype) {
     default: m.add(t); break;
   }
   c->p = std::move(m.p);
+  c->p.runs = c->p.layout == Layout::Rows && seed % 3 == 0;
   c->name = "k" + std::to_string(kind) + "_" + std::to_string(seed) + "_" + std::to_string(length) + "_" +
             std::to_string(dtype);
   try {
@@ -597,7 +614,7 @@ const char* run_case(void* handle, void* fn, int64_t R, int64_t C, uint64_t seed
       for (size_t o = 0; o < p.args.size(); ++o) {
         const Arg &x = p.args[i], &y = p.args[o];
         if (x.output || !y.output || x.cls != y.cls || x.dtype != y.dtype || x.cls == ArgClass::Uni) continue;
-        if (got.rstride[i] == 0 || got.ptr[o] != got.bytes[o].data()) continue;
+        if (got.rstride[i] == 0 || got.gap[i] < 0 || got.ptr[o] != got.bytes[o].data()) continue;
         bool column = false;  // a Red operand or result of Columns is not of the shape of an elementwise one
         for (const Instr& s : p.code)
           column = column || (s.level == Level::Red && ((s.kind == InstrKind::Load && s.a == int(i)) ||
@@ -605,12 +622,13 @@ const char* run_case(void* handle, void* fn, int64_t R, int64_t C, uint64_t seed
         if (column) continue;
         got.ptr[o] = got.ptr[i];
         got.rstride[o] = got.rstride[i];
+        got.gap[o] = got.gap[i];
         break;
       }
   }
   std::vector<unsigned char> scratch(scratch_bytes(p.layout, c->scratch, R, C) + 128, 0x5a);
   size_t skip = 64 - reinterpret_cast<uintptr_t>(scratch.data()) % 64;
-  reinterpret_cast<KernelFn>(fn)(R, C, got.ptr.data(), got.rstride.data(), scratch.data() + skip);
+  reinterpret_cast<KernelFn>(fn)(R, C, got.ptr.data(), got.strides().data(), scratch.data() + skip);
   for (size_t k = scratch.size() - (64 - skip); k < scratch.size(); ++k)
     if (scratch[k] != 0x5a) return "wrote past its scratch";
   for (size_t a = 0; a < p.args.size(); ++a) {
@@ -629,7 +647,7 @@ const char* run_case(void* handle, void* fn, int64_t R, int64_t C, uint64_t seed
     if (moved) {
       for (int64_t r = 0; r < R; ++r)
         for (int64_t j = 0; j < (arg.cls == ArgClass::Vec ? C : 1); ++j)
-          if (differs(r, j, r * want.rstride[a] + j, r * got.rstride[a] + j)) return report.c_str();
+          if (differs(r, j, want.place(a, r, j), got.place(a, r, j))) return report.c_str();
     } else {
       int64_t n = static_cast<int64_t>(want.bytes[a].size() / size_of(arg.dtype));
       for (int64_t j = 0; j < n; ++j)
