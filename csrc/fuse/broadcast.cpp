@@ -126,6 +126,12 @@ void copy_2d(void* dst, int64_t drs, int64_t dcs, const void* src, int64_t srs, 
       for (int64_t r = 0; r < R; ++r) fill_of(d + r * drs, s[r * srs], C);
     } else if (dcs == 1 && srs == 1 && R > 1) {
       transpose(d, drs, s, scs, R, C);
+    } else if (dcs == 1 && scs == 2) {  // every second: of a pooling's windows, of complex numbers; vectors for the compiler
+      for (int64_t r = 0; r < R; ++r) {
+        T* to = d + r * drs;
+        const T* from = s + r * srs;
+        for (int64_t c = 0; c < C; ++c) to[c] = from[2 * c];
+      }
     } else {
       for (int64_t r = 0; r < R; ++r)
         for (int64_t c = 0; c < C; ++c) d[r * drs + c * dcs] = s[r * srs + c * scs];

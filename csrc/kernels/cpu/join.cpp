@@ -17,6 +17,14 @@ void copy_runs(char* out, int64_t out_stride, const char* in, int64_t in_stride,
   for (int64_t r = 0; r < rows; ++r) std::memcpy(out + r * out_stride, in + r * in_stride, static_cast<size_t>(bytes));
 }
 
+// Items of two operands in turns, as the halves of a pooling's windows are joined.
+template <class T> void interleave(T* __restrict out, const T* __restrict a, const T* __restrict b, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    out[2 * i] = a[i];
+    out[2 * i + 1] = b[i];
+  }
+}
+
 }  // namespace
 
 // The result is rows of (run of operand 0, run of operand 1, …). Blocks of rows are filled operand by operand, so that
@@ -47,6 +55,12 @@ void concatenate(const NativeArgs& a, NativeError&) {
     for (; b < e; ++b) {
       int64_t first = b * per_block, rows = std::min(per_block, v.outer - first);
       char* to = out + first * row;
+      if (a.nin == 2 && row == 2 * item && run_of(0) == item && (item == 4 || item == 8)) {
+        const char *left = static_cast<const char*>(a.in[0]) + first * item, *right = static_cast<const char*>(a.in[1]) + first * item;
+        if (item == 4) interleave((uint32_t*)to, (const uint32_t*)left, (const uint32_t*)right, rows);
+        else interleave((uint64_t*)to, (const uint64_t*)left, (const uint64_t*)right, rows);
+        continue;
+      }
       for (int k = 0; k < a.nin; ++k) {
         int64_t run = run_of(k);
         if (run) copy_runs(to, row, static_cast<const char*>(a.in[k]) + first * run, run, rows, run);
