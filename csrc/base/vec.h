@@ -21,6 +21,8 @@ class SmallVec {
   SmallVec(std::initializer_list<T> l) : SmallVec() { assign(l.begin(), static_cast<int>(l.size())); }
   SmallVec(const T* p, int n) : SmallVec() { assign(p, n); }
   SmallVec(const SmallVec& o) : SmallVec() { assign(o.data(), o.n_); }
+  template <int M>
+  SmallVec(const SmallVec<T, M>& o) : SmallVec() { assign(o.data(), o.size()); }
   SmallVec(SmallVec&& o) noexcept : SmallVec() { swap(o); }
   SmallVec& operator=(const SmallVec& o) {
     if (this != &o) assign(o.data(), o.n_);

@@ -740,18 +740,18 @@ FuseOptions fuse_options() {
   return o;
 }
 
-Piece rewritten(DeviceId device, const Piece& piece, std::vector<int>& outputs, const FuseOptions& options,
+Piece rewritten(DeviceId device, Piece piece, std::vector<int>& outputs, const FuseOptions& options,
                 std::vector<OpId>* merged) {
   if (!options.fuse) return piece;
   std::vector<OpId> repeats;
-  Piece p = without_repeats(piece, outputs, repeats);
+  Piece p = without_repeats(std::move(piece), outputs, repeats);
   if (merged) *merged = std::move(repeats);
   return device.kind == DeviceKind::Cuda ? with_product_tails(p, outputs, product_tails()) : p;
 }
 
 int64_t number_bits(const Value* v) { return number_bits(v->dtype, v->num.f, v->num.i); }
 
-std::unique_ptr<Plan> build_plan(DeviceId device, const Piece& piece, const std::vector<int>& outputs, int leaves,
+std::unique_ptr<Plan> build_plan(DeviceId device, Piece piece, const std::vector<int>& outputs, int leaves,
                                  const std::vector<DType>& numbers, const FuseOptions& options, bool compile, Piece* used) {
   std::vector<int> places = outputs;
   std::vector<OpId> merged;
@@ -762,7 +762,7 @@ std::unique_ptr<Plan> build_plan(DeviceId device, const Piece& piece, const std:
     m.plan = m.builder->run(options);
     return m;
   };
-  Piece whole = rewritten(device, piece, places, options, &merged);
+  Piece whole = rewritten(device, std::move(piece), places, options, &merged);
   Made m = make(std::move(whole), places);
   if (options.memory_limit && m.plan->peak > options.memory_limit) m = within_limit(std::move(m), places, options, make);
   if (compile) {  // and not only to look at it

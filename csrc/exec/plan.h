@@ -134,7 +134,7 @@ int64_t number_bits(const Value* v);
 
 // The piece as a plan for this device has it: nothing is computed twice, and on a CUDA device products take what is behind
 // them along. `outputs` follow.
-Piece rewritten(DeviceId device, const Piece& piece, std::vector<int>& outputs, const FuseOptions& options,
+Piece rewritten(DeviceId device, Piece piece, std::vector<int>& outputs, const FuseOptions& options,
                 std::vector<OpId>* merged = nullptr);
 
 // Bytes that so many take in the arena.
@@ -143,7 +143,7 @@ inline int64_t arena_bytes(int64_t bytes) { return (std::max<int64_t>(bytes, 1) 
 // Builds the plan of a piece: partition, lowering, memory, and on a CUDA device compilation. `outputs` are node numbers.
 // Where its peak is above the limit, values are computed again rather than kept; fails where that does not suffice. `used`
 // gets the piece that the plan was made of.
-std::unique_ptr<Plan> build_plan(DeviceId device, const Piece& piece, const std::vector<int>& outputs, int leaves,
+std::unique_ptr<Plan> build_plan(DeviceId device, Piece piece, const std::vector<int>& outputs, int leaves,
                                  const std::vector<DType>& numbers, const FuseOptions& options, bool compile = true,
                                  Piece* used = nullptr);
 

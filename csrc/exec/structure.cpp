@@ -301,18 +301,19 @@ Piece piece_of(const Work& w, std::vector<int>& outputs, std::vector<const Value
 }
 
 Planned make_plan(const Work& w, DeviceId device, bool compile, Piece* used) {
-  std::vector<int> outputs;
-  std::vector<const Value*> body_numbers;
-  Piece piece = piece_of(w, outputs, body_numbers);
-  std::vector<DType> numbers;
-  for (Value* v : w.numbers) numbers.push_back(v->dtype);
   Planned c;
-  for (const Value* v : body_numbers) {
-    numbers.push_back(v->dtype);
-    c.body_cells.push_back(number_bits(v));
-  }
   auto build = [&](const FuseOptions& options) {
-    c.plan = build_plan(device, piece, outputs, static_cast<int>(w.leaves.size()), numbers, options, compile, used);
+    std::vector<int> outputs;
+    std::vector<const Value*> body_numbers;
+    Piece piece = piece_of(w, outputs, body_numbers);
+    std::vector<DType> numbers;
+    for (Value* v : w.numbers) numbers.push_back(v->dtype);
+    c.body_cells.clear();
+    for (const Value* v : body_numbers) {
+      numbers.push_back(v->dtype);
+      c.body_cells.push_back(number_bits(v));
+    }
+    c.plan = build_plan(device, std::move(piece), outputs, static_cast<int>(w.leaves.size()), numbers, options, compile, used);
   };
   FuseOptions options = fuse_options();
   try {
@@ -351,11 +352,11 @@ void describe(Plan& plan, const Work& w) {
   if (std::all_of(w.order.begin(), w.order.end(), is_pending)) {
     std::vector<int> outputs;
     std::vector<const Value*> body_numbers;
-    const Piece piece = piece_of(w, outputs, body_numbers);
+    Piece piece = piece_of(w, outputs, body_numbers);
     FuseOptions options;
     options.fuse = plan.fused;
     options.memory_limit = plan.memory_limit;
-    again = build_plan(plan.device, piece, outputs, plan.leaves, plan.numbers, options, false);
+    again = build_plan(plan.device, std::move(piece), outputs, plan.leaves, plan.numbers, options, false);
   }
   const bool same = again && again->steps.size() == plan.steps.size();  // other switches might be set by now
   for (size_t k = 0; k < plan.steps.size(); ++k)

@@ -11,10 +11,9 @@ struct View {
   int64_t offset = 0;    // of the domain's origin, in elements
   Ints strides;          // one an axis, in elements; 0 broadcasts
   bool bounded = false;  // an element exists where lo <= index < hi on every axis; elsewhere the value is `fill`
-  Ints lo, hi;
+  bool index = false;    // the value is the map itself, an int64: there is no memory behind it
+  SmallVec<int64_t, 1> lo, hi;  // few views have any
   int64_t fill = 0;      // the value's bits, in the first bytes
-  // The value is the map itself, an int64: there is no memory behind it.
-  bool index = false;
 };
 
 // Row-major over all axes.

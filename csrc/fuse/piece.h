@@ -48,9 +48,9 @@ struct Piece {
 // belong to the axes of `shape`.
 struct Source {
   int base;
+  bool plain;  // no movement between: element i of the shape is element i of the base
   Shape shape;
   View view;
-  bool plain = false;  // no movement between: element i of the shape is element i of the base
 };
 
 // ---- views (views.cpp)

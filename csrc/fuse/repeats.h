@@ -13,6 +13,6 @@ bool is_function_of_operands(const PieceNode& n);
 // Draws are among them: they depend on their operands alone. Not among them is what a user's code computes, and what has
 // several results. `outputs`, numbers of nodes, become those of the new piece; two of them may be one node then.
 // `merged` gets the ops of the nodes that are gone.
-Piece without_repeats(const Piece& p, std::vector<int>& outputs, std::vector<OpId>& merged);
+Piece without_repeats(Piece p, std::vector<int>& outputs, std::vector<OpId>& merged);
 
 }  // namespace pd

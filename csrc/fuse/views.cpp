@@ -178,7 +178,7 @@ Source resolve_from(const Piece& p, int x, int bottom) {
   // memory, and the map starts afresh from there.
   std::vector<int> chain;
   for (int n = x; n != bottom; n = p[n].in[0]) chain.push_back(n);
-  Source s{bottom, p[bottom].shape, plain(p[bottom].shape), false};
+  Source s{bottom, false, p[bottom].shape, plain(p[bottom].shape)};
   for (size_t k = chain.size(); k-- > 0;) {
     const PieceNode& n = p[chain[k]];
     View v = s.view;
@@ -209,7 +209,7 @@ bool is_identity(const View& v, const Shape& shape) {
 }
 
 Source resolve(const Piece& p, int x, const std::vector<char>& stop) {
-  if (p[x].kind != NodeKind::Move || stop[static_cast<size_t>(x)]) return Source{x, p[x].shape, plain(p[x].shape), true};
+  if (p[x].kind != NodeKind::Move || stop[static_cast<size_t>(x)]) return Source{x, true, p[x].shape, plain(p[x].shape)};
   return resolve_through(p, x, stop);
 }
 
