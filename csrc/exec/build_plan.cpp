@@ -746,7 +746,8 @@ Piece rewritten(DeviceId device, Piece piece, std::vector<int>& outputs, const F
   std::vector<OpId> repeats;
   Piece p = without_repeats(std::move(piece), outputs, repeats);
   if (merged) *merged = std::move(repeats);
-  return device.kind == DeviceKind::Cuda ? with_product_tails(p, outputs, product_tails()) : p;
+  if (device.kind == DeviceKind::Cuda) return with_product_tails(p, outputs, product_tails());
+  return p;
 }
 
 int64_t number_bits(const Value* v) { return number_bits(v->dtype, v->num.f, v->num.i); }

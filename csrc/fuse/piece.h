@@ -70,11 +70,14 @@ class Sources {
  public:
   Sources() = default;
   Sources(const Piece& p, const std::vector<char>& stop);
-  const Source& of(int node, int operand) const { return all_[static_cast<size_t>(first_[static_cast<size_t>(node)] + operand)]; }
+  const Source& of(int node, int operand) const {
+    return all_[static_cast<size_t>(at_[static_cast<size_t>(first_[static_cast<size_t>(node)] + operand)])];
+  }
   int count(int node) const { return first_[static_cast<size_t>(node) + 1] - first_[static_cast<size_t>(node)]; }
 
  private:
-  std::vector<Source> all_;
+  std::vector<Source> all_;  // one a node that is read, whoever reads it
+  std::vector<int> at_;      // of each operand its place there
   std::vector<int> first_;
 };
 

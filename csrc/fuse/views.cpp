@@ -222,18 +222,28 @@ Source resolve_through(const Piece& p, int x, const std::vector<char>& stop) {
 Sources::Sources(const Piece& p, const std::vector<char>& stop) {
   size_t n = p.nodes.size(), reads = 0;
   for (const PieceNode& node : p.nodes) reads += static_cast<size_t>(node.in.size());
-  all_.reserve(reads);
+  all_.reserve(n);
+  at_.reserve(reads);
   first_.reserve(n + 1);
+  std::vector<int> known(n, -1);
+  auto add = [&](Source s) {
+    all_.push_back(std::move(s));
+    return static_cast<int>(all_.size()) - 1;
+  };
   for (size_t v = 0; v < n; ++v) {
     const PieceNode& node = p.nodes[v];
-    first_.push_back(static_cast<int>(all_.size()));
+    first_.push_back(static_cast<int>(at_.size()));
     if (node.kind == NodeKind::Move) {
-      if (stop[v]) all_.push_back(resolve_through(p, static_cast<int>(v), stop));
-    } else {
-      for (int x : node.in) all_.push_back(resolve(p, x, stop));
+      if (stop[v]) at_.push_back(add(resolve_through(p, static_cast<int>(v), stop)));
+      continue;
+    }
+    for (int x : node.in) {
+      int& place = known[static_cast<size_t>(x)];
+      if (place < 0) place = add(resolve(p, x, stop));
+      at_.push_back(place);
     }
   }
-  first_.push_back(static_cast<int>(all_.size()));
+  first_.push_back(static_cast<int>(at_.size()));
 }
 
 View broadcast_view(const View& v, const Shape& from, const Shape& to) {
