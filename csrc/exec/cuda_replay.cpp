@@ -49,6 +49,13 @@ uint64_t tick() {
 
 int64_t word_of(const void* p) { return static_cast<int64_t>(reinterpret_cast<intptr_t>(p)); }
 
+// Bytes from the beginning of an operand's memory to behind its last element.
+int64_t end_of_view(const Spec& spec, int64_t offset, const Ints& strides) {
+  int64_t last = offset;
+  for (int k = 0; k < spec.shape.size(); ++k) last += std::max<int64_t>((spec.shape[k] - 1) * strides[k], 0);
+  return numel(spec.shape) ? (last + 1) * static_cast<int64_t>(size_of(spec.dtype)) : 0;
+}
+
 BufferRef memory_of(DeviceId device, int64_t bytes) {
   return bytes ? BufferRef::adopt(new_buffer(device, static_cast<size_t>(bytes))) : BufferRef();
 }
@@ -163,9 +170,13 @@ std::vector<CudaReplay::Moved> CudaReplay::movable() const {
       reach(m.out, m.batch * m.m * m.n * item);
       if (m.bias >= 0) reach(m.bias, (m.obias + m.n) * item);
     } else if (s.native) {
+      const NativeStep& n = *s.native;
       auto whole = [](const Spec& spec) { return numel(spec.shape) * static_cast<int64_t>(size_of(spec.dtype)); };
-      for (size_t k = 0; k < s.native->in.size(); ++k) reach(s.native->in[k], whole(s.native->specs[k]));
-      reach(s.native->out, whole(s.native->out_spec));
+      for (size_t k = 0; k < n.in.size(); ++k)
+        reach(n.in[k], n.strides.empty() ? whole(n.specs[k]) : end_of_view(n.specs[k], n.offsets[k], n.strides[k]));
+      if (n.out >= 0) reach(n.out, whole(n.out_spec));
+      for (int o : n.outs)
+        if (o >= 0) reach(o, 1);  // a result is moved as a whole
     }
   }
   std::vector<Moved> found;
@@ -281,14 +292,18 @@ std::unique_ptr<CudaReplay::Held> CudaReplay::prepare() const {
       slots = {s.matmul->a, s.matmul->b, s.matmul->out};
       if (s.matmul->bias >= 0) slots.push_back(s.matmul->bias);
     }
-    if (s.native) slots = s.native->in, slots.push_back(s.native->out);
+    if (s.native) {
+      slots = s.native->in;
+      slots.push_back(s.native->out);
+      slots.insert(slots.end(), s.native->outs.begin(), s.native->outs.end());
+    }
     if (s.custom) {
       slots = s.custom->in;
       slots.insert(slots.end(), s.custom->out.begin(), s.custom->out.end());
     }
     if (own_memory_) slots.clear();
     for (int k : slots)
-      if (value[static_cast<size_t>(k)] >= 0) h->addresses.push_back(value[static_cast<size_t>(k)]);
+      if (k >= 0 && value[static_cast<size_t>(k)] >= 0) h->addresses.push_back(value[static_cast<size_t>(k)]);
   }
   std::sort(h->addresses.begin(), h->addresses.end());
   h->addresses.erase(std::unique(h->addresses.begin(), h->addresses.end()), h->addresses.end());

@@ -62,7 +62,7 @@ struct NativeStep {
   std::vector<int> in;
   int out = -1;
   int origin = -1;   // place of its node in the walk that the plan was made for
-  // On the CPU: of an op that reads views, where each operand begins, and its strides, in items.
+  // Of an op that reads views: where each operand begins, and its strides, in items.
   std::vector<int64_t> offsets;
   std::vector<Ints> strides;
   std::vector<int> outs;  // there, of an op of several results; -1: nobody reads it

@@ -3,6 +3,7 @@
 
 #include "device/cuda/cuda.h"
 #include "exec/late_errors.h"
+#include "exec/native_call.h"
 #include "exec/profile.h"
 #include "exec/stats.h"
 #include "kernels/cuda/matmul.h"
@@ -63,11 +64,6 @@ void run_fused(FusedStep& s, void* const* slots, Device& device) {
   else run_segments(s, slots, device);
 }
 
-NativeArgs arguments(const NativeStep& s, void* const* slots, std::vector<const void*>& in) {
-  for (int k : s.in) in.push_back(slots[k]);
-  return {s.op, static_cast<int>(s.in.size()), s.specs.data(), in.data(), &s.out_spec, slots[s.out], &s.attrs};
-}
-
 }  // namespace
 
 // By one of pydiff's own kernels, where one is chosen and serves.
@@ -115,9 +111,7 @@ void run_cuda_matmul(const MatmulStep& s, void* const* slots, DeviceId device, S
 
 void run_cuda_native(const NativeStep& s, void* const* slots, int64_t* cells, Device& device, Stream stream,
                      CudaScratch* scratch) {
-  std::vector<const void*> in;
-  const NativeArgs a = arguments(s, slots, in);
-  s.cuda_fn(a, CudaNativeContext{device, stream, s.error < 0 ? nullptr : cells + s.error * kErrorCells, scratch});
+  s.cuda_fn(NativeCall(s, slots).args(), CudaNativeContext{device, stream, s.error < 0 ? nullptr : cells + s.error * kErrorCells, scratch});
 }
 
 void count_steps(const Plan& plan) {

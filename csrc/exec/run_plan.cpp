@@ -7,6 +7,7 @@
 #include "device/device.h"
 #include "exec/cpu_replay.h"
 #include "exec/cuda_replay.h"
+#include "exec/native_call.h"
 #include "exec/plan.h"
 #include "exec/profile.h"
 #include "exec/stats.h"
@@ -74,25 +75,7 @@ void run_matmul(const MatmulStep& s, void* const* slots) {
 }
 
 void run_native(const NativeStep& s, void* const* slots, NativeError& error) {
-  SmallVec<const void*, 8> in;
-  SmallVec<void*, 4> outs;
-  int n = static_cast<int>(s.in.size());
-  in.resize(n);
-  for (int k = 0; k < n; ++k) in[k] = slots[s.in[static_cast<size_t>(k)]];
-  NativeArgs a{s.op, n, s.specs.data(), in.data(), &s.out_spec, s.out < 0 ? nullptr : slots[s.out], &s.attrs};
-  if (!s.strides.empty()) {
-    for (int k = 0; k < n; ++k) {
-      const size_t i = static_cast<size_t>(k);
-      in[k] = at(slots, s.in[i], s.offsets[i], s.specs[i].dtype);
-    }
-    a.strides = s.strides.data();
-  }
-  if (!s.outs.empty()) {
-    for (int o : s.outs) outs.push_back(o < 0 ? nullptr : slots[o]);
-    a.out = outs[0];
-    a.outs = outs.begin();
-  }
-  s.fn(a, error);
+  s.fn(NativeCall(s, slots).args(), error);
   if (!error.text.empty()) error.origin = s.origin;
   ++stats().natives;
 }

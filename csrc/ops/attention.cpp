@@ -24,6 +24,7 @@ std::vector<Var> record_forward(const Var* in, int nin, const Ints& a) {
   Spec o = spec_of(in[kQuery]), lse = o;
   o.shape.back() = in[kValue].shape().back();
   lse.shape.resize(lse.shape.size() - 1);
+  lse.dtype = compute_type(lse.dtype);
   return apply_multi(op::attention, in, nin, attrs(a), results({o, lse}));
 }
 
@@ -38,8 +39,12 @@ Spec infer(const OpTraits& t, const Spec*, int, const Ints&) {
 
 // ---- the same, composed
 
-// Rows of a group one after the other: (…, G, L, n) as (…, G L, n).
-Var joined(const Var& x, bool grouped) {
+// 16-bit floats as what is computed with.
+Var wide(const Var& x) { return x && is_floating(x.dtype()) ? cast(x, compute_type(x.dtype())) : x; }
+
+// Rows of a group one after the other: (…, G, L, n) as (…, G L, n). Wide.
+Var joined(const Var& narrow, bool grouped) {
+  const Var x = wide(narrow);
   if (!grouped) return x;
   const Shape& s = x.shape();
   const int n = s.size();
@@ -48,27 +53,28 @@ Var joined(const Var& x, bool grouped) {
 
 struct Composed {
   Attention a;
+  DType dtype;
   bool grouped;
   Shape q_shape, mask_shape;
   Var q, k, v, weights;
 
   Composed(const Var& query, const Var& key, const Var& value, const Var& mask, const Ints& attributes)
-      : a(attributes), grouped(query.shape().size() > key.shape().size()), q_shape(query.shape()),
-        q(joined(query, grouped)), k(key), v(value) {
+      : a(attributes), dtype(query.dtype()), grouped(query.shape().size() > key.shape().size()), q_shape(query.shape()),
+        q(joined(query, grouped)), k(wide(key)), v(wide(value)) {
     const double none = -std::numeric_limits<double>::infinity();
     Var s = matmul(q * a.scale, turned(k));
-    if (a.causal) s = select_where(seen(query.shape()[query.shape().size() - 2]), s, number(none));
+    if (a.causal) s = select_where(seen(query.shape()[query.shape().size() - 2]), s, number(none, q.device()));
     if (mask) {
       mask_shape = mask.shape();
       const Var m = joined(mask, grouped);
-      s = m.dtype() == DType::Bool ? select_where(m, s, number(none)) : s + m;
+      s = m.dtype() == DType::Bool ? select_where(m, s, number(none, q.device())) : s + m;
     }
     if (!mask && !a.causal) {
       weights = softmax(s, -1);
       return;
     }
     const Var blind = eq(reduce(op::reduce_max, s, {false, {s.shape().size() - 1}}, true), none);
-    weights = select_where(blind, number(0.0), softmax(select_where(blind, number(0.0), s), -1));
+    weights = select_where(blind, number(0.0, q.device()), softmax(select_where(blind, number(0.0, q.device()), s), -1));
   }
 
   // (G L, S): which sources a row sees.
@@ -78,13 +84,15 @@ struct Composed {
     return reshape(expand(one, {all / rows, rows, sources}), {all, sources});
   }
 
-  // Of rows, in the order of the query again.
+  // Of the operands' type again; `split` also in the query's order of rows, `as_mask` in the mask's.
+  Var given(const Var& x) const { return x ? cast(x, dtype) : x; }
   Var split(const Var& x) const {
-    if (!grouped) return x;
+    if (!grouped) return given(x);
     Shape s = q_shape;
     s.back() = x.shape().back();
-    return reshape(x, s);
+    return reshape(given(x), s);
   }
+  Var as_mask(const Var& x) const { return grouped ? reshape(given(x), mask_shape) : given(x); }
   // The softmax's Jacobian, which is symmetric, times x.
   Var through_softmax(const Var& x) const { return weights * (x - row_sums(weights * x)); }
   // Tangent of the scores.
@@ -92,7 +100,7 @@ struct Composed {
     Var t;
     auto more = [&](const Var& x) { t = t ? t + x : x; };
     if (tq) more(matmul(joined(tq, grouped), turned(k)) * a.scale);
-    if (tk) more(matmul(q, turned(tk)) * a.scale);
+    if (tk) more(matmul(q, turned(wide(tk))) * a.scale);
     if (tm) more(joined(tm, grouped));
     return t;
   }
@@ -110,7 +118,7 @@ void vjp(const VjpArgs& x, Var* out) {
   if (masked && x.need[3]) {
     const Composed c(x.in[0], x.in[1], x.in[2], x.in[3], x.attrs);
     const Var s = c.through_softmax(matmul(joined(x.cotangents[0], c.grouped), turned(c.v)));
-    out[3] = c.grouped ? reshape(s, c.mask_shape) : s;
+    out[3] = c.as_mask(s);
   }
   if (!x.need[0] && !x.need[1] && !x.need[2]) return;
   const Var in[] = {x.in[0], x.in[1], x.in[2], x.outs[0], x.outs[1], x.cotangents[0], masked ? x.in[3] : Var()};
@@ -128,7 +136,7 @@ std::vector<Var> jvp(const JvpArgs& x) {
     const Shape rows = part(c.q_shape, 0, c.q_shape.size() - 1);
     lse = reshape(row_sums(c.weights * s), rows);
   }
-  if (x.tangents[2]) o = plus(o, matmul(c.weights, x.tangents[2]));
+  if (x.tangents[2]) o = plus(o, matmul(c.weights, wide(x.tangents[2])));
   return {c.split(o), lse};
 }
 
@@ -154,7 +162,7 @@ struct Backward : Composed {
 
 void vjp_backward(const VjpArgs& x, Var* out) {
   const Backward b(x);
-  const Var &p = b.weights, &of_k = x.cotangents[1], &of_v = x.cotangents[2];
+  const Var &p = b.weights, of_k = wide(x.cotangents[1]), of_v = wide(x.cotangents[2]);
   const Var of_q = x.cotangents[0] ? joined(x.cotangents[0], b.grouped) : Var();
   const double scale = b.a.scale;
   Var of_z;  // what reaches z, then h, then p, then the scores
@@ -176,20 +184,20 @@ void vjp_backward(const VjpArgs& x, Var* out) {
   if (x.need[kKey]) {
     Var d = matmul(turned(s), b.q) * scale;
     if (of_q) d = d + matmul(turned(b.z), of_q) * scale;
-    out[kKey] = d;
+    out[kKey] = b.given(d);
   }
-  if (x.need[kValue] && of_h) out[kValue] = matmul(turned(of_h), b.g);
+  if (x.need[kValue] && of_h) out[kValue] = b.given(matmul(turned(of_h), b.g));
   if (x.need[kCotangent]) {
     Var d = of_h ? matmul(of_h, b.v) : Var();
     if (of_v) d = plus(d, matmul(p, of_v));
     out[kCotangent] = b.split(d);
   }
-  if (x.nin > kMaskBehind && x.need[kMaskBehind]) out[kMaskBehind] = b.grouped ? reshape(s, b.mask_shape) : s;
+  if (x.nin > kMaskBehind && x.need[kMaskBehind]) out[kMaskBehind] = b.as_mask(s);
 }
 
 std::vector<Var> jvp_backward(const JvpArgs& x) {
   const Backward b(x);
-  const Var &p = b.weights, &tk = x.tangents[kKey], &tv = x.tangents[kValue];
+  const Var &p = b.weights, tk = wide(x.tangents[kKey]), tv = wide(x.tangents[kValue]);
   const Var tq = x.tangents[kQuery] ? joined(x.tangents[kQuery], b.grouped) : Var();
   const Var tg = x.tangents[kCotangent] ? joined(x.tangents[kCotangent], b.grouped) : Var();
   const Var s = b.of_scores(x.tangents[kQuery], tk, x.nin > kMaskBehind ? x.tangents[kMaskBehind] : Var());
@@ -212,12 +220,15 @@ std::vector<Var> jvp_backward(const JvpArgs& x) {
   if (tq) dk = plus(dk, matmul(turned(b.z), tq) * scale);
   if (tp) dv = matmul(turned(tp), b.g);
   if (tg) dv = plus(dv, matmul(turned(p), tg));
-  return {dq ? b.split(dq) : dq, dk, dv};
+  return {dq ? b.split(dq) : dq, b.given(dk), b.given(dv)};
 }
 
 // ---- which operands the kernel takes
 
-// Where nothing is masked, no keys are shared and the weights of all heads stay in the cache, the definition's derivative is
+// On CUDA kernels count rows in 32 bits.
+constexpr int64_t kMostRowsOfCuda = int64_t(1) << 30;
+
+// On the CPU, where nothing is masked, no keys are shared and the weights of all heads stay in the cache, the definition's derivative is
 // faster, since it does not compute them again: with at most so many scores a head, unless there are so few in all that
 // recording counts.
 constexpr int64_t kFewOfHead = 96 * 96, kFewInAll = 8192;
@@ -276,15 +287,15 @@ Var attention(const Var& query, const Var& key, const Var& value, const Var& mas
   const int least = groups > 1 ? 3 : 2;
   if (groups < 1 || !is_floating(d) || key.dtype() != d || value.dtype() != d || nq < least || nk < least || nv < least) return {};
   if (mask && mask.dtype() != DType::Bool && mask.dtype() != d) return {};
-  if (is_narrow(d)) {
-    const DType wide = compute_type(d);
-    const Var y = attention(cast(query, wide), cast(key, wide), cast(value, wide),
-                            mask && mask.dtype() != DType::Bool ? cast(mask, wide) : mask, groups, a);
+  const bool on_cuda = query.device().kind == DeviceKind::Cuda;
+  if (is_narrow(d) && !on_cuda) {
+    const Var y = attention(wide(query), wide(key), wide(value), wide(mask), groups, a);
     return y ? cast(y, d) : y;
   }
   const int64_t rows = query.shape()[nq - 2], width = query.shape().back();
-  const int64_t sources = key.shape()[nk - 2], wide = value.shape().back();
+  const int64_t sources = key.shape()[nk - 2], value_width = value.shape().back();
   if (key.shape().back() != width || value.shape()[nv - 2] != sources) return {};
+  if (on_cuda && (std::max(width, value_width) > kWidestOfCuda || std::max(rows, sources) > kMostRowsOfCuda)) return {};
   if (!positive(query.shape()) || !positive(key.shape()) || !positive(value.shape())) return {};
 
   Var q = query;
@@ -313,11 +324,11 @@ Var attention(const Var& query, const Var& key, const Var& value, const Var& mas
     m = expand(m, join(lead, whole));
   }
   const int64_t scores = rows * sources, in_all = numel(lead) * (groups > 1 ? groups : 1) * scores;
-  if (!mask && !a.causal && groups == 1 && scores <= kFewOfHead && in_all >= kFewInAll) return {};
+  if (!on_cuda && !mask && !a.causal && groups == 1 && scores <= kFewOfHead && in_all >= kFewInAll) return {};
   const Var in[] = {expand(q, join(lead, join(in_group, {width}))), expand(key, join(lead, {sources, width})),
-                    expand(value, join(lead, {sources, wide})), m};
+                    expand(value, join(lead, {sources, value_width})), m};
   const Var o = record_forward(in, m ? 4 : 3, a.attributes())[0];
-  return groups > 1 ? reshape(o, join(part(lead, 0, lead.size() - 1), {lead.back() * groups, rows, wide})) : o;
+  return groups > 1 ? reshape(o, join(part(lead, 0, lead.size() - 1), {lead.back() * groups, rows, value_width})) : o;
 }
 
 }  // namespace pd

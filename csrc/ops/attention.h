@@ -8,7 +8,7 @@
 //   attention_backward  q, k, v, o, lse, do [, mask]  dq, dk, dv
 //
 // q is (…, G, L, E) or, of G = 1, (…, L, E); k is (…, S, E) and v (…, S, V), with the same axes before; the mask has the shape
-// of s. No size is 0. A row that sees nothing has no weight anywhere, and lse = inf, where there is a mask; without one it
+// of s. On the CPU all are float32 or float64; on CUDA they may be 16-bit floats, of which lse is float32. No size is 0. A row that sees nothing has no weight anywhere, and lse = inf, where there is a mask; without one it
 // is NaN, as a softmax is.
 #pragma once
 #include <cstring>
@@ -32,6 +32,9 @@ struct Attention {
     return {causal, bits};
   }
 };
+
+// The widest key or value of the kernels on CUDA.
+constexpr int64_t kWidestOfCuda = 256;
 
 // Where each operand of attention_backward stands.
 enum AttentionOperand { kQuery, kKey, kValue, kResult, kLogSum, kCotangent, kMaskBehind };

@@ -204,8 +204,8 @@ def scaled_dot_product_attention(
         scale: by default 1 / sqrt(width).
         enable_gqa: whether each head of key and value (axis -3) serves several of the query.
 
-    Returns `(*, targets, v)`. A target that sees nothing gives zeros. Vaswani et al., arXiv:1706.03762. On the CPU, without
-    dropout, neither this nor its gradient holds a matrix of weights, and views are not copied (docs/LAYOUT.md, Attention).
+    Returns `(*, targets, v)`. A target that sees nothing gives zeros. Vaswani et al., arXiv:1706.03762. Without dropout
+    neither this nor its gradient holds a matrix of weights, and views are not copied (docs/LAYOUT.md, Attention).
     Raises ValueError for a mask together with `is_causal`, TypeError for one of integers.
 
     >>> import pydiff as pd
@@ -234,7 +234,7 @@ def scaled_dot_product_attention(
 
 def has_kernel(query):
     """Whether the core has a kernel of attention for the tensor's device."""
-    return query.device.type == "cpu"
+    return query.device.type in ("cpu", "cuda")
 
 
 def _composed(query, key, value, attn_mask, dropout_p, is_causal, factor, times):

@@ -1,4 +1,7 @@
-"""The CPU's attention against its definition: values, derivatives of both orders, masks, groups, views, batches, bits, memory."""
+"""Attention's kernels against its definition: values, derivatives of both orders, masks, groups, views, batches, bits, memory.
+
+On the CPU or `--device`; what belongs to CUDA alone is in tests/device/test_cuda_attention.py.
+"""
 
 import math
 
@@ -10,10 +13,10 @@ from pydiff.nn import _attention as attention
 from pydiff.nn import functional as F
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def on_the_cpu(device):
     if device != "cpu":
-        pytest.skip("the CPU's kernel")
+        pytest.skip("of the CPU's kernels")
 
 
 def sample(*shapes, dtype=np.float64, seed=0):
@@ -241,6 +244,7 @@ def test_groups_against_torch():
     np.testing.assert_allclose(y.numpy(), z.numpy(), rtol=1e-10, atol=1e-11)
 
 
+@pytest.mark.usefixtures("on_the_cpu")
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_sixteen_bits_are_added_up_in_float32(dtype):
     operands = [x.to(getattr(pd, dtype)) for x in sample((2, 60, 8), (2, 70, 8), (2, 70, 8), dtype=np.float32)]
@@ -344,12 +348,14 @@ def assert_same_bits(f, operands):
         pd.set_num_threads(before)
 
 
+@pytest.mark.usefixtures("on_the_cpu")
 @pytest.mark.parametrize("shapes, f", CASES)
 def test_bits_do_not_depend_on_threads(shapes, f):
     operands = sample(*shapes)
     assert_same_bits(f, operands)
 
 
+@pytest.mark.usefixtures("on_the_cpu")
 @pytest.mark.parametrize("heads, groups", [(1, 1), (3, 1), (1, 3), (3, 2), (8, 1)])
 def test_bits_of_long_rows_do_not_depend_on_threads(heads, groups):
     """Where threads share a head's blocks, and where they do not."""
@@ -360,6 +366,7 @@ def test_bits_of_long_rows_do_not_depend_on_threads(heads, groups):
 
 
 @pytest.mark.smoke
+@pytest.mark.usefixtures("on_the_cpu")
 def test_memory_is_linear_in_the_rows():
     rows, width, before = 4096, 32, pd.get_num_threads()
 
@@ -393,13 +400,16 @@ def test_under_jit():
         assert pd.tree.tree_map(lambda x: x.tolist(), step(q, k, v)) == wanted
 
 
-def test_what_the_kernel_leaves_to_the_definition():
+def test_what_the_kernel_leaves_to_the_definition(device):
     q, k, v = sample((2, 5, 4), (2, 6, 4), (2, 6, 3), dtype=np.float32)
     attend = F.scaled_dot_product_attention
     assert not by_kernel(attend(q, k, v, dropout_p=0.5))
     assert not by_kernel(attend(q, k, v, pd.zeros(5, 6, dtype=pd.float64)))
-    assert not by_kernel(attend(pd.ones(2, 8, 64, 4), pd.ones(2, 8, 64, 4), pd.ones(2, 8, 64, 4)))
-    assert by_kernel(attend(pd.ones(2, 8, 64, 4), pd.ones(2, 8, 64, 4), pd.ones(2, 8, 64, 4), is_causal=True))
+    few = pd.ones(2, 8, 64, 4)
+    assert by_kernel(attend(few, few, few)) == (device != "cpu")
+    assert by_kernel(attend(few, few, few, is_causal=True))
+    wide = pd.ones(2, 8, 257)
+    assert by_kernel(attend(wide, wide, wide)) == (device == "cpu")
     assert attend(q, k[:, :0], v[:, :0]).tolist() == pd.zeros(2, 5, 3).tolist()
     assert attend(q[:0], k[:0], v[:0]).shape == (0, 5, 3)
     with pytest.raises(ValueError, match=r"^\[scaled_dot_product_attention\]"):

@@ -28,6 +28,8 @@ void sample_binomial(const NativeArgs& a, const CudaNativeContext& c);
 void sample_integer(const NativeArgs& a, const CudaNativeContext& c);
 void log_gamma_slope(const NativeArgs& a, const CudaNativeContext& c);
 void check_range(const NativeArgs& a, const CudaNativeContext& c);
+void attention(const NativeArgs& a, const CudaNativeContext& c);
+void attention_backward(const NativeArgs& a, const CudaNativeContext& c);
 
 using Texts = std::vector<CudaNativeText>;
 void add_arg_reduce_texts(Texts& out);
@@ -39,6 +41,7 @@ void add_sampling_texts(Texts& out);
 void add_matmul_texts(Texts& out);
 void add_tiled_gemm_texts(Texts& out);
 void add_small_gemm_texts(Texts& out);
+void add_attention_texts(Texts& out);
 
 // ---- errors: cell 0 is one of these, then index and axis size of a fault, its place, and a lock
 

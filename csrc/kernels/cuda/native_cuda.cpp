@@ -24,6 +24,8 @@ CudaNativeFn cuda_native_for(OpId op) {
     case op::sample_integer: return cuda::sample_integer;
     case op::log_gamma_slope: return cuda::log_gamma_slope;
     case op::check_range: return cuda::check_range;
+    case op::attention: return cuda::attention;
+    case op::attention_backward: return cuda::attention_backward;
     default: return nullptr;
   }
 }
@@ -80,6 +82,7 @@ std::vector<CudaNativeText> cuda_native_texts() {
   cuda::add_matmul_texts(out);
   cuda::add_tiled_gemm_texts(out);
   cuda::add_small_gemm_texts(out);
+  cuda::add_attention_texts(out);
   return out;
 }
 

@@ -11,7 +11,7 @@
 
 namespace pd {
 
-// Operands and result contiguous in device memory, aligned to their elements. `error` points to kErrorCells int64 in
+// Operands and results in device memory, aligned to their elements, contiguous but for operands with strides. `error` points to kErrorCells int64 in
 // device memory, zero before the op; cell 0 stays zero where nothing goes wrong.
 constexpr int kErrorCells = 5;
 // Memory for the temporaries of one op at a time, taken and given back as a stack. A kernel that is captured into a graph

@@ -1,6 +1,7 @@
 #include "kernels/cuda/small_gemm.h"
 
 #include "fuse/cuda/expr_text.h"
+#include "kernels/cuda/element_text.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/small_gemm_text.h"
 
@@ -35,7 +36,7 @@ Head head_of(DType t, int64_t side, bool trans_a, bool trans_b) {
       .flag("B_ACROSS", !trans_b);
 }
 
-std::string text(const Head& head) { return head.text() + value_helpers() + kSmallGemmText; }
+std::string text(const Head& head) { return head.text() + value_helpers() + kElementText + kSmallGemmText; }
 
 }  // namespace
 

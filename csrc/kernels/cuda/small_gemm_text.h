@@ -1,7 +1,6 @@
-// CUDA C++ of batches of small matrix products, behind value_helpers() for its conversions. A team of threads makes one
-// result of up to SIDE x SIDE, each thread RESULTS x RESULTS of it, SIDE / RESULTS apart; panels of DEPTH along k go through
-// shared memory. A head gives T (in memory), Sum (f32 or f64), KIND (0: T is Sum; 1: float16, 2: bfloat16), SIDE, RESULTS,
-// DEPTH, A_ACROSS and B_ACROSS (k does not lie inward).
+// CUDA C++ of batches of small matrix products, behind element_text.h. A team of threads makes one result of up to SIDE x
+// SIDE, each thread RESULTS x RESULTS of it, SIDE / RESULTS apart; panels of DEPTH along k go through shared memory. A head
+// gives what that text wants, SIDE, RESULTS, DEPTH, A_ACROSS and B_ACROSS (k does not lie inward).
 #pragma once
 
 namespace pd {
@@ -9,17 +8,6 @@ namespace cuda {
 
 inline const char* const kSmallGemmText = R"cuda(
 constexpr int kSpan = SIDE / RESULTS, kTeam = kSpan * kSpan, kTeams = 256 / kTeam;
-
-PD_DEVICE Sum value_of(T x) {
-  if constexpr (KIND == 1) return pd_from_half(x);
-  else if constexpr (KIND == 2) return pd_from_bfloat(x);
-  else return x;
-}
-PD_DEVICE T element_of(Sum x) {
-  if constexpr (KIND == 1) return pd_to_half(x);
-  else if constexpr (KIND == 2) return pd_to_bfloat(x);
-  else return x;
-}
 
 // Elements (row, k) of one operand, rows < count: to[k][row], zero outside.
 template <bool across>
