@@ -7,8 +7,11 @@
 #include "fuse/cuda/expr_text.h"
 #include "kernels/cuda/attention_fma_text.h"
 #include "kernels/cuda/attention_text.h"
+#include "kernels/cuda/attention_warps_backward_text.h"
+#include "kernels/cuda/attention_warps_text.h"
 #include "kernels/cuda/element_text.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/tensor_core_text.h"
 
 namespace pd {
 namespace cuda {
@@ -91,6 +94,7 @@ Head head_of(const Problem& p) {
 }
 
 std::string shared_text(const Head& head) { return head.text() + value_helpers() + kElementText + kAttentionText; }
+std::string small_text(const Head& head) { return shared_text(head) + kAttentionSmallText; }
 
 // ---- without tensor cores
 
@@ -100,30 +104,114 @@ int64_t side_of(DType t, int64_t widest) { return t == DType::F64 || widest > 12
 Head with_side(Head h, DType t, int64_t widest) { return h.number("TILE", side_of(t, widest)); }
 std::string fma_text(const Head& head) { return shared_text(head) + kAttentionFmaText; }
 
+// ---- on tensor cores
+
+// Tiles by the wider one of key and value; filled by hand from registers and shared memory alone, no row has been measured
+// on a GPU. By ptxas of CUDA 13 none spills; registers of sm_80 and sm_90 are in docs/CUDA.md.
+struct Tile {
+  int64_t widest;
+  int warps, strips, block, places;
+  int64_t threads() const { return 32 * warps; }
+  int64_t rows() const { return int64_t(16) * strips * warps; }
+};
+constexpr Tile kForwardTiles[] = {{64, 4, 2, 64, 4}, {128, 4, 2, 64, 3}, {kWidestOfCuda, 4, 1, 32, 3}};
+constexpr Tile kRowsTiles[] = {{64, 4, 2, 32, 2}, {128, 4, 2, 32, 2}, {kWidestOfCuda, 4, 1, 16, 2}};
+constexpr Tile kSourcesTiles[] = {{64, 8, 1, 64, 2}, {128, 8, 1, 32, 2}, {kWidestOfCuda, 4, 1, 16, 2}};
+
+enum class Kernel { Forward, Rows, Sources };
+
+const Tile& tile_of(Kernel k, int64_t widest) {
+  const Tile* t = k == Kernel::Forward ? kForwardTiles : k == Kernel::Rows ? kRowsTiles : kSourcesTiles;
+  while (t->widest < widest) ++t;
+  return *t;
+}
+
+// Elements of a row in shared memory.
+int64_t row_in_shared(int64_t width) { return width <= 32 ? 32 : ceil_div(width, 64) * 64; }
+
+int64_t shared_bytes(Kernel k, const Tile& t, int64_t width, int64_t value_width) {
+  const int64_t e = row_in_shared(width), v = row_in_shared(value_width);
+  if (k == Kernel::Forward) return 2 * (t.rows() * e + t.places * t.block * std::max(e, v));
+  return 2 * (t.rows() * (e + v) + t.places * t.block * (e + v)) + (k == Kernel::Sources ? 8 * t.places * t.block : 0);
+}
+
+// Bytes of an operand that can be copied at once.
+int64_t unit_of_operand(const Problem& p, int x) {
+  if (x >= p.n.nin || (p.col_stride(x) != 1 && p.n.specs[x].shape.back() > 1)) return 2;
+  uint64_t bits = address(p.n.in[x]) | static_cast<uint64_t>(p.row_stride(x)) << 1;
+  for (const auto& axis : p.nest.axes) bits |= static_cast<uint64_t>(axis.stride[x]) << 1;
+  return unit_of(bits);
+}
+
+struct Units {
+  int64_t query = 16, key = 16, value = 16, given = 16;
+};
+
+Head with_tile(Head h, DType t, const Tile& tile, bool plain, const Units& u) {
+  return h.flag("BF16", t == DType::BF16)
+      .number("WARPS", tile.warps)
+      .number("STRIPS", tile.strips)
+      .number("BLOCK", tile.block)
+      .number("PLACES", tile.places)
+      .flag("PLAIN", plain)
+      .number("UNIT_Q", u.query)
+      .number("UNIT_K", u.key)
+      .number("UNIT_V", u.value)
+      .number("UNIT_G", u.given);
+}
+Head with_results(Head h, bool keys, bool values) { return h.flag("OF_KEYS", keys).flag("OF_VALUES", values); }
+
+std::string warps_text(const Head& head, const char* kernel) {
+  return head.text() + value_helpers() + kTensorCoreText + kElementText + kAttentionText + kAttentionWarpsText + kernel;
+}
+std::string forward_text(const Head& head) { return warps_text(head, kAttentionForwardText); }
+std::string rows_text(const Head& head) { return warps_text(head, kAttentionRowsText); }
+std::string sources_text(const Head& head) { return warps_text(head, kAttentionSourcesText); }
+
+constexpr Compose kWarpTexts[] = {forward_text, rows_text, sources_text};
+constexpr const char* kNames[] = {"attention_forward", "attention_rows", "attention_sources"};
+
+// Sums of keys and values together, or in a launch each.
+bool in_two(int64_t widest) { return widest > 128; }
+
 // ---- a call
 
 class Call {
  public:
   Call(const Problem& p, const CudaNativeContext& c)
-      : p_(p), c_(c), head_(head_of(p)), widest_(std::max(p.width, p.value_width)), whole_(c, 4),
+      : p_(p), c_(c), head_(head_of(p)), widest_(std::max(p.width, p.value_width)), by_warps_(serve_warps()), whole_(c, 4),
         drop_(c, p.backward ? p.all_heads() * p.rows * static_cast<int64_t>(size_of(p.sum_type())) : 0), params_(true) {
     p.write(params_, p.backward ? drop_.get() : nullptr, p.a.causal ? whole_.get() : nullptr);
   }
 
   void forward() {
     look_for_infinities({kValue});
-    run("attention_forward", p_.all_heads(), p_.rows);
+    run(Kernel::Forward, true, true);
   }
 
   void backward() {
-    if (p_.n.outs[0] || p_.n.outs[1])
-      launch(c_, shared_text, head_, "attention_drop", blocks_for(c_, p_.all_heads() * p_.rows, kThreads / 32), {params_.data()});
+    const bool query = p_.n.outs[0], key = p_.n.outs[1], value = p_.n.outs[2];
+    if (query || key)
+      launch(c_, small_text, head_, "attention_drop", blocks_for(c_, p_.all_heads() * p_.rows, kThreads / 32), {params_.data()});
     look_for_infinities({kQuery, kKey, kValue, kCotangent});
-    if (p_.n.outs[1] || p_.n.outs[2]) run("attention_sources", p_.heads, p_.sources);
-    if (p_.n.outs[0]) run("attention_rows", p_.all_heads(), p_.rows);
+    if (key && value && by_warps_ && in_two(widest_)) {
+      run(Kernel::Sources, true, false);
+      run(Kernel::Sources, false, true);
+    } else if (key || value) {
+      run(Kernel::Sources, key, value);
+    }
+    if (query) run(Kernel::Rows, true, true);
   }
 
  private:
+  bool serve_warps() const {
+    const CudaProperties& d = cuda_properties(c_.device.id().index);
+    if (!is_narrow(p_.dtype) || d.major < 8) return false;
+    for (Kernel k : {Kernel::Forward, Kernel::Rows, Kernel::Sources})
+      if (shared_bytes(k, tile_of(k, widest_), p_.width, p_.value_width) > static_cast<int64_t>(d.shared_per_block_optin)) return false;
+    return true;
+  }
+
   void look_for_infinities(std::initializer_list<int> operands) {
     if (!p_.a.causal) return;
     c_.device.zero(whole_.get(), 4, c_.stream);
@@ -133,21 +221,33 @@ class Call {
       const Shape& s = p_.n.specs[x].shape;
       const bool shared = x == kKey || x == kValue;
       const int64_t step = shared ? p_.groups : 1, rows = s[s.size() - 2], width = s.back();
-      launch(c_, shared_text, head_, "attention_finite", blocks_for(c_, p_.all_heads() / step * rows, kThreads / 32),
+      launch(c_, small_text, head_, "attention_finite", blocks_for(c_, p_.all_heads() / step * rows, kThreads / 32),
              {params_.data(), view.data(), &step, &rows, &width, &whole_.get()});
     }
   }
 
-  // A block of threads for each block of rows of a head.
-  void run(const char* function, int64_t heads, int64_t rows) {
-    const int64_t blocks = heads * ceil_div(rows, side_of(p_.dtype, widest_));
-    launch(c_, fma_text, with_side(head_, p_.dtype, widest_), function, static_cast<uint32_t>(blocks), {params_.data()});
+  // A block of threads for each block of rows, or of sources, of a head.
+  void run(Kernel k, bool keys, bool values) {
+    const char* const name = kNames[static_cast<int>(k)];
+    const int64_t heads = k == Kernel::Sources ? p_.heads : p_.all_heads(), rows = k == Kernel::Sources ? p_.sources : p_.rows;
+    const Tile& t = tile_of(k, widest_);
+    const int64_t side = by_warps_ ? t.rows() : side_of(p_.dtype, widest_);
+    const uint32_t blocks = static_cast<uint32_t>(heads * ceil_div(rows, side));
+    if (!by_warps_) return launch(c_, fma_text, with_side(head_, p_.dtype, widest_), name, blocks, {params_.data()});
+    Units u;
+    u.query = unit_of_operand(p_, kQuery), u.key = unit_of_operand(p_, kKey), u.value = unit_of_operand(p_, kValue);
+    u.given = p_.backward ? unit_of_operand(p_, kCotangent) : 2;
+    Head h = with_tile(head_, p_.dtype, t, p_.mask < 0 && p_.a.scale > 0, u);
+    if (k == Kernel::Sources) h = with_results(h, keys, values);
+    launch(c_, kWarpTexts[static_cast<int>(k)], h, name, blocks, {params_.data()}, 1, static_cast<uint32_t>(t.threads()),
+           static_cast<size_t>(shared_bytes(k, t, p_.width, p_.value_width)));
   }
 
   const Problem& p_;
   const CudaNativeContext& c_;
   const Head head_;
   const int64_t widest_;
+  const bool by_warps_;
   const Scratch whole_, drop_;
   Fields params_;
 };
@@ -165,12 +265,31 @@ void attention_backward(const NativeArgs& a, const CudaNativeContext& c) {
 }
 
 void add_attention_texts(Texts& out) {
+  struct Sample {
+    int64_t width, value_width;
+    bool causal;
+    int mask;
+  };
   for (DType t : {DType::F32, DType::F64, DType::F16, DType::BF16})
-    for (int64_t width : {20, 64, 128, 256}) {
-      const bool causal = width != 20;
-      const int mask = width == 20 ? 1 : width == 256 ? 2 : 0;
-      out.push_back({std::string("attention ") + name_of(t) + " " + std::to_string(width),
-                     fma_text(with_side(head_of(t, width == 64 ? 1 : 2, width, width, causal, mask), t, width))});
+    for (const Sample& s : {Sample{20, 33, false, 1}, {64, 64, true, 0}, {96, 96, false, 2}, {128, 128, true, 0}, {256, 256, true, 2}}) {
+      const Head h = head_of(t, s.width == 64 ? 1 : 2, s.width, s.value_width, s.causal, s.mask);
+      const int64_t widest = std::max(s.width, s.value_width);
+      const auto add = [&](const char* what, const std::string& text) {
+        out.push_back({std::string("attention ") + name_of(t) + " " + std::to_string(s.width) + " " + what, text});
+      };
+      if (s.width == 64) add("helpers", small_text(h));
+      add("by fma", fma_text(with_side(h, t, widest)));
+      if (!is_narrow(t)) continue;
+      Units u;
+      if (s.width == 20) u = {2, 4, 2, 8};
+      for (Kernel k : {Kernel::Forward, Kernel::Rows, Kernel::Sources}) {
+        const Head with = with_tile(h, t, tile_of(k, widest), s.mask == 0, u);
+        if (k != Kernel::Sources) add(kNames[static_cast<int>(k)], kWarpTexts[static_cast<int>(k)](with));
+        else if (!in_two(widest)) add("attention_sources", sources_text(with_results(with, true, true)));
+        else
+          for (bool keys : {false, true})
+            add(keys ? "attention_sources of keys" : "attention_sources of values", sources_text(with_results(with, keys, !keys)));
+      }
     }
 }
 

@@ -1,5 +1,5 @@
-// CUDA C++ that all kernels of attention share, behind value_helpers() and element_text.h: where operands lie, and two small
-// kernels. A head gives what element_text.h wants, RANK (axes of heads, groups of a head last), E and V (widths of a key
+// CUDA C++ that all kernels of attention share, behind value_helpers() and element_text.h: where operands lie; and two small
+// kernels behind it. A head gives what element_text.h wants, RANK (axes of heads, groups of a head last), E and V (widths of a key
 // and of a value), CAUSAL and MASK (0: none, 1: of booleans, 2: numbers to add).
 #pragma once
 
@@ -49,7 +49,9 @@ PD_DEVICE const char* mask_of(const AttentionParams& p, int head) {
   else if constexpr (MASK == 2) return (const char*)head_of<T>(p, p.mask, head);
   else return nullptr;
 }
+)cuda";
 
+inline const char* const kAttentionSmallText = R"cuda(
 // A warp a row.
 PD_KERNEL __launch_bounds__(256) attention_drop(const AttentionParams p) {
   const int lane = threadIdx.x % 32;

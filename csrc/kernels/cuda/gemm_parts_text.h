@@ -74,7 +74,7 @@ struct GemmParams {
 template <int rows, int width>
 PD_DEVICE int chunk_place(int row, int chunk) {
   if constexpr (WARPGROUPS) return chunk / 8 * (rows * 64) + row * 64 + ((chunk ^ row) & 7) * 8;
-  else return row * width + (width >= 64 ? chunk ^ (row & 7) : chunk ^ (row >> 1 & 3)) * 8;
+  else return swizzled<width>(row, chunk);
 }
 
 // A tile of `rows` by `width`, of which rows_left by cols_left lie in the matrix: the rest is zero.
@@ -89,18 +89,7 @@ PD_DEVICE void copy_tile(AsyncCopies& copies, u16* to, const u16* from, i64 ld, 
   for (int i = 0; i < rows / kStep; ++i, at += kStep * ld) {
     const int row = first + i * kStep, valid = row < rows_left ? inside : 0;
     u16* const place = to + chunk_place<rows, width>(row, chunk);
-    if constexpr (unit == 2) {
-      u32 w[4] = {0, 0, 0, 0};
-#pragma unroll
-      for (int q = 0; q < 8; ++q) w[q / 2] |= 2 * q < valid ? (u32)at[q] << q % 2 * 16 : 0;
-      *(uint4*)place = make_uint4(w[0], w[1], w[2], w[3]);
-    } else {
-#pragma unroll
-      for (int q = 0; q < 16; q += unit) {
-        const int some = valid - q;
-        copies.copy<unit>(place + q / 2, at + q / 2, some >= unit ? unit : some > 0 ? some : 0);
-      }
-    }
+    copy_chunk<unit>(copies, place, at, 1, valid);
   }
 }
 

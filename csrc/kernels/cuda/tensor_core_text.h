@@ -168,6 +168,31 @@ PD_DEVICE void mma_16x8x16(f32 (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
 }
 
 #endif
+
+// Eight elements from `from` on, `col` apart, of which `valid` bytes are there, zeros behind; `unit` bytes at once. 2: any
+// elements, by way of registers, so at once.
+template <int unit>
+PD_DEVICE void copy_chunk(AsyncCopies& copies, u16* to, const u16* from, i64 col, int valid) {
+  if constexpr (unit == 2) {
+    u32 w[4] = {0, 0, 0, 0};
+#pragma unroll
+    for (int q = 0; q < 8; ++q) w[q / 2] |= 2 * q < valid ? (u32)from[q * col] << q % 2 * 16 : 0;
+    *(uint4*)to = make_uint4(w[0], w[1], w[2], w[3]);
+  } else {
+#pragma unroll
+    for (int q = 0; q < 16; q += unit) {
+      const int some = valid - q;
+      copies.copy<unit>(to + q / 2, from + q / 2, some >= unit ? unit : some > 0 ? some : 0);
+    }
+  }
+}
+
+// Where chunk `chunk` of row `row` lies among rows of `width` elements, 32 or a multiple of 64: eight rows' chunks of one
+// number lie in different banks.
+template <int width>
+PD_DEVICE int swizzled(int row, int chunk) {
+  return row * width + (width >= 64 ? chunk ^ (row & 7) : chunk ^ (row >> 1 & 3)) * 8;
+}
 )cuda";
 
 }  // namespace cuda
