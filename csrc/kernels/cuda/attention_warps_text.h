@@ -44,17 +44,22 @@ PD_DEVICE f32 unit_of(const AttentionParams& p) { return PLAIN ? (f32)(p.scale *
 struct Matrix { const u16* at; i64 row, col; };
 PD_DEVICE Matrix matrix_of(const AttentionParams& p, const View& x, int head) { return {head_of<u16>(p, x, head), x.row, x.col}; }
 
-// Asks for `rows` rows from `first` on, of which `all` are there.
+// Asks for `rows` rows from `first` on, of which `all` are there. A thread copies one chunk of every so many rows, so that
+// one address is enough.
 template <int rows, int steps, int width, int unit>
 PD_DEVICE void fetch(AsyncCopies& copies, u16* to, const Matrix& x, int first, int all) {
-  constexpr int kChunks = 2 * steps, kTurns = (rows * kChunks + kThreads - 1) / kThreads;
+  constexpr int kChunks = 2 * steps;
+  constexpr int kAcross = kChunks <= 2 ? 2 : kChunks <= 4 ? 4 : kChunks <= 8 ? 8 : kChunks <= 16 ? 16 : 32;
+  constexpr int kStep = kThreads / kAcross, kTurns = (rows + kStep - 1) / kStep;
+  const int chunk = threadIdx.x % kAcross, left = 2 * width - 16 * chunk, inside = left >= 16 ? 16 : left > 0 ? left : 0;
+  const int begin = threadIdx.x / kAcross;
+  const u16* from = x.at + (first + begin) * x.row + chunk * 8 * x.col;
+  const i64 step = kStep * x.row;
 #pragma unroll(unit == 16 ? kTurns : 1)
-  for (int i = 0; i < kTurns; ++i) {
-    const int e = i * kThreads + threadIdx.x, row = e / kChunks, chunk = e % kChunks;
-    const int left = 2 * width - 16 * chunk, inside = left >= 16 ? 16 : left > 0 ? left : 0;
-    if (rows * kChunks % kThreads == 0 || row < rows)
-      copy_chunk<unit>(copies, to + swizzled<row_of(steps)>(row, chunk), x.at + (first + row) * x.row + chunk * 8 * x.col, x.col,
-                       first + row < all ? inside : 0);
+  for (int i = 0; i < kTurns; ++i, from += step) {
+    const int row = begin + i * kStep;
+    if ((kAcross == kChunks || chunk < kChunks) && (rows % kStep == 0 || row < rows))
+      copy_chunk<unit>(copies, to + swizzled<row_of(steps)>(row, chunk), from, x.col, first + row < all ? inside : 0);
   }
 }
 
@@ -74,7 +79,7 @@ PD_DEVICE void multiply(f32 (&s)[STRIPS][kTiles][4], const u16* a, int row, cons
   constexpr int kRow = row_of(steps);
   const int low = threadIdx.x & 7, bit3 = threadIdx.x >> 3 & 1, bit4 = threadIdx.x >> 4 & 1;
   clear(s);
-#pragma unroll
+#pragma unroll(steps > 4 ? 2 : steps)  // the addresses of all would take too many registers
   for (int k = 0; k < steps; ++k) {
     u32 left[STRIPS][4];
 #pragma unroll
