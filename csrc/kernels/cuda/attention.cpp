@@ -107,23 +107,26 @@ std::string fma_text(const Head& head) { return shared_text(head) + kAttentionFm
 // ---- on tensor cores
 
 // Tiles by the wider one of key and value; filled by hand from registers and shared memory alone, no row has been measured
-// on a GPU. By ptxas of CUDA 13 none spills; registers of sm_80 and sm_90 are in docs/CUDA.md.
+// on a GPU. By ptxas of CUDA 13 none spills for sm_80 and sm_90 (figures in docs/CUDA.md); a mask's addresses leave room for
+// a smaller block.
 struct Tile {
   int64_t widest;
-  int warps, strips, block, places;
+  int warps, strips, block, block_with_mask, places;
   int64_t threads() const { return 32 * warps; }
   int64_t rows() const { return int64_t(16) * strips * warps; }
 };
-constexpr Tile kForwardTiles[] = {{64, 4, 2, 64, 4}, {128, 4, 2, 64, 3}, {kWidestOfCuda, 4, 1, 32, 3}};
-constexpr Tile kRowsTiles[] = {{64, 4, 2, 32, 2}, {128, 4, 2, 32, 2}, {kWidestOfCuda, 4, 1, 16, 2}};
-constexpr Tile kSourcesTiles[] = {{64, 8, 1, 64, 2}, {128, 8, 1, 32, 2}, {kWidestOfCuda, 4, 1, 16, 2}};
+constexpr Tile kForwardTiles[] = {{64, 4, 2, 64, 64, 4}, {128, 4, 2, 64, 32, 3}, {kWidestOfCuda, 4, 1, 32, 32, 3}};
+constexpr Tile kRowsTiles[] = {{64, 4, 2, 32, 32, 2}, {128, 4, 2, 32, 16, 2}, {kWidestOfCuda, 4, 1, 16, 16, 2}};
+constexpr Tile kSourcesTiles[] = {{64, 8, 1, 64, 64, 2}, {128, 8, 1, 32, 32, 2}, {kWidestOfCuda, 4, 1, 16, 16, 2}};
 
 enum class Kernel { Forward, Rows, Sources };
 
-const Tile& tile_of(Kernel k, int64_t widest) {
+Tile tile_of(Kernel k, int64_t widest, bool masked) {
   const Tile* t = k == Kernel::Forward ? kForwardTiles : k == Kernel::Rows ? kRowsTiles : kSourcesTiles;
   while (t->widest < widest) ++t;
-  return *t;
+  Tile found = *t;
+  if (masked) found.block = t->block_with_mask;
+  return found;
 }
 
 // Elements of a row in shared memory.
@@ -208,7 +211,7 @@ class Call {
     const CudaProperties& d = cuda_properties(c_.device.id().index);
     if (!is_narrow(p_.dtype) || d.major < 8) return false;
     for (Kernel k : {Kernel::Forward, Kernel::Rows, Kernel::Sources})
-      if (shared_bytes(k, tile_of(k, widest_), p_.width, p_.value_width) > static_cast<int64_t>(d.shared_per_block_optin)) return false;
+      if (shared_bytes(k, tile_of(k, widest_, p_.mask >= 0), p_.width, p_.value_width) > static_cast<int64_t>(d.shared_per_block_optin)) return false;
     return true;
   }
 
@@ -230,7 +233,7 @@ class Call {
   void run(Kernel k, bool keys, bool values) {
     const char* const name = kNames[static_cast<int>(k)];
     const int64_t heads = k == Kernel::Sources ? p_.heads : p_.all_heads(), rows = k == Kernel::Sources ? p_.sources : p_.rows;
-    const Tile& t = tile_of(k, widest_);
+    const Tile t = tile_of(k, widest_, p_.mask >= 0);
     const int64_t side = by_warps_ ? t.rows() : side_of(p_.dtype, widest_);
     const uint32_t blocks = static_cast<uint32_t>(heads * ceil_div(rows, side));
     if (!by_warps_) return launch(c_, fma_text, with_side(head_, p_.dtype, widest_), name, blocks, {params_.data()});
@@ -283,7 +286,7 @@ void add_attention_texts(Texts& out) {
       Units u;
       if (s.width == 20) u = {2, 4, 2, 8};
       for (Kernel k : {Kernel::Forward, Kernel::Rows, Kernel::Sources}) {
-        const Head with = with_tile(h, t, tile_of(k, widest), s.mask == 0, u);
+        const Head with = with_tile(h, t, tile_of(k, widest, s.mask != 0), s.mask == 0, u);
         if (k != Kernel::Sources) add(kNames[static_cast<int>(k)], kWarpTexts[static_cast<int>(k)](with));
         else if (!in_two(widest)) add("attention_sources", sources_text(with_results(with, true, true)));
         else
