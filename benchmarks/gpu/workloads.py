@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from . import training
+from . import attention, training
 from .workload import Absent, Aim, NoPeer, Program, Workload, ring
 
 OF_COPY = (Aim("ceiling", 0.9),)
@@ -133,6 +133,21 @@ def gemm(name, what, prepare, rounded=lambda x: x, tolerance=1e-5, size=8192, ai
     )
 
 
+def attend(causal, backward):
+    tokens, width = attention.shape(False)[2:]
+    return Workload(
+        f"attention_{'causal_' if causal else ''}{'backward' if backward else 'forward'}",
+        f"bfloat16 attention{', causal' if causal else ''}{', forward and backward' if backward else ', forward'}, "
+        f"{math.prod(attention.shape(False)[:2])} heads of {tokens} tokens × {width}",
+        attention.attention(normal, causal, backward),
+        reference=attention.reference(normal, to_bfloat16, causal, backward),
+        tolerance=2e-2,
+        flops=attention.flops(causal, backward),
+        ceiling="gemm",
+        aims=(Aim("PyTorch eager", 0.5),),
+    )
+
+
 SIDE = 16  # of the small matrices
 
 
@@ -255,6 +270,7 @@ WORKLOADS = [
         gemm(f"matmul_bf16_own_{n}", "bfloat16 product by the own kernel", with_own_kernel, to_bfloat16, 1e-2, n, 0.6)
         for n in (8192, 4096, 2048, 1024)
     ),
+    *(attend(causal, backward) for causal in (False, True) for backward in (False, True)),
     Workload(
         "gelu",
         "0.5·x·(1 + tanh(0.79788·(x + 0.044715·x³))), 64 Mi floats",

@@ -37,7 +37,7 @@ Spec infer(const OpTraits& t, const Spec*, int, const Ints&) {
   fail(t.name, "the node does not say what its results are", "", "recording it through its function", ErrorKind::Runtime);
 }
 
-// ---- the same, composed
+// ---- the same, composed, of 16-bit floats in float32
 
 // 16-bit floats as what is computed with.
 Var wide(const Var& x) { return x && is_floating(x.dtype()) ? cast(x, compute_type(x.dtype())) : x; }
@@ -228,9 +228,9 @@ std::vector<Var> jvp_backward(const JvpArgs& x) {
 // On CUDA kernels count rows in 32 bits.
 constexpr int64_t kMostRowsOfCuda = int64_t(1) << 30;
 
-// On the CPU, where nothing is masked, no keys are shared and the weights of all heads stay in the cache, the definition's derivative is
-// faster, since it does not compute them again: with at most so many scores a head, unless there are so few in all that
-// recording counts.
+// On the CPU, where nothing is masked, no keys are shared and the weights of all heads stay in the cache, the definition's
+// derivative is faster, since it does not compute them again: with at most so many scores a head, unless there are so few in
+// all that recording counts.
 constexpr int64_t kFewOfHead = 96 * 96, kFewInAll = 8192;
 
 bool positive(const Shape& s) { return numel(s) > 0; }
@@ -285,7 +285,8 @@ Var attention(const Var& query, const Var& key, const Var& value, const Var& mas
   const DType d = query.dtype();
   const int nq = query.shape().size(), nk = key.shape().size(), nv = value.shape().size();
   const int least = groups > 1 ? 3 : 2;
-  if (groups < 1 || !is_floating(d) || key.dtype() != d || value.dtype() != d || nq < least || nk < least || nv < least) return {};
+  if (groups < 1 || !is_floating(d) || key.dtype() != d || value.dtype() != d) return {};
+  if (nq < least || nk < least || nv < least) return {};
   if (mask && mask.dtype() != DType::Bool && mask.dtype() != d) return {};
   const bool on_cuda = query.device().kind == DeviceKind::Cuda;
   if (is_narrow(d) && !on_cuda) {

@@ -8,8 +8,8 @@
 //   attention_backward  q, k, v, o, lse, do [, mask]  dq, dk, dv
 //
 // q is (…, G, L, E) or, of G = 1, (…, L, E); k is (…, S, E) and v (…, S, V), with the same axes before; the mask has the shape
-// of s. On the CPU all are float32 or float64; on CUDA they may be 16-bit floats, of which lse is float32. No size is 0. A row that sees nothing has no weight anywhere, and lse = inf, where there is a mask; without one it
-// is NaN, as a softmax is.
+// of s. On the CPU all are float32 or float64; on CUDA they may be 16-bit floats too, of which lse is float32. No size is 0. A
+// row that sees nothing has no weight anywhere, and lse = inf, where there is a mask; without one it is NaN, as a softmax is.
 #pragma once
 #include <cstring>
 

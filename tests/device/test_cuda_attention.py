@@ -51,7 +51,7 @@ def exactly(x):
 
 
 def floors(operands, weight, scale=None, **_):
-    """Sizes of the terms that value and gradients are added up of, where these may cancel: z of `ops/attention.cpp` is a difference."""
+    """Sizes of the terms of value and gradients, where these may cancel: z of `ops/attention.cpp` is a difference."""
     q, k, v, w = (np.nan_to_num(exactly(x).numpy(), posinf=0, neginf=0) for x in (*operands, weight))
     change = abs(scale or 1 / math.sqrt(q.shape[-1])) * np.abs(w).max() * np.abs(v).max()
     return 1e-3, change * np.abs(k).max() / 2, change * np.abs(q).max() / 2, 1e-3
@@ -169,7 +169,8 @@ def test_several_tiles(rows, sources, width, wide, arguments, dtype, rng):
 @pytest.mark.smoke
 def test_rows_of_sixteen_bits_that_see_nothing(rng):
     q, k, v = (numbers(rng, 2, n, 24, dtype="bfloat16").requires_grad_() for n in (70, 90, 90))
-    for mask in (pd.tensor(np.arange(70) % 3 > 0).unsqueeze(1), pd.where(pd.tensor(np.arange(70) % 3 > 0), 0.0, -math.inf).bfloat16().unsqueeze(1)):
+    sees = pd.tensor(np.arange(70) % 3 > 0).unsqueeze(1)
+    for mask in (sees, pd.where(sees, 0.0, -math.inf).bfloat16()):
         y = F.scaled_dot_product_attention(q, k, v, mask)
         assert by_kernel(y)
         assert (y.detach().float().numpy()[:, ::3] == 0).all() and np.isfinite(y.detach().float().numpy()).all()
@@ -303,5 +304,6 @@ def test_which_kernels_serve(device, dtype, capability, refused, runs):
         env={**os.environ, **settings, "PYDIFF_CACHE_DIR": ""},
         capture_output=True,
         text=True,
+        check=False,
     )
     assert (done.returncode == 0) == runs, done.stderr

@@ -22,7 +22,7 @@ SOURCES = [
     *(CSRC / f"kernels/cpu/{name}.cpp" for name in "attention attention_backward attention_rows".split()),
     *(
         CSRC / f"kernels/cuda/{name}.cpp"
-        for name in "native_cuda launch arg_reduce scan join index sort matmul topk tiled_gemm small_gemm sampling".split()
+        for name in "native_cuda launch arg_reduce scan join index sort matmul topk tiled_gemm small_gemm sampling attention".split()
     ),
 ]
 RUNS = {order: {"PYDIFF_CUDA_HOST_ORDER": order} for order in ("forward", "reverse", "shuffle")}

@@ -195,7 +195,8 @@ class Call {
   void backward() {
     const bool query = p_.n.outs[0], key = p_.n.outs[1], value = p_.n.outs[2];
     if (query || key)
-      launch(c_, small_text, head_, "attention_drop", blocks_for(c_, p_.all_heads() * p_.rows, kThreads / 32), {params_.data()});
+      launch(c_, small_text, head_, "attention_drop", blocks_for(c_, p_.all_heads() * p_.rows, kThreads / 32),
+             {params_.data()});
     look_for_infinities({kQuery, kKey, kValue, kCotangent});
     if (key && value && by_warps_ && in_two(widest_)) {
       run(Kernel::Sources, true, false);
@@ -210,8 +211,9 @@ class Call {
   bool serve_warps() const {
     const CudaProperties& d = cuda_properties(c_.device.id().index);
     if (!is_narrow(p_.dtype) || d.major < 8) return false;
+    const int64_t most = static_cast<int64_t>(d.shared_per_block_optin);
     for (Kernel k : {Kernel::Forward, Kernel::Rows, Kernel::Sources})
-      if (shared_bytes(k, tile_of(k, widest_, p_.mask >= 0), p_.width, p_.value_width) > static_cast<int64_t>(d.shared_per_block_optin)) return false;
+      if (shared_bytes(k, tile_of(k, widest_, p_.mask >= 0), p_.width, p_.value_width) > most) return false;
     return true;
   }
 
@@ -273,16 +275,19 @@ void add_attention_texts(Texts& out) {
     bool causal;
     int mask;
   };
-  for (DType t : {DType::F32, DType::F64, DType::F16, DType::BF16})
-    for (const Sample& s : {Sample{20, 33, false, 1}, {64, 64, true, 0}, {96, 96, false, 2}, {128, 128, true, 0}, {256, 256, true, 2}}) {
+  constexpr Sample kSamples[] = {
+      {20, 33, false, 1}, {64, 64, true, 0}, {96, 96, false, 2}, {128, 128, true, 0}, {256, 256, true, 2}};
+  for (const Sample& s : kSamples)
+    for (DType t : {DType::F32, DType::F64, DType::F16, DType::BF16}) {
       const Head h = head_of(t, s.width == 64 ? 1 : 2, s.width, s.value_width, s.causal, s.mask);
       const int64_t widest = std::max(s.width, s.value_width);
       const auto add = [&](const char* what, const std::string& text) {
         out.push_back({std::string("attention ") + name_of(t) + " " + std::to_string(s.width) + " " + what, text});
       };
       if (s.width == 64) add("helpers", small_text(h));
-      add("by fma", fma_text(with_side(h, t, widest)));
-      if (!is_narrow(t)) continue;
+      if (t == DType::F32 || (t == DType::F64 ? s.width == 20 || s.width == 256 : t == DType::F16 && s.width == 64))
+        add("by fma", fma_text(with_side(h, t, widest)));
+      if (t != DType::BF16 && (t != DType::F16 || s.width != 128)) continue;
       Units u;
       if (s.width == 20) u = {2, 4, 2, 8};
       for (Kernel k : {Kernel::Forward, Kernel::Rows, Kernel::Sources}) {
@@ -291,7 +296,7 @@ void add_attention_texts(Texts& out) {
         else if (!in_two(widest)) add("attention_sources", sources_text(with_results(with, true, true)));
         else
           for (bool keys : {false, true})
-            add(keys ? "attention_sources of keys" : "attention_sources of values", sources_text(with_results(with, keys, !keys)));
+            add(keys ? "attention_sources, keys" : "attention_sources, values", sources_text(with_results(with, keys, !keys)));
       }
     }
 }

@@ -5,6 +5,7 @@
 //   attention_rows     a block of rows:     for each block of sources  z = p (do vᵀ - drop) | dq += z k
 //   attention_sources  a block of sources:  for each block of rows     dv += pᵀ do | dk += zᵀ q
 //
+// where m is the largest score so far, m' the one before, and drop the sum of do o along a row.
 // A block is TILE x TILE scores of 16 x 16 threads; thread (y, x) has rows y, y + 16, … and columns x, x + 16, …. Operands come
 // through shared memory in panels kDepth wide. Each sum is added up by one thread in rising order, so its bits stay.
 #pragma once
@@ -176,14 +177,15 @@ PD_KERNEL __launch_bounds__(256, 1) attention_forward(const AttentionParams p) {
     for (int q = 0; q < kOfValue; ++q) sum[i][q] /= blind ? (Sum)1 : total[i];
     const int row = first + y + 16 * i;
     if (p.out[1] && x == 0 && row < p.rows)
-      ((Sum*)p.out[1])[head * p.rows + row] = blind ? infinity() : total[i] == 0 ? infinity() - infinity() : most[i] + log(total[i]);
+      ((Sum*)p.out[1])[head * p.rows + row] =
+          blind ? infinity() : total[i] == 0 ? infinity() - infinity() : most[i] + log(total[i]);
   }
   store(p.out[0], first, p.rows, sum, V, 1, head * p.rows);
 }
 
 // Weights of a block, and what of the cotangent reaches the scores.
-PD_DEVICE void weigh_again(Sum (&s)[kSide][kSide], Sum (&z)[kSide][kSide], const AttentionParams& p, int head, int first, int at,
-                           Sum* panel) {
+PD_DEVICE void weigh_again(Sum (&s)[kSide][kSide], Sum (&z)[kSide][kSide], const AttentionParams& p, int head, int first,
+                           int at, Sum* panel) {
   const int y = threadIdx.x / 16;
   multiply<E>(s, rows_of(p, p.query, head, first, p.rows), rows_of(p, p.key, head, at, p.sources), panel);
   hide(s, p, mask_of(p, head), first, at);

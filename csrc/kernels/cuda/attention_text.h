@@ -1,6 +1,6 @@
 // CUDA C++ that all kernels of attention share, behind value_helpers() and element_text.h: where operands lie; and two small
-// kernels behind it. A head gives what element_text.h wants, RANK (axes of heads, groups of a head last), E and V (widths of a key
-// and of a value), CAUSAL and MASK (0: none, 1: of booleans, 2: numbers to add).
+// kernels behind it. A head gives what element_text.h wants, RANK (axes of heads, groups of a head last), E and V (widths of
+// a key and of a value), CAUSAL and MASK (0: none, 1: of booleans, 2: numbers to add).
 #pragma once
 
 namespace pd {
@@ -71,7 +71,8 @@ PD_KERNEL __launch_bounds__(256) attention_drop(const AttentionParams p) {
 }
 
 // whole = 1 where an element of x is infinite or NaN: 0 times that is no 0. `step`: only every so many heads are looked at.
-PD_KERNEL __launch_bounds__(256) attention_finite(const AttentionParams p, const View x, i64 step, i64 rows, i64 width, i32* whole) {
+PD_KERNEL __launch_bounds__(256) attention_finite(const AttentionParams p, const View x, i64 step, i64 rows, i64 width,
+                                                  i32* whole) {
   const int lane = threadIdx.x % 32;
   const i64 all = p.heads * p.groups / step * rows;
   bool bad = false;

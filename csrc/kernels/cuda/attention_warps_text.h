@@ -42,7 +42,9 @@ PD_DEVICE f32 unit_of(const AttentionParams& p) { return PLAIN ? (f32)(p.scale *
 
 // A matrix of a head.
 struct Matrix { const u16* at; i64 row, col; };
-PD_DEVICE Matrix matrix_of(const AttentionParams& p, const View& x, int head) { return {head_of<u16>(p, x, head), x.row, x.col}; }
+PD_DEVICE Matrix matrix_of(const AttentionParams& p, const View& x, int head) {
+  return {head_of<u16>(p, x, head), x.row, x.col};
+}
 
 // Asks for `rows` rows from `first` on, of which `all` are there. A thread copies one chunk of every so many rows, so that
 // one address is enough.
