@@ -10,10 +10,22 @@ import sys
 from collections import namedtuple
 
 from . import _C, _llvm
-from ._C import attention, convolution, evaluate, flush, host_numbers, rebind, tracing
+from ._C import attention, convolution, convolution_serves, evaluate, flush, host_numbers, rebind, tracing
 from ._dtypes import DTYPES, device
 
-__all__ = ["_C", "attention", "convolution", "evaluate", "flush", "foreach", "host_numbers", "rebind", "trace", "tracing"]
+__all__ = [
+    "_C",
+    "attention",
+    "convolution",
+    "convolution_serves",
+    "evaluate",
+    "flush",
+    "foreach",
+    "host_numbers",
+    "rebind",
+    "trace",
+    "tracing",
+]
 
 _C.set_dtypes(DTYPES)
 _C.set_device_class(device)

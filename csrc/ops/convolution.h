@@ -57,5 +57,7 @@ struct ConvolutionSizes {
 };
 
 Var convolution(const Var& x, const Var& w, const Convolution& c);
+// Whether a device has a kernel for operands of a type.
+bool convolution_serves(DType d, DeviceId device);
 
 }  // namespace pd

@@ -6,6 +6,7 @@
 #include "exec/exec.h"
 #include "fuse/cuda/expr_text.h"
 #include "fuse/cuda/sheet.h"
+#include "kernels/cuda/convolution.h"
 #include "kernels/cuda/gemm_timing.h"
 #include "kernels/cuda/native_cuda.h"
 #include "python/args.h"
@@ -82,6 +83,17 @@ void bind_cuda(py::module_& m) {
     return out;
   }, py::arg("index"), py::arg("dtype"), py::arg("trans_a"), py::arg("trans_b"), py::arg("rows"), py::arg("cols"),
         py::arg("depth"), py::arg("seconds"));
+  // Launches of each kernel of convolutions so far.
+  m.def("cuda_convolutions", [] {
+    const ConvolutionCounts& c = cuda_convolution_counts();
+    py::dict d;
+    d["tensor cores"] = c.tensor_cores;
+    d["tiles"] = c.tiles;
+    d["few"] = c.few;
+    d["long"] = c.longest;
+    d["sums"] = c.sums;
+    return d;
+  });
   m.def("deterministic", [](const py::object& o) {
     bool before = cuda_deterministic();
     if (given(o.ptr())) cuda_deterministic() = o.cast<bool>();

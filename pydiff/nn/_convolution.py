@@ -1,4 +1,4 @@
-"""Convolutions: a kernel of the core's on the CPU, elsewhere slices of the input, stacked, and one matrix product a group."""
+"""Convolutions: a kernel of the core's, or slices of the input, stacked, and one matrix product a group."""
 
 import math
 
@@ -61,8 +61,8 @@ def _convolve(name, input, weight, bias, stride, padding, dilation, groups, axes
 
 
 def has_kernel(input):
-    """Whether the core has a kernel of convolutions for the tensor's device."""
-    return input.device.type == "cpu"
+    """Whether the core has a kernel of convolutions for the tensor's device and type."""
+    return _core.convolution_serves(input)
 
 
 def _by_kernel(x, weight, groups, stride, widths, dilation):

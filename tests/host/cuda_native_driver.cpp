@@ -3,6 +3,7 @@
 #include <cstring>
 #include <memory>
 
+#include "kernels/cuda/convolution.h"
 #include "kernels/cuda/launch.h"
 #include "ops/op_ids.h"
 #include "on_device.h"
@@ -78,6 +79,13 @@ int native_run(int device, int offset, int donate, const char* op, int nin, cons
     copy_text(e.what(), text, text_size);
     return 3;
   }
+}
+
+// Launches of convolutions so far: on tensor cores, by tiles, for few channels, of a long k, of sums.
+void native_convolutions(int64_t* counts) {
+  const pd::ConvolutionCounts& c = pd::cuda_convolution_counts();
+  const int64_t all[] = {c.tensor_cores, c.tiles, c.few, c.longest, c.sums};
+  std::copy(std::begin(all), std::end(all), counts);
 }
 
 // Blocks of device memory in use.

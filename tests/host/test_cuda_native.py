@@ -9,6 +9,7 @@ import hashlib
 import math
 import sys
 
+import ml_dtypes
 import numpy as np
 import objects
 import pytest
@@ -22,7 +23,8 @@ SOURCES = [
     *(CSRC / f"kernels/cpu/{name}.cpp" for name in "attention attention_backward attention_rows".split()),
     *(
         CSRC / f"kernels/cuda/{name}.cpp"
-        for name in "native_cuda launch arg_reduce scan join index sort matmul topk tiled_gemm small_gemm sampling attention".split()
+        for name in "native_cuda launch arg_reduce scan join index sort matmul topk tiled_gemm small_gemm sampling "
+        "attention convolution convolution_problem".split()
     ),
 ]
 RUNS = {order: {"PYDIFF_CUDA_HOST_ORDER": order} for order in ("forward", "reverse", "shuffle")}
@@ -524,6 +526,91 @@ def wide_indices(rig):
     cumsum(rig, "float32", 1)
     faults(rig)
     rig.lib.native_most_in_32_bits(2**30)
+
+
+# ---- convolutions
+
+IN_ACROSS, TURNED, W_ACROSS, OUT_ACROSS, MIRRORED = 1, 2, 4, 8, 16
+OF_WEIGHT = IN_ACROSS | W_ACROSS | OUT_ACROSS
+KERNELS = ("tensor cores", "tiles", "few", "long", "sums")
+NARROW = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
+
+
+def convolve(rig, dtype, batch, groups, channels, size, kernel, flags=0, around=None, stride=None, spread=None, dilation=None):
+    """A convolution of (inputs, outputs) channels a group beside the CPU's in float64; which kernels made it."""
+    axes = len(size)
+    one = [1] * axes
+    around, stride, spread, dilation = around or [(0, 0)] * axes, stride or one, spread or one, dilation or one
+    ins, outs = channels
+    x = (ins, groups * batch) if flags & IN_ACROSS else (batch, groups * ins)
+    w = (groups * ins, outs) if flags & TURNED else (ins, groups * outs) if flags & W_ACROSS else (groups * outs, ins)
+    padded = [(n - 1) * s + 1 + sum(a) for n, s, a in zip(size, spread, around)]
+    out = [(p - d * (k - 1) - 1) // s + 1 for p, k, s, d in zip(padded, kernel, stride, dilation)]
+    y = (groups * outs, batch) if flags & OUT_ACROSS else (batch, groups * outs)
+    before, after = zip(*around)
+    attrs = [groups, flags, *stride, *before, *after, *spread, *dilation]
+    kind = np.dtype(NARROW.get(dtype, dtype))
+    x, w = (rig.rng.standard_normal(shape).astype(kind) for shape in ((*x, *size), (*w, *kernel)))
+    shape = (*y, *out)
+    wide = [v.astype(np.float64) for v in (x, w)]
+    want, _ = rig.run(0, "convolution", wide, shape, np.float64, attrs)
+    bound, _ = rig.run(0, "convolution", [np.abs(v) for v in wide], shape, np.float64, attrs)
+    counts = [(ctypes.c_int64 * 5)() for _ in range(2)]
+    rig.lib.native_convolutions(counts[0])
+    offset = int(rig.rng.choice([0, 0, 0, 8, kind.itemsize]))
+    got, error = rig.run(1, "convolution", [x, w], shape, kind, attrs, offset=offset)
+    rig.lib.native_convolutions(counts[1])
+    assert not error
+    terms = ins * math.prod(kernel) + 2
+    near = terms * (2.0**-53 if dtype == "float64" else 2.0**-23) * bound
+    near += float(ml_dtypes.finfo(kind).eps) * np.abs(want) + float(ml_dtypes.finfo(kind).smallest_subnormal)
+    where = f"{dtype} {x.shape} {w.shape} {shape} {attrs} offset {offset}"
+    assert (np.abs(got.astype(np.float64) - want) <= near).all(), where
+    rig.digest.update(got.tobytes())
+    return {name for name, a, b in zip(KERNELS, *counts) if a != b}
+
+
+@check("float32", "float64", "float16", "bfloat16")
+def convolution(rig, dtype):
+    """The layers of networks and their gradients, and the kernel that each is for."""
+    tiles = "tensor cores" if dtype in NARROW else "tiles"
+    some = dtype in ("float32", "bfloat16")
+    for channels in [(16, 8), (8, 40)] if some else [(16, 40)]:
+        assert convolve(rig, dtype, 2, 1, channels, (8, 8), (3, 3), 0, [(1, 1)] * 2) == {tiles}
+    assert convolve(rig, dtype, 2, 1, (16, 8), (8, 8), (3, 3), TURNED | MIRRORED, [(1, 1)] * 2) == {tiles}
+    assert convolve(rig, dtype, 2, 1, (8, 16), (4, 4), (3, 3), TURNED | MIRRORED, [(1, 2)] * 2, spread=[2, 2]) == {tiles}
+    assert convolve(rig, dtype, 16, 1, (8, 16), (8, 8), (8, 8), OF_WEIGHT, [(1, 1)] * 2) == {tiles, "sums"}
+    if some:
+        for flags in (0, TURNED | MIRRORED):
+            assert convolve(rig, dtype, 2, 1, (16, 72), (8, 8), (1, 1), flags) == {tiles}
+        assert convolve(rig, dtype, 8, 1, (24, 8), (4, 4), (4, 4), OF_WEIGHT) == {tiles}
+    assert convolve(rig, dtype, 3, 6, (1, 1), (9, 9), (3, 3), 0, [(1, 1)] * 2) == {"few"}
+    assert convolve(rig, dtype, 1, 5, (30, 1), (11, 11), (9, 9), OF_WEIGHT) == {"long", "sums"}
+    assert not convolve(rig, dtype, 2, 1, (0, 2), (5, 5), (3, 3)) - {"few"}  # nothing to add up
+
+
+@check(("float32", 8), ("bfloat16", 8), ("float64", 3), ("float16", 3))
+def convolution_of_any_kind(rig, dtype, count):
+    rng = rig.rng
+
+    def few(low, high, n):
+        return [int(v) for v in rng.integers(low, high, n)]
+
+    for _ in range(count):
+        axes = int(rng.choice([1, 2, 2, 3]))
+        spread, dilation, stride = (few(1, 4, axes) if rng.random() < 0.4 else [1] * axes for _ in range(3))
+        kernel = few(1, 4, axes)
+        around = [(int(a), int(b)) for a, b in rng.integers(-1, 4, (axes, 2))]
+        size = [
+            max(int(v), (d * (k - 1) - sum(a)) // s + 2)
+            for v, d, k, a, s in zip(few(1, 9, axes), dilation, kernel, around, spread)
+        ]
+        flags = sum(int(rng.choice([0, *some])) for some in ((IN_ACROSS,), (TURNED, W_ACROSS), (OUT_ACROSS,), (MIRRORED,)))
+        groups, batch = int(rng.choice([1, 1, 2, 3])), int(rng.integers(1, 4))
+        channels = (int(rng.choice([1, 3, 8, 16])), int(rng.choice([1, 3, 8, 33])))
+        rig.lib.native_most_in_32_bits(int(rng.choice([1 << 30, 50])))
+        assert convolve(rig, dtype, batch, groups, channels, size, kernel, flags, around, stride, spread, dilation)
+    rig.lib.native_most_in_32_bits(1 << 30)
 
 
 # ---- the process that runs the checks

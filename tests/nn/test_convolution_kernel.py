@@ -1,4 +1,4 @@
-"""The CPU's convolution against its definition by columns: values, derivatives of both orders, batches, bits."""
+"""The kernels of convolution against its definition by columns: values, derivatives of both orders, batches, bits."""
 
 import numpy as np
 import pytest
@@ -8,10 +8,10 @@ from pydiff.nn import _convolution as convolution
 from pydiff.nn import functional as F
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def on_the_cpu(device):
     if device != "cpu":
-        pytest.skip("the CPU's kernel")
+        pytest.skip("the CPU's threads")
 
 
 # input, weight, arguments
@@ -82,7 +82,7 @@ def test_batches(x, w, f, batched):
 
 
 @pytest.mark.parametrize("x, w, f", CASES)
-def test_bits_do_not_depend_on_threads(x, w, f):
+def test_bits_do_not_depend_on_threads(x, w, f, on_the_cpu):
     operands = sample(x, w, dtype=np.float32)
 
     def bits():

@@ -54,20 +54,13 @@ PD_DEVICE Eight tail_operand(const TailOperand& o, i64 batch, i64 row, i64 col, 
 }
 )cuda";
 
-inline const char* const kGemmPartsText = R"cuda(
+// What does not know where operands and results lie; convolutions have it too.
+inline const char* const kGemmTileText = R"cuda(
 constexpr int kThreads = 32 * WARPS_M * WARPS_N;
 constexpr int kRows = BM / WARPS_M, kCols = BN / WARPS_N;    // of a warp
 constexpr int kDown = kRows / 16, kAcross = kCols / 8;       // products of a warp
 constexpr int kTileA = BM * BK, kTileB = BN * BK, kStage = kTileA + kTileB;
 constexpr int kPitch = kCols + 8;                            // floats of a row of results on their way out
-constexpr int kGroup = 8;                                    // rows of tiles whose blocks run side by side
-
-struct GemmParams {
-  const u16 *a, *b;
-  Out* c;
-  i64 lda, ldb, ldc, stride_a, stride_b, stride_c, m, n, k;
-  TailOperand operand[OPERANDS ? OPERANDS : 1];
-};
 
 // Where chunk `chunk` of row `row` lies in a tile of `rows` by `width` elements. For wgmma: in panels of 64 elements, which
 // are the rows of 128 bytes of its 128-byte swizzle.
@@ -75,22 +68,6 @@ template <int rows, int width>
 PD_DEVICE int chunk_place(int row, int chunk) {
   if constexpr (WARPGROUPS) return chunk / 8 * (rows * 64) + row * 64 + ((chunk ^ row) & 7) * 8;
   else return swizzled<width>(row, chunk);
-}
-
-// A tile of `rows` by `width`, of which rows_left by cols_left lie in the matrix: the rest is zero.
-template <int rows, int width, int unit>
-PD_DEVICE void copy_tile(AsyncCopies& copies, u16* to, const u16* from, i64 ld, int rows_left, int cols_left) {
-  constexpr int kChunks = width / 8, kStep = kThreads / kChunks;
-  static_assert(kThreads % kChunks == 0 && rows % kStep == 0, "every thread copies as many chunks");
-  const int chunk = threadIdx.x % kChunks, first = threadIdx.x / kChunks;
-  const int left = cols_left - chunk * 8, inside = left >= 8 ? 16 : left > 0 ? left * 2 : 0;
-  const u16* at = from + first * ld + chunk * 8;
-#pragma unroll(unit == 16 ? rows / kStep : 1)
-  for (int i = 0; i < rows / kStep; ++i, at += kStep * ld) {
-    const int row = first + i * kStep, valid = row < rows_left ? inside : 0;
-    u16* const place = to + chunk_place<rows, width>(row, chunk);
-    copy_chunk<unit>(copies, place, at, 1, valid);
-  }
 }
 
 PD_DEVICE void store_eight(f32* to, const f32 (&y)[8], int count) {
@@ -113,6 +90,63 @@ PD_DEVICE void store_eight(u16* to, const f32 (&y)[8], int count) {
 #pragma unroll
     for (int q = 0; q < 8; ++q)
       if (q < count) to[q] = (u16)(w[q / 2] >> q % 2 * 16);
+  }
+}
+
+PD_DEVICE void clear(f32 (&sum)[kDown][kAcross][4]) {
+#pragma unroll
+  for (int i = 0; i < kDown; ++i)
+#pragma unroll
+    for (int j = 0; j < kAcross; ++j)
+#pragma unroll
+      for (int q = 0; q < 4; ++q) sum[i][j][q] = 0.0f;
+}
+
+// The sums of a warp on their way out, sixteen rows at a time, by way of `out`, which is the warp's own: eight neighbours of the
+// tile go to store(row, column, from); the first sixteen rows are those from (down, right) on, the next `step` rows further.
+template <int step, class Store>
+PD_DEVICE void put_out(const f32 (&sum)[kDown][kAcross][4], f32* out, int down, int right, const Store& store) {
+  const int lane = threadIdx.x % 32;
+  constexpr int kEights = kCols / 8, kAtOnce = 32 / kEights;
+#pragma unroll
+  for (int i = 0; i < kDown; ++i) {
+#pragma unroll
+    for (int j = 0; j < kAcross; ++j)
+#pragma unroll
+      for (int q = 0; q < 4; q += 2)
+        *(float2*)(out + (lane / 4 + q * 4) * kPitch + j * 8 + lane % 4 * 2) = make_float2(sum[i][j][q], sum[i][j][q + 1]);
+    __syncwarp();
+#pragma unroll 1
+    for (int r = lane / kEights; r < 16; r += kAtOnce)
+      store(down + i * step + r, right + lane % kEights * 8, out + r * kPitch + lane % kEights * 8);
+    __syncwarp();
+  }
+}
+)cuda";
+
+inline const char* const kGemmPartsText = R"cuda(
+constexpr int kGroup = 8;  // rows of tiles whose blocks run side by side
+
+struct GemmParams {
+  const u16 *a, *b;
+  Out* c;
+  i64 lda, ldb, ldc, stride_a, stride_b, stride_c, m, n, k;
+  TailOperand operand[OPERANDS ? OPERANDS : 1];
+};
+
+// A tile of `rows` by `width`, of which rows_left by cols_left lie in the matrix: the rest is zero.
+template <int rows, int width, int unit>
+PD_DEVICE void copy_tile(AsyncCopies& copies, u16* to, const u16* from, i64 ld, int rows_left, int cols_left) {
+  constexpr int kChunks = width / 8, kStep = kThreads / kChunks;
+  static_assert(kThreads % kChunks == 0 && rows % kStep == 0, "every thread copies as many chunks");
+  const int chunk = threadIdx.x % kChunks, first = threadIdx.x / kChunks;
+  const int left = cols_left - chunk * 8, inside = left >= 8 ? 16 : left > 0 ? left * 2 : 0;
+  const u16* at = from + first * ld + chunk * 8;
+#pragma unroll(unit == 16 ? rows / kStep : 1)
+  for (int i = 0; i < rows / kStep; ++i, at += kStep * ld) {
+    const int row = first + i * kStep, valid = row < rows_left ? inside : 0;
+    u16* const place = to + chunk_place<rows, width>(row, chunk);
+    copy_chunk<unit>(copies, place, at, 1, valid);
   }
 }
 
@@ -142,46 +176,22 @@ PD_DEVICE void fetch(AsyncCopies& copies, const GemmParams& p, const TilePlace& 
   else copy_tile<BN, BK, B_UNIT>(copies, place + kTileA, at.b + k, p.ldb, left_n, left_k);
 }
 
-PD_DEVICE void clear(f32 (&sum)[kDown][kAcross][4]) {
-#pragma unroll
-  for (int i = 0; i < kDown; ++i)
-#pragma unroll
-    for (int j = 0; j < kAcross; ++j)
-#pragma unroll
-      for (int q = 0; q < 4; ++q) sum[i][j][q] = 0.0f;
-}
+// Eight neighbours of a tile go through the tail to c.
+struct ThroughTail {
+  const GemmParams& p;
+  const TilePlace& at;
 
-// The sums of a warp through the tail to c, sixteen rows at a time, by way of `out`, which is the warp's own: the first
-// sixteen at (down, right) of the tile, the next `step` rows further on.
-template <int step>
-PD_DEVICE void put_out(const f32 (&sum)[kDown][kAcross][4], const GemmParams& p, f32* out, const TilePlace& at, int down,
-                       int right) {
-  const int lane = threadIdx.x % 32;
-  constexpr int kEights = kCols / 8, kAtOnce = 32 / kEights;
+  __device__ __forceinline__ void operator()(int row, int col, const f32* from) const {
+    const int y = at.row + row, x = at.col + col;
+    if (y >= (int)p.m || x >= (int)p.n) return;
+    f32 v[8];
 #pragma unroll
-  for (int i = 0; i < kDown; ++i) {
-#pragma unroll
-    for (int j = 0; j < kAcross; ++j)
-#pragma unroll
-      for (int q = 0; q < 4; q += 2)
-        *(float2*)(out + (lane / 4 + q * 4) * kPitch + j * 8 + lane % 4 * 2) = make_float2(sum[i][j][q], sum[i][j][q + 1]);
-    __syncwarp();
-#pragma unroll 1
-    for (int r = lane / kEights; r < 16; r += kAtOnce) {
-      const int y = at.row + down + i * step + r, x = at.col + right + lane % kEights * 8;
-      if (y < (int)p.m && x < (int)p.n) {
-        const f32* const from = out + r * kPitch + lane % kEights * 8;
-        f32 v[8];
-#pragma unroll
-        for (int q = 0; q < 8; ++q) v[q] = from[q];
-        const int count = (int)p.n - x < 8 ? (int)p.n - x : 8;
-        gemm_tail(v, p.operand, at.batch, y, x, count);
-        store_eight(p.c + at.batch * p.stride_c + y * p.ldc + x, v, count);
-      }
-    }
-    __syncwarp();
+    for (int q = 0; q < 8; ++q) v[q] = from[q];
+    const int count = (int)p.n - x < 8 ? (int)p.n - x : 8;
+    gemm_tail(v, p.operand, at.batch, y, x, count);
+    store_eight(p.c + at.batch * p.stride_c + y * p.ldc + x, v, count);
   }
-}
+};
 )cuda";
 
 }  // namespace cuda

@@ -15,6 +15,7 @@ namespace cuda {
 void argmax(const NativeArgs& a, const CudaNativeContext& c);
 void argmin(const NativeArgs& a, const CudaNativeContext& c);
 void topk(const NativeArgs& a, const CudaNativeContext& c);
+void convolution(const NativeArgs& a, const CudaNativeContext& c);
 void concatenate(const NativeArgs& a, const CudaNativeContext& c);
 void slice_update(const NativeArgs& a, const CudaNativeContext& c);
 void index(const NativeArgs& a, const CudaNativeContext& c);
@@ -42,6 +43,7 @@ void add_matmul_texts(Texts& out);
 void add_tiled_gemm_texts(Texts& out);
 void add_small_gemm_texts(Texts& out);
 void add_attention_texts(Texts& out);
+void add_convolution_texts(Texts& out);
 
 // ---- errors: cell 0 is one of these, then index and axis size of a fault, its place, and a lock
 

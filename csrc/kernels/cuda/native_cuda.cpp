@@ -11,6 +11,7 @@ CudaNativeFn cuda_native_for(OpId op) {
     case op::argmax: return cuda::argmax;
     case op::argmin: return cuda::argmin;
     case op::topk: return cuda::topk;
+    case op::convolution: return cuda::convolution;
     case op::concatenate: return cuda::concatenate;
     case op::slice_update: return cuda::slice_update;
     case op::index: return cuda::index;
@@ -83,6 +84,7 @@ std::vector<CudaNativeText> cuda_native_texts() {
   cuda::add_tiled_gemm_texts(out);
   cuda::add_small_gemm_texts(out);
   cuda::add_attention_texts(out);
+  cuda::add_convolution_texts(out);
   return out;
 }
 

@@ -139,12 +139,12 @@ Head head_of(const Tile& t, const TiledGemm& g) {
 }
 
 // The head, then what its tail calls, before the tail.
-std::string text(const Head& head, const std::string& instructions, const char* kernel) {
+std::string text(const Head& head, const std::string& instructions, const std::string& kernel) {
   const size_t tail = head.text().find(kTailStarts);
   return head.text().substr(0, tail) + value_helpers() + kTensorCoreText + instructions + kGemmTailText +
-         head.text().substr(tail) + kGemmPartsText + kernel;
+         head.text().substr(tail) + kGemmTileText + kGemmPartsText + kernel;
 }
-std::string text_of_warps(const Head& head) { return text(head, "", kTiledGemmText); }
+std::string text_of_warps(const Head& head) { return text(head, "", std::string(kTileLoopText) + kTiledGemmText); }
 std::string text_of_warpgroups(const Head& head) { return text(head, warpgroup_text(), kWarpgroupGemmText); }
 Compose text_for(const Tile& t) { return t.warpgroups ? text_of_warpgroups : text_of_warps; }
 

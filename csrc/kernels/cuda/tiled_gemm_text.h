@@ -17,17 +17,17 @@
 namespace pd {
 namespace cuda {
 
-inline const char* const kTiledGemmText = R"cuda(
-PD_KERNEL __launch_bounds__(kThreads, 1) tiled_gemm(const GemmParams p) {
-  PD_DYNAMIC_SHARED(shared);
-  u16* const ring = (u16*)shared;
+inline const char* const kTileLoopText = R"cuda(
+// Adds the products of `tiles` tiles along k. A source of tiles has
+//   kBarriers                    others may only ask for a tile after a barrier behind prepare()
+//   prepare(t)                   tile t will be asked for next but one barrier
+//   ask(copies, a, b, t)         copies tile t to shared memory, asynchronously, or to registers
+//   put(a, b)                    from these to shared memory
+template <class Source>
+PD_DEVICE void add_products(f32 (&sum)[kDown][kAcross][4], Source& source, u16* ring, int tiles) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int down = warp / WARPS_N * kRows, right = warp % WARPS_N * kCols;
-
-  const TilePlace at = tile_place(p);
   AsyncCopies copies;
-  f32 sum[kDown][kAcross][4];
-  clear(sum);
 
   // Places of the first matrices that this lane names. Those of other chunks differ in bits that are zero in the first's
   // chunk, so `^` goes there through the change of places.
@@ -50,11 +50,16 @@ PD_KERNEL __launch_bounds__(kThreads, 1) tiled_gemm(const GemmParams p) {
                                                             : (first_b ^ step * 16) + j * 16 * BK));
   };
 
-  const int tiles = (int)((p.k + BK - 1) / BK);
 #pragma unroll 1
   for (int t = 0; t < STAGES - 1; ++t) {
-    if (t < tiles) fetch(copies, p, at, ring + t * kStage, t);
+    u16* const place = ring + t * kStage;
+    if (t < tiles) {
+      source.ask(copies, place, place + kTileA, t);
+      source.put(place, place + kTileA);
+    }
+    source.prepare(t + 1);
     copies.commit();
+    if constexpr (Source::kBarriers) __syncthreads();
   }
   copies.wait<STAGES - 2>();
   __syncthreads();
@@ -63,13 +68,17 @@ PD_KERNEL __launch_bounds__(kThreads, 1) tiled_gemm(const GemmParams p) {
 #pragma unroll 1
   for (int t = 0; t < tiles; ++t) {
     const int next = stage + 1 == STAGES ? 0 : stage + 1;
+    const bool more = t + STAGES - 1 < tiles;
+    u16* const place = ring + (stage ? stage - 1 : STAGES - 1) * kStage;
 #pragma unroll
     for (int step = 0; step < BK / 16; ++step) {
       if (step == 0) {
-        if (t + STAGES - 1 < tiles) fetch(copies, p, at, ring + (stage ? stage - 1 : STAGES - 1) * kStage, t + STAGES - 1);
+        if (more) source.ask(copies, place, place + kTileA, t + STAGES - 1);
+        source.prepare(t + STAGES);
         copies.commit();
       }
       if (step == BK / 16 - 1) {
+        if (more) source.put(place, place + kTileA);
         copies.wait<STAGES - 2>();
         __syncthreads();
         if (t + 1 < tiles) load(step + 1 & 1, next, 0);
@@ -88,7 +97,29 @@ PD_KERNEL __launch_bounds__(kThreads, 1) tiled_gemm(const GemmParams p) {
   }
   copies.wait<0>();
   __syncthreads();
-  put_out<16>(sum, p, (f32*)shared + warp * 16 * kPitch, at, down, right);
+}
+)cuda";
+
+inline const char* const kTiledGemmText = R"cuda(
+struct MatrixTiles {
+  static constexpr bool kBarriers = false;
+  const GemmParams& p;
+  const TilePlace& at;
+
+  __device__ __forceinline__ void prepare(int) {}
+  __device__ __forceinline__ void ask(AsyncCopies& copies, u16* tile_a, u16*, int t) { fetch(copies, p, at, tile_a, t); }
+  __device__ __forceinline__ void put(u16*, u16*) {}
+};
+
+PD_KERNEL __launch_bounds__(kThreads, 1) tiled_gemm(const GemmParams p) {
+  PD_DYNAMIC_SHARED(shared);
+  const int warp = threadIdx.x / 32, down = warp / WARPS_N * kRows, right = warp % WARPS_N * kCols;
+  const TilePlace at = tile_place(p);
+  f32 sum[kDown][kAcross][4];
+  clear(sum);
+  MatrixTiles source{p, at};
+  add_products(sum, source, (u16*)shared, (int)((p.k + BK - 1) / BK));
+  put_out<16>(sum, (f32*)shared + warp * 16 * kPitch, down, right, ThroughTail{p, at});
 }
 )cuda";
 

@@ -69,7 +69,7 @@ PD_KERNEL __launch_bounds__(kThreads, 1) tiled_gemm(const GemmParams p) {
   for (int i = 0; i < kDown; ++i) settle(sum[i]);
   copies.wait<0>();
   __syncthreads();
-  put_out<64>(sum, p, (f32*)begin + warp * 16 * kPitch, at, group * kDown * 64 + warp % 4 * 16, 0);
+  put_out<64>(sum, (f32*)begin + warp * 16 * kPitch, group * kDown * 64 + warp % 4 * 16, 0, ThroughTail{p, at});
 }
 )cuda";
 
