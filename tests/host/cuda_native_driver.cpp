@@ -24,6 +24,10 @@ extern "C" {
 
 void native_most_in_32_bits(int64_t n) { pd::cuda::most_in_32_bits() = n; }
 
+// Whether operands of more than two axes lie with the second one innermost, as the strides say that a kernel then gets.
+static bool places_first = false;
+void native_places_first(int on) { places_first = on != 0; }
+
 void native_deterministic(int on) { pd::cuda_deterministic() = on != 0; }
 
 // Tensor k, the result after the operands: dtypes[k] in the order of PD_DTYPES, the next ndims[k] of `sizes`, memory[k]
@@ -52,6 +56,17 @@ int native_run(int device, int offset, int donate, const char* op, int nin, cons
 
   pd::CudaNativeFn fn = pd::cuda_native_for(id);
   if (!fn) return 2;
+  std::vector<pd::Ints> strides;
+  for (int k = 0; k < nin && places_first; ++k) {
+    pd::Ints s(specs[k].shape.size(), 1);
+    int64_t step = specs[k].shape[1];
+    for (int axis = s.size() - 1; axis != 1; axis = axis == 2 ? 0 : axis == 0 ? 1 : axis - 1) {
+      s[axis] = step;
+      step *= specs[k].shape[axis];
+    }
+    strides.push_back(s);
+  }
+  if (places_first) args.strides = strides.data();
   try {
     pd::Device& d = open_device();
     std::vector<std::unique_ptr<OnDevice>> tensors;

@@ -536,8 +536,11 @@ KERNELS = ("tensor cores", "tiles", "few", "long", "sums")
 NARROW = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 
 
-def convolve(rig, dtype, batch, groups, channels, size, kernel, flags=0, around=None, stride=None, spread=None, dilation=None):
-    """A convolution of (inputs, outputs) channels a group beside the CPU's in float64; which kernels made it."""
+def convolve(rig, dtype, batch, groups, channels, size, kernel, flags=0, around=None, stride=None, spread=None, dilation=None, last=False):
+    """A convolution of (inputs, outputs) channels a group beside the CPU's in float64; which kernels made it.
+
+    `last`: the operands lie with their second axis innermost.
+    """
     axes = len(size)
     one = [1] * axes
     around, stride, spread, dilation = around or [(0, 0)] * axes, stride or one, spread or one, dilation or one
@@ -558,13 +561,17 @@ def convolve(rig, dtype, batch, groups, channels, size, kernel, flags=0, around=
     counts = [(ctypes.c_int64 * 5)() for _ in range(2)]
     rig.lib.native_convolutions(counts[0])
     offset = int(rig.rng.choice([0, 0, 0, 8, kind.itemsize]))
+    if last:
+        x, w = (np.ascontiguousarray(np.moveaxis(v, 1, -1)).reshape(v.shape) for v in (x, w))
+    rig.lib.native_places_first(int(last))
     got, error = rig.run(1, "convolution", [x, w], shape, kind, attrs, offset=offset)
+    rig.lib.native_places_first(0)
     rig.lib.native_convolutions(counts[1])
     assert not error
     terms = ins * math.prod(kernel) + 2
     near = terms * (2.0**-53 if dtype == "float64" else 2.0**-23) * bound
     near += float(ml_dtypes.finfo(kind).eps) * np.abs(want) + float(ml_dtypes.finfo(kind).smallest_subnormal)
-    where = f"{dtype} {x.shape} {w.shape} {shape} {attrs} offset {offset}"
+    where = f"{dtype} {x.shape} {w.shape} {shape} {attrs} offset {offset} last {last}"
     assert (np.abs(got.astype(np.float64) - want) <= near).all(), where
     rig.digest.update(got.tobytes())
     return {name for name, a, b in zip(KERNELS, *counts) if a != b}
@@ -584,6 +591,8 @@ def convolution(rig, dtype):
         for flags in (0, TURNED | MIRRORED):
             assert convolve(rig, dtype, 2, 1, (16, 72), (8, 8), (1, 1), flags) == {tiles}
         assert convolve(rig, dtype, 8, 1, (24, 8), (4, 4), (4, 4), OF_WEIGHT) == {tiles}
+    for flags, channels in ((0, (16, 8)), (TURNED | MIRRORED, (8, 16))) if dtype == "bfloat16" else []:
+        assert convolve(rig, dtype, 2, 1, channels, (8, 7), (3, 3), flags, [(1, 1)] * 2, last=True) == {tiles}
     assert convolve(rig, dtype, 3, 6, (1, 1), (9, 9), (3, 3), 0, [(1, 1)] * 2) == {"few"}
     assert convolve(rig, dtype, 1, 5, (30, 1), (11, 11), (9, 9), OF_WEIGHT) == {"long", "sums"}
     assert not convolve(rig, dtype, 2, 1, (0, 2), (5, 5), (3, 3)) - {"few"}  # nothing to add up
@@ -609,7 +618,8 @@ def convolution_of_any_kind(rig, dtype, count):
         groups, batch = int(rng.choice([1, 1, 2, 3])), int(rng.integers(1, 4))
         channels = (int(rng.choice([1, 3, 8, 16])), int(rng.choice([1, 3, 8, 33])))
         rig.lib.native_most_in_32_bits(int(rng.choice([1 << 30, 50])))
-        assert convolve(rig, dtype, batch, groups, channels, size, kernel, flags, around, stride, spread, dilation)
+        last = bool(rng.random() < 0.3)
+        assert convolve(rig, dtype, batch, groups, channels, size, kernel, flags, around, stride, spread, dilation, last)
     rig.lib.native_most_in_32_bits(1 << 30)
 
 

@@ -126,3 +126,64 @@ def test_other_types(dtype, by_definition):
 def test_nothing_and_nothing_to_add():
     assert F.conv2d(pd.ones(0, 3, 5, 5), pd.ones(2, 3, 3, 3)).shape == (0, 2, 3, 3)
     assert F.conv2d(pd.ones(1, 0, 5, 5), pd.ones(2, 0, 3, 3)).tolist() == pd.zeros(1, 2, 3, 3).tolist()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_16_bit_floats_are_rounded_once(dtype):
+    """Sums are float32, gradients of the input and of the weight too."""
+    kind = getattr(pd, dtype)
+    x, w, g = (t.to(kind) for t in sample((3, 8, 9, 8), (16, 8, 3, 3), (3, 16, 5, 4), dtype=np.float32))
+
+    def all_of(x, w, g):
+        y, back = pd.func.vjp(lambda x, w: F.conv2d(x, w, stride=2, padding=1), x, w)
+        return y, *back(g)
+
+    terms = 2.0**-23 * 3 * 64 * 9  # more than any of the sums has, times float32's epsilon
+    sizes = all_of(*(t.double().abs() for t in (x, w, g)))
+    for got, wanted, size in zip(all_of(x, w, g), all_of(*(t.double() for t in (x, w, g))), sizes, strict=True):
+        assert got.dtype == kind
+        bound = pd.finfo(kind).eps * wanted.abs() + terms * size
+        assert bool(((got.double() - wanted).abs() <= bound).all())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_bits_are_those_of_every_run(dtype):
+    """Where the weight's gradient is added up in parts too."""
+    x, w, g = (t.to(getattr(pd, dtype)) for t in sample((4, 8, 12, 12), (16, 8, 3, 3), (4, 16, 12, 12), dtype=np.float32))
+
+    def bits():
+        y, back = pd.func.vjp(lambda x, w: F.conv2d(x, w, padding=1), x, w)
+        return [t.float().numpy().tobytes() for t in (y, *back(g))]
+
+    first = bits()
+    assert all(bits() == first for _ in range(3))
+
+
+SERVES = [
+    ("float32", (2, 8, 8, 8), (16, 8, 3, 3), 1, {"tiles": 3}),
+    ("float64", (2, 8, 8, 8), (16, 8, 3, 3), 1, {"tiles": 3}),
+    ("bfloat16", (2, 8, 8, 8), (16, 8, 3, 3), 1, {"tensor cores": 3}),
+    ("float16", (4, 8, 12, 12), (16, 8, 3, 3), 1, {"tensor cores": 3, "sums": 1}),
+    ("float32", (8, 4, 12, 12), (4, 1, 3, 3), 4, {"few": 2, "long": 1}),
+    ("int64", (2, 8, 8, 8), (16, 8, 3, 3), 1, {}),
+]
+
+
+@pytest.mark.parametrize("dtype, x, w, groups, kernels", SERVES)
+def test_which_kernel_serves(device, dtype, x, w, groups, kernels):
+    """On CUDA: launches of each for a result and both gradients. Integers are multiplied by columns."""
+    if device == "cpu":
+        pytest.skip("kernels of the CUDA back end")
+    operands = [t.mul(4).to(getattr(pd, dtype)) for t in sample(x, w)]
+
+    def f(x, w):
+        return F.conv2d(x, w, padding=1, groups=groups)
+
+    before = pd._C.cuda_convolutions()
+    if kernels:
+        y, back = pd.func.vjp(f, *operands)
+        [t.numpy() for t in (y.float(), *(g.float() for g in back(y.sin().contiguous())))]
+    else:
+        f(*operands).numpy()
+    after = pd._C.cuda_convolutions()
+    assert {name: after[name] - before[name] for name in after if after[name] != before[name]} == kernels

@@ -342,9 +342,12 @@ void add_convolution_texts(Texts& out) {
   alignas(16) static char memory[64];
   CudaProperties device;
   device.major = 9;
+  bool channels_last = false;
+  auto strides = [&](const Shape& s) {
+    return channels_last ? Ints{s[1] * s[2] * s[3], 1, s[1] * s[3], s[1]} : contiguous_strides(s);
+  };
   auto add = [&](const char* what, DType t, const Convolution& c, const Shape& x, const Shape& w, const Shape& y) {
-    const std::vector<WindowProduct> all =
-        window_products(c, x, contiguous_strides(x), w, contiguous_strides(w), y, contiguous_strides(y));
+    const std::vector<WindowProduct> all = window_products(c, x, strides(x), w, strides(w), y, contiguous_strides(y));
     const Plan plan(all[0], t, memory, memory, memory, device);
     const std::string name = std::string("convolution ") + name_of(t) + " " + what;
     out.push_back({name, kernel_of(plan.kind).compose(plan.head())});
@@ -377,6 +380,10 @@ void add_convolution_texts(Texts& out) {
   const Convolution of_three({1, 0, 2, 1, 2, 1, 1, 0, 1, 1, 0, 1, 1, 1, 1, 1, 1});
   add("3-D", DType::BF16, of_three, {8, 64, 9, 8, 17}, {64, 64, 3, 3, 3}, {8, 64, 5, 8, 8});
   add("1-D", DType::F32, Convolution({1, 0, 1, 4, 4, 1, 3}), {64, 64, 1024}, {128, 64, 4}, {64, 128, 1023});
+  channels_last = true;
+  for (DType t : {DType::BF16, DType::F32})
+    add("3x3, channels last", t, plain, {64, 64, 32, 32}, {64, 64, 3, 3}, {64, 64, 32, 32});
+  channels_last = false;
   device.major = 7;
   add("before tensor cores", DType::F16, plain, {64, 64, 32, 32}, {64, 64, 3, 3}, {64, 64, 32, 32});
 }
