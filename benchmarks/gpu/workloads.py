@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from . import attention, training
+from .convolutions import CONVOLUTIONS
 from .workload import Absent, Aim, NoPeer, Program, Workload, ring
 
 OF_COPY = (Aim("ceiling", 0.9),)
@@ -341,6 +342,7 @@ WORKLOADS = [
         bytes=times4(lambda small: 3 * SIDE * SIDE * small_count(small)),
         aims=(Aim("PyTorch eager", 1.0),),
     ),
+    *CONVOLUTIONS,
     gemm("matmul_float32", "float32 product, no TF32", lambda library, t: t),
     gemm("matmul_tf32", "float32 product, TF32 allowed", with_tf32, tolerance=3e-3),
     Workload(
