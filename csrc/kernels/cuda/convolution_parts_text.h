@@ -171,19 +171,21 @@ class WindowTiles {
     if constexpr (W_ACROSS) {
       const int m = W::column();
       const T* const from = w_ + (Index)(m_ + m) * (Index)p_.w_row;
+      const u32 rows_left = m_ + m < p_.m ? p_.k - k0 : 0;
 #pragma unroll
       for (int i = 0; i < W::kCount; ++i) {
-        const int k = W::row(i);
-        weight_.take(copies, i, tile_w + place_w(m, k), from + rows[k].w, m_ + m < p_.m && k0 + k < p_.k);
+        const u32 k = W::row(i);
+        weight_.take(copies, i, tile_w + place_w(m, k), from + rows[k].w, k < rows_left);
       }
     } else {
       const int k = W::column();
-      const T* const from = w_ + within(p_, k0 + k).w;
+      const Index step = (Index)W::kStep * (Index)p_.w_row;
+      const T* from = w_ + within(p_, k0 + k).w + (Index)(m_ + W::row(0)) * (Index)p_.w_row;
+      const u32 rows_left = k0 + k < p_.k ? p_.m - m_ : 0;
 #pragma unroll
-      for (int i = 0; i < W::kCount; ++i) {
-        const int m = W::row(i);
-        const T* const at = from + (Index)(m_ + m) * (Index)p_.w_row;
-        weight_.take(copies, i, tile_w + place_w(m, k), at, m_ + m < p_.m && k0 + k < p_.k);
+      for (int i = 0; i < W::kCount; ++i, from += step) {
+        const u32 m = W::row(i);
+        weight_.take(copies, i, tile_w + place_w(m, k), from, m < rows_left);
       }
     }
   }

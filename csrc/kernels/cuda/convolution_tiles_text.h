@@ -1,5 +1,17 @@
 // CUDA C++ of convolutions of 16-bit floats on tensor cores: the loop of tiled_gemm_text.h over tiles that
 // convolution_parts_text.h brings. Sums are float32, their terms added in the order of k, 16 at a time.
+//
+// Registers of a thread and bytes of spills, by ptxas of CUDA 13.0, of 3x3 kernels in contiguous images (16-bit), and of the
+// float32 tiles of convolution_text.h:
+//                       rows   sm_80      sm_90a
+//   result                64   128, 0     128, 0
+//                        128   220, 0     236, 0
+//   of the input          64   128, 0     128, 0
+//                        128   222, 0     244, 0
+//   of the weight         64   128, 52    128, 0
+//   channels-last         64    96, 0      94, 0
+//   float32, result       64    77, 0      87, 0
+//                        128   120, 0     128, 0
 #pragma once
 
 namespace pd {
@@ -54,7 +66,15 @@ struct StoreWindows {
   }
 };
 
-PD_KERNEL __launch_bounds__(kThreads, BM == 64 ? 2 : 1) convolution_tiles(const Params p) {
+// Tiles of 64 rows are to run two at a time, in 128 registers a thread. ptxas spills more where single elements are read on
+// both sides and the card is sm_120, and a block then runs alone.
+#if !defined(PD_HOST) && __CUDA_ARCH__ >= 1200
+constexpr int kAtOnceAtLeast = 1;
+#else
+constexpr int kAtOnceAtLeast = BM == 64 ? 2 : 1;
+#endif
+
+PD_KERNEL __launch_bounds__(kThreads, kAtOnceAtLeast) convolution_tiles(const Params p) {
   PD_DYNAMIC_SHARED(shared);
   __shared__ Place places[WindowTiles::kPlaces];
   const int warp = threadIdx.x / 32, down = warp / WARPS_N * kRows, right = warp % WARPS_N * kCols;
