@@ -3,6 +3,8 @@
 // copied for it.
 #include "ops/convolution.h"
 
+#include <algorithm>
+
 #include "ops/families.h"
 
 namespace pd {
@@ -31,6 +33,7 @@ Spec infer(const OpTraits& t, const Spec* in, int, const Ints& a) {
       fail(t.name, "the kernel is larger than the padded input", to_string(w) + " for " + to_string(s.padded), "padding");
     out.push_back(room / c.stride[k] + 1);
   }
+  if (c.flags & kChannelsLast) std::rotate(out.begin() + 1, out.begin() + 2, out.end());
   return with_shape(in[0], out);
 }
 
@@ -40,6 +43,14 @@ Ints exchanged(int n, int a, int b) {
   Ints axes;
   for (int k = 0; k < n; ++k) axes.push_back(k == a ? b : k == b ? a : k);
   return axes;
+}
+
+Var axis_moved(const Var& x, int from, int to) {
+  Ints axes;
+  for (int k = 0; k < x.shape().size(); ++k)
+    if (k != from) axes.push_back(k);
+  axes.insert(to, from);
+  return permute(x, axes);
 }
 
 // (…, first, second, places) read as (…, first, groups, part, places) or (…, groups, part, second, places), two exchanged.
@@ -72,7 +83,13 @@ Var plain_weight(const Var& x, const Convolution& c, int lead) {
 }
 
 Var plain_output(const Var& y, const Convolution& c, int lead) {
+  if (c.flags & kChannelsLast) return axis_moved(y, y.shape().size() - 1, lead + 1);
   return c.flags & kOutputAcross ? permute(y, exchanged(y.shape().size(), lead, lead + 1)) : y;
+}
+
+Var output_like(const Var& plain, const Convolution& c, int lead) {
+  if (c.flags & kChannelsLast) return axis_moved(plain, lead + 1, plain.shape().size() - 1);
+  return plain_output(plain, c, lead);
 }
 
 // Of a plain x, a plain w: each step of these is its own inverse with the sizes exchanged.
@@ -95,10 +112,12 @@ Var weight_like(const Var& plain, const Convolution& c) {
 
 // ---- rules
 
-// Of the plain form: x (B, G I, S), w (G O, I, K), y (B, G O, P), c without flags.
+// Of the plain form: x (B, G I, S), w (G O, I, K), y (B, G O, P), c without flags but kChannelsLast.
+Var plain(const Var& x, const Var& w, const Convolution& c) { return plain_output(raw(x, w, c), c, 0); }
+
 Var to_input(const Var& g, const Var& w, const Convolution& c, const Shape& x) {
   Convolution d = c;
-  d.flags = kWeightTurned | kMirrored;
+  d.flags = kWeightTurned | kMirrored | (c.flags & kChannelsLast);
   for (int k = 0; k < c.axes(); ++k) {
     const int64_t reach = c.dilation[k] * (w.shape()[2 + k] - 1), given = (g.shape()[2 + k] - 1) * c.stride[k] + 1;
     d.stride[k] = c.spread[k];
@@ -106,7 +125,7 @@ Var to_input(const Var& g, const Var& w, const Convolution& c, const Shape& x) {
     d.before[k] = reach - c.before[k];
     d.after[k] = (x[2 + k] - 1) * c.spread[k] + 1 + reach - given - d.before[k];
   }
-  return raw(g, w, d);
+  return plain(g, w, d);
 }
 
 Var to_weight(const Var& x, const Var& g, const Convolution& c, const Shape& w) {
@@ -124,7 +143,7 @@ Var to_weight(const Var& x, const Var& g, const Convolution& c, const Shape& w) 
 void vjp(const VjpArgs& a, Var* out) {
   const Convolution c(a.attrs);
   Convolution flat = c;
-  flat.flags = 0;
+  flat.flags = c.flags & kChannelsLast;
   const Var g = plain_output(a.cotangents[0], c, 0);
   const ConvolutionSizes s(c, a.specs[0].shape, a.specs[1].shape);
   const Shape &x = a.specs[0].shape, &w = a.specs[1].shape;
@@ -145,7 +164,7 @@ Var jvp(const JvpArgs& a) {
 Var batch(const BatchArgs& a) {
   const Convolution c(a.attrs);
   Convolution d = c;
-  d.flags = 0;
+  d.flags = c.flags & kChannelsLast;
   const bool of_x = a.batched[0], of_w = a.batched[1];
   Var x = plain_input(a.in[0], c, of_x), w = plain_weight(a.in[1], c, of_w);
   const int64_t v = a.size, g = c.groups;
@@ -158,21 +177,21 @@ Var batch(const BatchArgs& a) {
   };
   Var y;
   if (!of_w) {
-    y = raw(reshape(x, join({v * b, gi}, s)), w, d);
+    y = plain(reshape(x, join({v * b, gi}, s)), w, d);
     y = reshape(y, join({v, b, go}, spatial(y.shape())));
   } else if (!of_x) {
     w = permute(reshape(w, join({v, g, o, i}, k)), axes_of({1, 0, 2, 3}));
-    y = raw(x, reshape(w, join({g * v * o, i}, k)), d);
+    y = plain(x, reshape(w, join({g * v * o, i}, k)), d);
     const Shape p = spatial(y.shape());
     y = reshape(permute(reshape(y, join({b, g, v, o}, p)), axes_of({2, 0, 1, 3})), join({v, b, go}, p));
   } else {
     d.groups = v * g;
     x = reshape(permute(x, axes_of({1, 0, 2})), join({b, v * gi}, s));
-    y = raw(x, reshape(w, join({v * go, i}, k)), d);
+    y = plain(x, reshape(w, join({v * go, i}, k)), d);
     const Shape p = spatial(y.shape());
     y = permute(reshape(y, join({b, v, go}, p)), axes_of({1, 0, 2}));
   }
-  return plain_output(y, c, 1);
+  return output_like(y, c, 1);
 }
 
 }  // namespace
@@ -185,6 +204,7 @@ OpTraits convolution_row() {
   t.cost = 255;  // of the order of its sums, which are longer than most: what is computed again is something else
   t.types = kNum;
   t.needs_in = 3;
+  t.reads_views = true;
   t.doc = "Sums of products over the channels and places of a window, for each window.";
   t.infer = infer;
   t.vjp = vjp;

@@ -15,6 +15,7 @@ enum ConvolutionFlags {
   kWeightAcross = 4,   // w is (I, G O, …)
   kOutputAcross = 8,   // y is (G O, B, …)
   kMirrored = 16,      // w's places are read backwards
+  kChannelsLast = 32,  // y is (B, …, G O), and what is added up goes through channels fastest; not with kOutputAcross
 };
 
 struct Convolution {

@@ -3,10 +3,9 @@
 import math
 
 from pydiff import _core
-
 from pydiff.memory_formats import channels_last_of, places_last
 
-from ._windows import fold_axes, numbers, out_size, pad_axes, positive, unfold_axes, with_batch
+from ._windows import by_channels, fold_axes, numbers, out_size, pad_axes, positive, unfold_axes, with_batch
 
 
 def _check(name, input, weight, bias, groups, axes, transposed):
@@ -50,9 +49,8 @@ def _convolve(name, input, weight, bias, stride, padding, dilation, groups, axes
             f"{tuple(padded)}; try padding"
         )
     x, first = _laid_out(input, weight)
-    if first == 2 and has_kernel(input):
-        result = _by_kernel(input, weight, groups, stride, widths, dilation)
-        return _biased(result, bias, batched)
+    if has_kernel(input):
+        return _by_kernel(input, weight, bias, groups, 0, stride, widths, (1,) * axes, dilation, first, batched)
     x = pad_axes(x, first, widths)
     if first == 1:
         columns = unfold_axes(x, 1, 1 + axes, kernel, stride, dilation, out)
@@ -65,15 +63,19 @@ def has_kernel(input):
     return _core.convolution_serves(input)
 
 
-def _by_kernel(x, weight, groups, stride, widths, dilation):
+# Flags of the core's convolution (csrc/ops/convolution.h).
+_TURNED, _MIRRORED, _CHANNELS_LAST = 2, 16, 32
+
+
+def _by_kernel(x, weight, bias, groups, flags, stride, widths, spread, dilation, first, batched):
+    """The core's kernel; `first` is 1 where the result is to be channels-last."""
     before, after = zip(*widths)
-    return _core.convolution(x, weight, [groups, 0, *stride, *before, *after, *(1 for _ in stride), *dilation])
-
-
-def _biased(result, bias, batched):
+    if first == 1:
+        flags |= _CHANNELS_LAST
+    result = _core.convolution(x, weight, [groups, flags, *stride, *before, *after, *spread, *dilation])
     if bias is not None:
-        result = result + bias.reshape((-1,) + (1,) * (result.ndim - 2))
-    return result if batched else result.squeeze(0)
+        result = result + (bias if first == 1 else bias.reshape((-1,) + (1,) * (result.ndim - 2)))
+    return by_channels(result, first, batched)
 
 
 def _by_columns(x, weight, bias, groups, stride, dilation, out, batched):
@@ -141,6 +143,11 @@ def _transposed(name, input, weight, bias, stride, padding, output_padding, grou
     rows = weight.shape[1]
     size, places = rows * math.prod(kernel), batch * math.prod(spatial)
     x, first = _laid_out(input, weight)
+    if has_kernel(input):
+        reach = [d * (k - 1) for k, d in zip(kernel, dilation)]
+        widths = [(r - p, r - p + e) for r, p, e in zip(reach, padding, extra)]
+        flags = _TURNED | _MIRRORED
+        return _by_kernel(input, weight, bias, groups, flags, (1,) * axes, widths, stride, dilation, first, batched)
     if first == 1:
         panels = x.reshape(places, groups, channels // groups).transpose(0, 1)
         turned = weight.movedim(1, -1).reshape(groups, channels // groups, size)

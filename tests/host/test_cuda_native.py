@@ -24,7 +24,7 @@ SOURCES = [
     *(
         CSRC / f"kernels/cuda/{name}.cpp"
         for name in "native_cuda launch arg_reduce scan join index sort matmul topk tiled_gemm small_gemm sampling "
-        "attention convolution convolution_problem".split()
+        "attention convolution".split()
     ),
 ]
 RUNS = {order: {"PYDIFF_CUDA_HOST_ORDER": order} for order in ("forward", "reverse", "shuffle")}

@@ -30,11 +30,35 @@ SAMPLES = [
 ]
 
 
-def function(shape, arguments):
-    return lambda x, w: getattr(F, f"conv{len(shape) - 2}d")(x, w, **arguments)
+# The same of transposed ones: zeros between the places of the input.
+TRANSPOSED = [
+    ((2, 3, 7), (3, 4, 3), {"stride": 2, "padding": 1, "output_padding": 1}),
+    ((2, 4, 5), (4, 3, 2), {"stride": 3, "groups": 2, "dilation": 2}),
+    ((2, 3, 6, 5), (3, 4, 3, 3), {"padding": 1}),
+    ((2, 4, 4, 6), (4, 2, 4, 3), {"stride": (2, 3), "padding": (1, 0), "output_padding": (0, 2), "groups": 2}),
+    ((2, 3, 5, 5), (3, 4, 1, 1), {"stride": 2}),  # most results have no term
+    ((1, 2, 3, 4, 3), (2, 3, 2, 2, 2), {"stride": (2, 1, 2)}),
+]
 
 
-CASES = [pytest.param(x, w, function(x, arguments), id=f"{x} {w} {arguments}") for x, w, arguments in SAMPLES]
+def function(name, shape, arguments):
+    return lambda x, w: getattr(F, f"{name}{len(shape) - 2}d")(x, w, **arguments)
+
+
+def channels_last(f):
+    """The same of operands that lie channels-last."""
+
+    def of_places(x, w):
+        x = x.movedim(1, -1).contiguous().movedim(-1, 1)
+        return f(x.to(memory_format=pd.channels_last if x.ndim == 4 else pd.channels_last_3d), w)
+
+    return of_places
+
+
+FUNCTIONS = [(x, w, function("conv", x, a), f"{x} {w} {a}") for x, w, a in SAMPLES]
+FUNCTIONS += [(x, w, function("conv_transpose", x, a), f"transposed {x} {w} {a}") for x, w, a in TRANSPOSED]
+FUNCTIONS += [(x, w, channels_last(f), f"channels last {name}") for x, w, f, name in FUNCTIONS if len(x) > 3]
+CASES = [pytest.param(x, w, f, id=name) for x, w, f, name in FUNCTIONS]
 
 
 DEFINED_IN = convolution
@@ -126,6 +150,38 @@ def test_other_types(dtype, by_definition):
 def test_nothing_and_nothing_to_add():
     assert F.conv2d(pd.ones(0, 3, 5, 5), pd.ones(2, 3, 3, 3)).shape == (0, 2, 3, 3)
     assert F.conv2d(pd.ones(1, 0, 5, 5), pd.ones(2, 0, 3, 3)).tolist() == pd.zeros(1, 2, 3, 3).tolist()
+
+
+@pytest.mark.parametrize("x, w, f", CASES)
+def test_operands_are_read_where_they_lie(x, w, f, on_the_cpu):
+    """To the bits of copies."""
+    x, w = sample(x, w, dtype=np.float32)
+    wide = pd.stack([x, x.sin()], -1)  # every second element, of another order of axes
+    view = wide.transpose(0, 1).contiguous().transpose(0, 1)[..., 0]
+    pd._core.evaluate([x, w, wide])
+    assert f(view, w).numpy().tobytes() == f(x, w).numpy().tobytes()
+
+
+def test_channels_last_copies_nothing():
+    """Convolutions and what is between them: nothing is permuted, forward or backward."""
+    x = sample((4, 16, 8, 8), dtype=np.float32)[0].to(memory_format=pd.channels_last).clone()
+    model = pd.nn.Sequential(pd.nn.Conv2d(16, 32, 3, padding=1), pd.nn.ReLU(), pd.nn.ConvTranspose2d(32, 16, 3, stride=2))
+    pd._core.evaluate([x, *model.parameters()])
+    y = model(x)
+    assert y.is_contiguous(memory_format=pd.channels_last)
+    gradients = pd.autograd.grad(y.square().sum(), list(model.parameters()))
+    steps = pd._C.explain(list(gradients))
+    assert "convolution" in steps and "permute" not in steps and "concatenate" not in steps
+    plain = pd.autograd.grad(model(x.contiguous()).square().sum(), list(model.parameters()))
+    close(gradients, plain, rtol=1e-5)
+
+
+def test_an_infinite_weight_meets_no_zeros_between_places():
+    x, w = pd.ones(1, 1, 2, 2), pd.tensor([[[[float("inf"), 1.0], [1.0, 1.0]]]])
+    y = F.conv_transpose2d(x, w, stride=2)
+    assert not bool(y.isnan().any()) and float(y[0, 0, 1, 1]) == 1.0
+    g = pd.func.grad(lambda x: F.conv2d(x, w, stride=2).sum())(pd.ones(1, 1, 4, 4))
+    assert not bool(g.isnan().any())
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

@@ -1,10 +1,14 @@
 // A convolution is a product of the weight's rows with windows that are read where they lie: an element of a window is at
-// the offset of its place in the kernel plus the offset of the window (kernels/cpu/tiles.h).
+// the offset of its place in the kernel plus the offset of the window (kernels/windows.h, kernels/cpu/tiles.h).
+#include <algorithm>
+#include <cstring>
+#include <optional>
 #include <vector>
 
+#include "device/cpu/scratch.h"
 #include "kernels/cpu/native_kernels.h"
 #include "kernels/cpu/tiles.h"
-#include "ops/convolution.h"
+#include "kernels/windows.h"
 
 namespace pd {
 namespace cpu {
@@ -13,132 +17,190 @@ namespace {
 
 constexpr int64_t kSharedWork = int64_t(1) << 22;  // multiply-adds of a group that the threads share; fewer: a group each
 
-// Offsets of the places of a grid, row-major: `step` items apart along each axis of a tensor with these strides.
-std::vector<int64_t> grid(const Ints& sizes, const Ints& step, const Ints& strides) {
-  std::vector<int64_t> out{0};
-  for (int k = 0; k < sizes.size(); ++k) {
-    std::vector<int64_t> next;
-    next.reserve(out.size() * static_cast<size_t>(sizes[k]));
-    for (int64_t base : out)
-      for (int64_t i = 0; i < sizes[k]; ++i) next.push_back(base + i * step[k] * strides[k]);
-    out = std::move(next);
-  }
-  return out;
-}
+// ---- x where a window reaches beyond it
 
-// outer[i] + inner[j], the latter fastest.
-std::vector<int64_t> pairs(int64_t count, int64_t step, const std::vector<int64_t>& inner) {
-  std::vector<int64_t> out;
-  out.reserve(static_cast<size_t>(count) * inner.size());
-  for (int64_t i = 0; i < count; ++i)
-    for (int64_t j : inner) out.push_back(i * step + j);
-  return out;
-}
+// One axis of x that is copied: those of its indices from `first` on that are inside, among zeros.
+struct Copied {
+  int64_t size, first, bound, from, to;  // strides in items
+  int64_t begin() const { return std::max<int64_t>(0, -first); }
+  int64_t end() const { return std::min(size, bound - first); }
+  bool whole() const { return first == 0 && size == bound; }
+};
 
-// One plane of x into its place among zeros, axis by axis.
-void place(const char* from, char* to, const Shape& size, const Ints& to_strides, const Convolution& c, const Ints& padded,
-           int axis, int64_t item) {
-  int64_t rest = 1;
-  for (int k = axis + 1; k < size.size(); ++k) rest *= size[k];
-  // Those i for which i * spread + before lies inside.
-  const int64_t s = c.spread[axis], before = c.before[axis];
-  const int64_t first = before < 0 ? (-before + s - 1) / s : 0;
-  const int64_t last = padded[axis] <= before ? 0 : std::min(size[axis], (padded[axis] - before + s - 1) / s);
-  if (axis == size.size() - 1 && s == 1) {
-    if (last > first) std::memcpy(to + (first + before) * item, from + first * item, static_cast<size_t>((last - first) * item));
+void copy(const Copied* axis, const Copied* last, const char* from, char* to, int64_t item) {
+  const int64_t begin = axis->begin(), end = axis->end();
+  from += begin * axis->from * item;
+  to += begin * axis->to * item;
+  if (axis == last && axis->from == 1) {
+    if (end > begin) std::memcpy(to, from, static_cast<size_t>((end - begin) * item));
     return;
   }
-  for (int64_t i = first; i < last; ++i) {
-    char* there = to + (i * s + before) * to_strides[axis] * item;
-    if (axis == size.size() - 1)
-      std::memcpy(there, from + i * item, static_cast<size_t>(item));
-    else
-      place(from + i * rest * item, there, size, to_strides, c, padded, axis + 1, item);
+  for (int64_t i = begin; i < end; ++i, from += axis->from * item, to += axis->to * item) {
+    if (axis == last) std::memcpy(to, from, static_cast<size_t>(item));
+    else copy(axis + 1, last, from, to, item);
   }
 }
 
-// x with what is between and around its places, or x itself where that is nothing.
+// The elements that the windows of a product meet, zeros among them; and the product's strides there.
 class Padded {
  public:
-  Padded(const void* x, const Shape& shape, const Convolution& c, const Ints& padded, int64_t item)
-      : planes_(shape[0] * shape[1]), plane_(numel(padded)), data_(static_cast<const char*>(x)) {
-    const Shape size(shape.data() + 2, shape.size() - 2);
-    bool same = true;
-    for (int k = 0; k < c.axes(); ++k) same &= c.before[k] == 0 && c.after[k] == 0 && c.spread[k] == 1;
-    if (same) return;
-    const Ints strides = contiguous_strides(padded);
-    const int64_t from_plane = numel(size);
-    room_.resize(static_cast<size_t>(planes_ * plane_ * item));
-    data_ = room_.data();
-    if (from_plane == 0) return;
-    for_ranges(planes_, planes_ * plane_, [&](int64_t b, int64_t e) {
-      for (; b < e; ++b)
-        place(static_cast<const char*>(x) + b * from_plane * item, room_.data() + b * plane_ * item, size, strides, c, padded, 0, item);
-    });
+  Padded(const char* x, int64_t item, WindowProduct& p) {
+    bool inside = true;
+    for (const WindowAxis& a : p.axes) inside &= a.first >= 0 && last_of(a) < a.bound;
+    data_ = x + p.x_at * item;
+    if (inside) return;
+    std::vector<Copied> all{{p.groups, 0, p.groups, p.x_group, 0}, {p.batch, 0, p.batch, p.x_batch, 0},
+                            {p.channels, 0, p.channels, p.x_channel, 0}};
+    std::vector<int64_t> steps;  // of one element along each axis of places
+    for (const WindowAxis& a : p.axes) {
+      steps.push_back(a.n_step ? a.n_x / a.n_step : a.k_x / a.k_step);
+      all.push_back({last_of(a) - a.first + 1, a.first, a.bound, steps.back(), 0});
+    }
+    int64_t count = 1;
+    std::vector<size_t> order(all.size());
+    for (size_t k = 0; k < order.size(); ++k) order[k] = k;
+    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return all[a].from > all[b].from; });
+    for (size_t k = order.size(); k-- > 0;) {
+      all[order[k]].to = count;
+      count *= all[order[k]].size;
+    }
+    fill(all, order, count, x + (p.x_at - first_at(p, steps)) * item, item);
+    p.x_group = all[0].to, p.x_batch = all[1].to, p.x_channel = all[2].to;
+    for (size_t k = 0; k < p.axes.size(); ++k) {
+      WindowAxis& a = p.axes[k];
+      a.n_x = a.n_step * all[3 + k].to;
+      a.k_x = a.k_step * all[3 + k].to;
+    }
   }
   const char* data() const { return data_; }
-  int64_t plane() const { return plane_; }
 
  private:
-  int64_t planes_, plane_;
-  std::vector<char> room_;
+  static int64_t last_of(const WindowAxis& a) { return a.first + a.n_step * (a.n_size - 1) + a.k_step * (a.k_size - 1); }
+  static int64_t first_at(const WindowProduct& p, const std::vector<int64_t>& steps) {
+    int64_t at = 0;
+    for (size_t k = 0; k < steps.size(); ++k) at += p.axes[k].first * steps[k];
+    return at;
+  }
+
+  // `x` is at index 0 of every axis.
+  void fill(const std::vector<Copied>& all, const std::vector<size_t>& order, int64_t count, const char* x, int64_t item) {
+    room_.emplace(static_cast<size_t>(count * item));
+    data_ = room_->data();
+    std::vector<Copied> axes;
+    for (size_t k : order) {
+      if (all[k].size == 1 && all[k].whole()) continue;
+      if (!axes.empty() && all[k].whole() && axes.back().from == all[k].from * all[k].size) {
+        Copied& a = axes.back();
+        a = {a.size * all[k].size, a.first * all[k].size, a.bound * all[k].size, all[k].from, all[k].to};
+      } else {
+        axes.push_back(all[k]);
+      }
+    }
+    for (Copied& a : axes) x += a.first * a.from * item;
+    if (axes.size() < 2) axes.insert(axes.begin(), {1, 0, 1, 0, count});
+    // Threads take planes: what the first axis, or the first two, count.
+    const size_t shared = axes.size() > 2 ? 2 : 1;
+    const int64_t inner = shared == 2 ? axes[1].size : 1, planes = axes[0].size * inner, plane = count / planes;
+    for_ranges(planes, count, [&](int64_t b, int64_t e) {
+      for (; b < e; ++b) {
+        const int64_t i = b / inner, j = b % inner;
+        char* to = room_->data() + b * plane * item;
+        std::memset(to, 0, static_cast<size_t>(plane * item));
+        const bool in = i >= axes[0].begin() && i < axes[0].end() && (shared == 1 || (j >= axes[1].begin() && j < axes[1].end()));
+        if (in) copy(&axes[shared], &axes.back(), x + (i * axes[0].from + (shared == 2 ? j * axes[1].from : 0)) * item, to, item);
+      }
+    });
+  }
+
+  std::optional<CallMemory> room_;
   const char* data_;
 };
+
+// ---- lists of offsets
+
+// An index of two operands at once, the first axis slowest.
+struct Axis {
+  int64_t size, one, other;
+};
+struct Offsets {
+  std::vector<int64_t> one{0}, other{0};
+  explicit Offsets(const std::vector<Axis>& axes) {
+    for (const Axis& a : axes) {
+      grow(one, a.size, a.one);
+      grow(other, a.size, a.other);
+    }
+  }
+  static void grow(std::vector<int64_t>& list, int64_t size, int64_t step) {
+    std::vector<int64_t> next;
+    next.reserve(list.size() * static_cast<size_t>(size));
+    for (int64_t base : list)
+      for (int64_t i = 0; i < size; ++i) next.push_back(base + i * step);
+    list = std::move(next);
+  }
+};
+
+// A list whose steps are one number needs none.
+Places places_of(const std::vector<int64_t>& list) {
+  const int64_t step = list.size() > 1 ? list[1] - list[0] : 1;
+  for (size_t i = 2; i < list.size(); ++i)
+    if (list[i] - list[i - 1] != step) return {1, list.data()};
+  return {step, nullptr};
+}
+
+// One more in front of the axes of places, or behind them.
+std::vector<Axis> joined(const Axis& one, std::vector<Axis> places, bool behind) {
+  places.insert(behind ? places.end() : places.begin(), one);
+  return places;
+}
+
+// Whether it lies closer together than the places.
+bool is_close(int64_t step, const std::vector<Axis>& places) {
+  for (const Axis& a : places)
+    if (a.size > 1 && std::abs(a.one) <= std::abs(step)) return false;
+  return true;
+}
+
+// The order in which products are added up is the flags', so that a view has the bits of its copy.
+void product(WindowProduct p, const NativeArgs& a, bool channels_last) {
+  const int64_t item = static_cast<int64_t>(size_of(a.out_spec->dtype));
+  const Padded x(static_cast<const char*>(a.in[0]), item, p);
+  std::vector<Axis> n, k;
+  for (size_t i = p.axes.size(); i-- > 0;) {
+    n.push_back({p.axes[i].n_size, p.axes[i].n_x, p.axes[i].n_y});
+    k.push_back({p.axes[i].k_size, p.axes[i].k_x, p.axes[i].k_w});
+  }
+  const Offsets windows(joined({p.batch, p.x_batch, p.y_batch}, n, is_close(p.x_batch, n)));
+  const Offsets within(joined({p.channels, p.x_channel, p.w_channel}, k, channels_last));
+  const Places col = places_of(windows.one), to = places_of(windows.other), deep = places_of(within.one), by = places_of(within.other);
+
+  auto group = [&](int64_t i) {
+    const char* w = static_cast<const char*>(a.in[1]) + (p.w_at + i * p.w_group) * item;
+    const char* from = x.data() + i * p.x_group * item;
+    char* y = static_cast<char*>(a.out) + (p.y_at + i * p.y_group) * item;
+    const Places rows{p.w_row, nullptr}, results{p.y_row, nullptr};
+    // The operand whose index runs along y in memory is the one with columns.
+    if (p.y_row == 1 && p.outputs > 1)
+      tiled_product({a.out_spec->dtype, p.windows(), p.outputs, p.in_window(), from, col, deep, w, by, rows, y, to, results, false});
+    else
+      tiled_product({a.out_spec->dtype, p.outputs, p.windows(), p.in_window(), w, rows, by, from, deep, col, y, results, to, false});
+  };
+  const double work = static_cast<double>(p.outputs) * static_cast<double>(p.in_window()) * static_cast<double>(p.windows());
+  parallel_for(p.groups, [&](int64_t i, int) { group(i); }, work > static_cast<double>(kSharedWork) ? 1 : num_threads());
+}
 
 }  // namespace
 
 void convolution(const NativeArgs& a, NativeError&) {
   const Convolution c(*a.attrs);
   const Shape &x = a.specs[0].shape, &w = a.specs[1].shape, &y = a.out_spec->shape;
-  const ConvolutionSizes s(c, x, w);
-  const int64_t item = static_cast<int64_t>(size_of(a.out_spec->dtype)), g = c.groups;
-  const Shape kernel(w.data() + 2, w.size() - 2), places(y.data() + 2, y.size() - 2);
-  const int64_t in_kernel = numel(kernel), windows = numel(places), depth = s.inputs * in_kernel;
   if (numel(y) == 0) return;
-  if (depth == 0) {
-    std::memset(a.out, 0, static_cast<size_t>(numel(y) * item));
-    return;
-  }
-  const Padded input(a.in[0], x, c, s.padded, item);
-  const int64_t plane = input.plane();
-  const Ints strides = contiguous_strides(s.padded);
-  const bool in_across = c.flags & kInputAcross, out_across = c.flags & kOutputAcross;
-
-  // Columns: the windows of each image. Depth: the channels' places, as the weight has them in memory.
-  const std::vector<int64_t> col = pairs(s.batch, in_across ? plane : g * s.inputs * plane, grid(places, c.stride, strides));
-  std::vector<int64_t> within = grid(kernel, c.dilation, strides);
-  if (c.flags & kMirrored) std::reverse(within.begin(), within.end());
-  const std::vector<int64_t> deep = pairs(s.inputs, in_across ? g * s.batch * plane : plane, within);
-  std::vector<int64_t> near(static_cast<size_t>(in_kernel)), there(static_cast<size_t>(windows));
-  for (size_t i = 0; i < near.size(); ++i) near[i] = static_cast<int64_t>(i);
-  for (size_t i = 0; i < there.size(); ++i) there[i] = static_cast<int64_t>(i);
-
-  const bool turned = c.flags & kWeightTurned, across = c.flags & kWeightAcross;
-  const int64_t per_input = turned ? s.outputs * in_kernel : across ? g * s.outputs * in_kernel : in_kernel;
-  const int64_t per_output = turned || across ? in_kernel : depth;
-  const std::vector<int64_t> weight = pairs(s.inputs, per_input, near);
-  const std::vector<int64_t> result = pairs(s.batch, g * s.outputs * windows, there);
-
-  auto group = [&](int64_t i) {
-    TiledProduct p;
-    p.dtype = a.out_spec->dtype;
-    p.m = s.outputs;
-    p.n = s.batch * windows;
-    p.k = depth;
-    p.a = static_cast<const char*>(a.in[1]) + i * (across ? s.outputs * in_kernel : s.inputs * s.outputs * in_kernel) * item;
-    p.a_row = {per_output, nullptr};
-    p.a_k = turned || across ? Places{1, weight.data()} : Places{1, nullptr};
-    p.b = input.data() + i * (in_across ? s.batch : s.inputs) * plane * item;
-    p.b_k = {1, deep.data()};
-    p.b_col = {1, col.data()};
-    p.c = static_cast<char*>(a.out) + i * (out_across ? s.outputs * s.batch * windows : s.outputs * windows) * item;
-    p.c_row = {out_across ? s.batch * windows : windows, nullptr};
-    p.c_col = out_across ? Places{1, nullptr} : Places{1, result.data()};
-    p.accumulate = false;
-    tiled_product(p);
-  };
-  const double work = static_cast<double>(s.outputs) * static_cast<double>(depth) * static_cast<double>(s.batch * windows);
-  parallel_for(g, [&](int64_t i, int) { group(i); }, work > static_cast<double>(kSharedWork) ? 1 : num_threads());
+  const Ints x_strides = a.strides ? a.strides[0] : contiguous_strides(x);
+  const Ints w_strides = a.strides ? a.strides[1] : contiguous_strides(w);
+  const std::vector<WindowProduct> all = window_products(c, x, x_strides, w, w_strides, y);
+  const bool empty = std::any_of(all.begin(), all.end(), [](const WindowProduct& p) { return p.in_window() == 0; });
+  if (empty) std::memset(a.out, 0, static_cast<size_t>(numel(y)) * size_of(a.out_spec->dtype));
+  for (const WindowProduct& p : all)
+    if (p.in_window() > 0) product(p, a, c.flags & kChannelsLast);
 }
 
 }  // namespace cpu

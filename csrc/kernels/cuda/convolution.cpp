@@ -8,7 +8,7 @@
 #include "device/cuda/cuda.h"
 #include "fuse/cuda/expr_text.h"
 #include "kernels/cuda/convolution_parts_text.h"
-#include "kernels/cuda/convolution_problem.h"
+#include "kernels/windows.h"
 #include "kernels/cuda/convolution_text.h"
 #include "kernels/cuda/convolution_tiles_text.h"
 #include "kernels/cuda/gemm_parts_text.h"
@@ -347,7 +347,7 @@ void add_convolution_texts(Texts& out) {
     return channels_last ? Ints{s[1] * s[2] * s[3], 1, s[1] * s[3], s[1]} : contiguous_strides(s);
   };
   auto add = [&](const char* what, DType t, const Convolution& c, const Shape& x, const Shape& w, const Shape& y) {
-    const std::vector<WindowProduct> all = window_products(c, x, strides(x), w, strides(w), y, contiguous_strides(y));
+    const std::vector<WindowProduct> all = window_products(c, x, strides(x), w, strides(w), y);
     const Plan plan(all[0], t, memory, memory, memory, device);
     const std::string name = std::string("convolution ") + name_of(t) + " " + what;
     out.push_back({name, kernel_of(plan.kind).compose(plan.head())});
@@ -394,7 +394,7 @@ void convolution(const NativeArgs& a, const CudaNativeContext& c) {
   if (numel(y) == 0) return;
   const Ints x_strides = a.strides ? a.strides[0] : contiguous_strides(x);
   const Ints w_strides = a.strides ? a.strides[1] : contiguous_strides(w);
-  for (const WindowProduct& p : window_products(how, x, x_strides, w, w_strides, y, contiguous_strides(y)))
+  for (const WindowProduct& p : window_products(how, x, x_strides, w, w_strides, y))
     run(p, a.out_spec->dtype, a, c);
 }
 

@@ -1,4 +1,5 @@
-// A convolution as matrices that are read through digits (convolution_parts_text.h): what the launcher knows of it.
+// A convolution as products of matrices whose elements are found through the digits of their indices: what the kernels of both
+// devices compute.
 #pragma once
 #include <vector>
 
@@ -6,7 +7,6 @@
 #include "ops/convolution.h"
 
 namespace pd {
-namespace cuda {
 
 constexpr int kMostAxes = 3;
 
@@ -30,10 +30,9 @@ struct WindowProduct {
   int64_t in_window() const; // k
 };
 
-// Those of a convolution: one, or where x has zeros between its places, one for the windows that meet them alike, since
+// Those of a convolution, whatever strides its operands and result have: one, or where x has zeros between its places, one for the windows that meet them alike, since
 // these are convolutions without zeros. Together they make every element of y.
 std::vector<WindowProduct> window_products(const Convolution& c, const Shape& x, const Ints& x_strides, const Shape& w,
-                                           const Ints& w_strides, const Shape& y, const Ints& y_strides);
+                                           const Ints& w_strides, const Shape& y);
 
-}  // namespace cuda
 }  // namespace pd

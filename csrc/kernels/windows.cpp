@@ -1,11 +1,11 @@
-#include "kernels/cuda/convolution_problem.h"
+#include "kernels/windows.h"
 
+#include <algorithm>
 #include <numeric>
 
 #include "base/divide.h"
 
 namespace pd {
-namespace cuda {
 
 int64_t WindowProduct::windows() const {
   int64_t n = batch;
@@ -72,7 +72,13 @@ void simplify(WindowProduct& p) {
 }  // namespace
 
 std::vector<WindowProduct> window_products(const Convolution& c, const Shape& x, const Ints& xs, const Shape& w,
-                                           const Ints& ws, const Shape& y, const Ints& ys) {
+                                           const Ints& ws, const Shape& result) {
+  Shape y = result;
+  Ints ys = contiguous_strides(result);
+  if (c.flags & kChannelsLast) {
+    std::rotate(y.begin() + 1, y.end() - 1, y.end());
+    std::rotate(ys.begin() + 1, ys.end() - 1, ys.end());
+  }
   const ConvolutionSizes s(c, x, w);
   const bool turned = c.flags & kWeightTurned, across = c.flags & kWeightAcross;
   WindowProduct whole;
@@ -112,5 +118,4 @@ std::vector<WindowProduct> window_products(const Convolution& c, const Shape& x,
   return out;
 }
 
-}  // namespace cuda
 }  // namespace pd
