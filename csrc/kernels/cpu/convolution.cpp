@@ -178,8 +178,8 @@ void product(WindowProduct p, const NativeArgs& a, bool channels_last) {
     const char* from = x.data() + i * p.x_group * item;
     char* y = static_cast<char*>(a.out) + (p.y_at + i * p.y_group) * item;
     const Places rows{p.w_row, nullptr}, results{p.y_row, nullptr};
-    // The operand whose index runs along y in memory is the one with columns.
-    if (p.y_row == 1 && p.outputs > 1)
+    // Windows are columns, which are packed while they are near; of a matrix that lies as it is used the rows.
+    if (p.y_row == 1 && p.outputs > 1 && !deep.list && !col.list)
       tiled_product({a.out_spec->dtype, p.windows(), p.outputs, p.in_window(), from, col, deep, w, by, rows, y, to, results, false});
     else
       tiled_product({a.out_spec->dtype, p.outputs, p.windows(), p.in_window(), w, rows, by, from, deep, col, y, results, to, false});
