@@ -1,13 +1,13 @@
 // CUDA C++ of attention without tensor cores, behind attention_text.h: of float32 and float64, and of 16-bit floats on GPUs
 // that have no mma.sync for bfloat16. The algorithm is that of FlashAttention-2 (Dao, arXiv:2307.08691):
 //
-//   attention_forward  a block of rows:     for each block of sources  s = scale q kᵀ | p = exp(s - m) | o = o exp(m' - m) + p v
-//   attention_rows     a block of rows:     for each block of sources  z = p (do vᵀ - drop) | dq += z k
-//   attention_sources  a block of sources:  for each block of rows     dv += pᵀ do | dk += zᵀ q
+//   attention_forward  a block of rows,     by blocks of sources:  s = scale q kᵀ | p = exp(s - m) | o = o exp(m' - m) + p v
+//   attention_rows     a block of rows,     by blocks of sources:  z = p (do vᵀ - drop) | dq += z k
+//   attention_sources  a block of sources,  by blocks of rows:     dv += pᵀ do | dk += zᵀ q
 //
-// where m is the largest score so far, m' the one before, and drop the sum of do o along a row.
-// A block is TILE x TILE scores of 16 x 16 threads; thread (y, x) has rows y, y + 16, … and columns x, x + 16, …. Operands come
-// through shared memory in panels kDepth wide. Each sum is added up by one thread in rising order, so its bits stay.
+// where m is a row's largest score so far, m' what it was before, and drop the sum of do o along a row. A block is TILE x TILE
+// scores of 16 x 16 threads; thread (y, x) has rows y, y + 16, … and columns x, x + 16, …. Operands come through shared memory
+// in panels kDepth wide. Each sum is added up by one thread in rising order.
 #pragma once
 
 namespace pd {
