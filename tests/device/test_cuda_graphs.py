@@ -113,7 +113,17 @@ def reductions(x, places, k):
     return [rows, (long * 2).amax(), (rows[:, None] * x[:3]).mean(0), EDGES["spills"][0](x.repeat(1, 900)) * 2]
 
 
-@pytest.mark.parametrize("f", [natives, products, reductions])
+def convolutions(x, places, k):
+    """The weight's gradient is added up in parts, in memory of a kernel's own."""
+    images, w = x.reshape(3, 1, 3, 5).repeat(1, 8, 4, 3), pd.arange(576).reshape(8, 8, 3, 3).sin() * k
+    results = []
+    for dtype in (pd.float32, pd.bfloat16):
+        y, back = pd.func.vjp(lambda x, w: nn.functional.conv2d(x, w, padding=1), images.to(dtype), w.to(dtype))
+        results += [t.float() for t in (y, *back(y.cos()))]
+    return results
+
+
+@pytest.mark.parametrize("f", [natives, products, reductions, convolutions])
 def test_kernels_of_all_kinds(monkeypatch, rng, f):
     data, places = rng.standard_normal((RUNS, 9, 5)).astype("f"), rng.integers(-7, 7, (RUNS, 9))
 
