@@ -273,7 +273,7 @@ Fields Plan::params(const void* x, const void* w, void* y, void* partial) const 
 
 std::string parts(const Head& head) { return head.text() + value_helpers() + kWindowText; }
 std::string text_of_tiles(const Head& head) {
-  return parts(head) + kReadFourText + kConvolutionText + kWindowTilesText + kConvolutionLoopText;
+  return parts(head) + kRegisterPlacesText + kWindowTilesText + kRegisterTilesText;
 }
 std::string text_of_few(const Head& head) { return parts(head) + kFewConvolutionText; }
 std::string text_of_long(const Head& head) { return parts(head) + kLongConvolutionText; }

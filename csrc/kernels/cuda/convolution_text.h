@@ -7,14 +7,33 @@
 namespace pd {
 namespace cuda {
 
-// Tiles of BM x BN, of which a thread makes TM x TN in quads of four; ring of two in shared memory.
-inline const char* const kConvolutionText = R"cuda(
+// Where an element lies in a tile.
+inline const char* const kRegisterPlacesText = R"cuda(
 PD_DEVICE int place_w(int m, int k) { return k * (BM + 4) + m; }
 PD_DEVICE int place_x(int k, int n) { return k * (BN + 4) + n; }
 )cuda";
 
-inline const char* const kConvolutionLoopText = R"cuda(
+// Tiles of BM x BN, of which a thread makes TM x TN, by fours; of those in shared memory one is read while the next is written.
+inline const char* const kRegisterTilesText = R"cuda(
 struct NoCopies {};
+
+// Four neighbours in shared memory.
+struct Four { Sum v[4]; };
+PD_DEVICE Four read_four(const T* from) {
+  Four r;
+  if constexpr (KIND != 0) {
+    const uint2 two = *(const uint2*)from;
+    r.v[0] = value_of((T)two.x), r.v[1] = value_of((T)(two.x >> 16));
+    r.v[2] = value_of((T)two.y), r.v[3] = value_of((T)(two.y >> 16));
+  } else if constexpr (sizeof(T) == 4) {
+    const float4 all = *(const float4*)from;
+    r.v[0] = all.x, r.v[1] = all.y, r.v[2] = all.z, r.v[3] = all.w;
+  } else {
+    const double2 low = *(const double2*)from, high = *(const double2*)(from + 2);
+    r.v[0] = low.x, r.v[1] = low.y, r.v[2] = high.x, r.v[3] = high.y;
+  }
+  return r;
+}
 
 PD_KERNEL __launch_bounds__(kThreads, 2) convolution(const Params p) {
   constexpr int kAcross = BN / TN, kQuadsM = TM / 4, kQuadsN = TN / 4;  // threads across; quads of a thread
@@ -76,26 +95,6 @@ PD_KERNEL __launch_bounds__(kThreads, 2) convolution(const Params p) {
       else p.y[place + m * p.y_row] = element_of(sum[i][j]);
     }
   }
-}
-)cuda";
-
-// Four neighbours in shared memory.
-inline const char* const kReadFourText = R"cuda(
-struct Four { Sum v[4]; };
-PD_DEVICE Four read_four(const T* from) {
-  Four r;
-  if constexpr (KIND != 0) {
-    const uint2 two = *(const uint2*)from;
-    r.v[0] = value_of((T)two.x), r.v[1] = value_of((T)(two.x >> 16));
-    r.v[2] = value_of((T)two.y), r.v[3] = value_of((T)(two.y >> 16));
-  } else if constexpr (sizeof(T) == 4) {
-    const float4 all = *(const float4*)from;
-    r.v[0] = all.x, r.v[1] = all.y, r.v[2] = all.z, r.v[3] = all.w;
-  } else {
-    const double2 low = *(const double2*)from, high = *(const double2*)(from + 2);
-    r.v[0] = low.x, r.v[1] = low.y, r.v[2] = high.x, r.v[3] = high.y;
-  }
-  return r;
 }
 )cuda";
 
