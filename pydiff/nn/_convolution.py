@@ -3,7 +3,7 @@
 import math
 
 from pydiff import _core
-from pydiff.memory_formats import channels_last_of, places_last
+from pydiff.memory_formats import places_last
 
 from ._windows import by_channels, fold_axes, numbers, out_size, pad_axes, positive, unfold_axes, with_batch
 
@@ -48,14 +48,10 @@ def _convolve(name, input, weight, bias, stride, padding, dilation, groups, axes
             f"[{name}] the kernel is larger than the padded input; got {kernel}, dilation {dilation}, for "
             f"{tuple(padded)}; try padding"
         )
-    x, first = _laid_out(input, weight)
+    first = _first(input, weight)
     if has_kernel(input):
         return _by_kernel(input, weight, bias, groups, 0, stride, widths, (1,) * axes, dilation, first, batched)
-    x = pad_axes(x, first, widths)
-    if first == 1:
-        columns = unfold_axes(x, 1, 1 + axes, kernel, stride, dilation, out)
-        return _by_places(columns, weight, bias, groups, batched)
-    return _by_columns(x, weight, bias, groups, stride, dilation, out, batched)
+    return _by_columns(pad_axes(input, 2, widths), weight, bias, groups, stride, dilation, out, first, batched)
 
 
 def has_kernel(input):
@@ -78,7 +74,7 @@ def _by_kernel(x, weight, bias, groups, flags, stride, widths, spread, dilation,
     return by_channels(result, first, batched)
 
 
-def _by_columns(x, weight, bias, groups, stride, dilation, out, batched):
+def _by_columns(x, weight, bias, groups, stride, dilation, out, first, batched):
     """The definition: the windows as columns, and a product."""
     batch, channels = x.shape[:2]
     # (channels, *kernel, batch, *out): one product a group, whatever the batch; so is the weight's gradient.
@@ -89,41 +85,20 @@ def _by_columns(x, weight, bias, groups, stride, dilation, out, batched):
         result = weight.reshape(rows, size) @ columns.reshape(size, places)
     else:
         result = weight.reshape(groups, rows // groups, size) @ columns.reshape(groups, size, places)
-    return _finish(result.reshape(rows, batch, *out), bias, batched)
+    return _finish(result.reshape(rows, batch, *out), bias, first, batched)
 
 
-def _laid_out(input, weight):
-    """(the input, 2), or where it or the weight is channels-last (its value `(batch, *places, channels)`, 1)."""
-    last = places_last(input)
-    if last is None and places_last(weight) is not None:
-        last = input.movedim(1, -1)
-    return (input, 2) if last is None else (last, 1)
+def _first(input, weight):
+    """The axis of the result's places: 1 where the input or the weight is channels-last, else 2."""
+    return 2 if places_last(input) is None and places_last(weight) is None else 1
 
 
-def _by_places(columns, weight, bias, groups, batched):
-    """The product of `(batch, *out, *kernel, channels)` and a weight, channels-last."""
-    axes, rows = weight.ndim - 2, weight.shape[0]
-    batch, out = columns.shape[0], columns.shape[1 : 1 + axes]
-    each, size = weight.shape[1], math.prod(weight.shape[2:])
-    places = batch * math.prod(out)
-    if groups == 1:
-        result = columns.reshape(places, size * each) @ weight.movedim(1, -1).reshape(rows, size * each).mT
-    else:
-        panels = columns.reshape(places, size, groups, each).permute(2, 0, 1, 3).reshape(groups, places, size * each)
-        turned = weight.movedim(1, -1).reshape(groups, rows // groups, size * each).mT
-        result = (panels @ turned).transpose(0, 1).reshape(places, rows)
-    if bias is not None:
-        result = result + bias
-    result = channels_last_of(result.reshape(batch, *out, rows))
-    return result if batched else result.squeeze(0)
-
-
-def _finish(result, bias, batched):
-    """(channels, batch, *) with the bias, as (batch, channels, *) or without the batch."""
+def _finish(result, bias, first, batched):
+    """(channels, batch, *) with the bias, as (batch, channels, *) or without the batch; channels-last where `first` is 1."""
     if bias is not None:
         result = result + bias.reshape((-1,) + (1,) * (result.ndim - 1))
-    result = result.transpose(0, 1).contiguous()
-    return result if batched else result.squeeze(0)
+    result = result.movedim(0, -1) if first == 1 else result.transpose(0, 1).contiguous()
+    return by_channels(result, first, batched)
 
 
 def _transposed(name, input, weight, bias, stride, padding, output_padding, groups, dilation, axes):
@@ -142,27 +117,18 @@ def _transposed(name, input, weight, bias, stride, padding, output_padding, grou
         raise ValueError(f"[{name}] nothing is left of the result; got padding {padding} for {full}; try padding=0")
     rows = weight.shape[1]
     size, places = rows * math.prod(kernel), batch * math.prod(spatial)
-    x, first = _laid_out(input, weight)
+    first = _first(input, weight)
     if has_kernel(input):
         reach = [d * (k - 1) for k, d in zip(kernel, dilation)]
         widths = [(r - p, r - p + e) for r, p, e in zip(reach, padding, extra)]
         flags = _TURNED | _MIRRORED
         return _by_kernel(input, weight, bias, groups, flags, (1,) * axes, widths, stride, dilation, first, batched)
-    if first == 1:
-        panels = x.reshape(places, groups, channels // groups).transpose(0, 1)
-        turned = weight.movedim(1, -1).reshape(groups, channels // groups, size)
-        columns = (panels @ turned).reshape(groups, places, math.prod(kernel), rows).permute(1, 2, 0, 3)
-        columns = columns.reshape(batch, *spatial, *kernel, groups * rows)
-        result = fold_axes(columns, 1, 1 + axes, kernel, stride, dilation, full)
-        result = pad_axes(result, 1, [(-p, -p) for p in padding])
-        result = channels_last_of(result if bias is None else result + bias)
-        return result if batched else result.squeeze(0)
     x = input.transpose(0, 1).reshape(groups, channels // groups, places)
     columns = weight.reshape(groups, channels // groups, size).mT @ x
     columns = columns.reshape(rows * groups, *kernel, batch, *spatial)
     result = fold_axes(columns, 2, 1, kernel, stride, dilation, full)
     result = pad_axes(result, 2, [(-p, -p) for p in padding])
-    return _finish(result, bias, batched)
+    return _finish(result, bias, first, batched)
 
 
 def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
