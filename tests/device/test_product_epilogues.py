@@ -108,7 +108,8 @@ def test_operands_that_are_parts_of_others(check, rng):
     }
     for name, f in cases.items():
         assert check(lambda f=f: [f()], 1), name
-    check(lambda: [f() for f in cases.values()], len(cases))
+    # Together, x @ w.T of five of them is one product, which no bias may change.
+    check(lambda: [f() for f in cases.values()], len(cases) - 5)
 
 
 def test_what_is_no_bias(check, rng):
@@ -156,8 +157,8 @@ def test_a_product_that_others_read_too(check, rng):
         p = x @ w
         return [p + b, p + b * 2]
 
-    for f in (held, summed, twice, lambda: [(x @ w).reshape(6, 6) + (x @ w)[0]]):
-        check(f, 0 if f in (held, summed, twice) else 1)
+    for f in (held, summed, twice, lambda: [(x @ w).reshape(6, 6) + (x @ w)[0]]):  # written twice, it is one product
+        check(f, 0)
 
 
 def test_only_what_ends_in_memory_is_merged(check, rng):

@@ -19,6 +19,7 @@ SOURCES = [
     HERE / "cuda_native_driver.cpp",
     *DEVICE,
     CSRC / "kernels/native.cpp",
+    CSRC / "kernels/windows.cpp",
     *(CSRC / f"kernels/cpu/{name}.cpp" for name in "index arg_reduce scan join topk sampling convolution tiles tile_kernels".split()),
     *(CSRC / f"kernels/cpu/{name}.cpp" for name in "attention attention_backward attention_rows".split()),
     *(

@@ -13,6 +13,7 @@ CSRC = HERE.parent.parent / "csrc"
 SOURCES = [
     HERE / "native_driver.cpp",
     CSRC / "kernels/native.cpp",
+    CSRC / "kernels/windows.cpp",
     CSRC / "kernels/cpu/index.cpp",
     CSRC / "kernels/cpu/arg_reduce.cpp",
     CSRC / "kernels/cpu/scan.cpp",
