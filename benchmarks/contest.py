@@ -37,6 +37,7 @@ class Comparison:
     aim: float
     floor: float
     entries: dict
+    share: float | None = None
     notes: list = field(default_factory=list)
     alone: float = float("nan")  # seconds of pydiff's function without its derivative
 
@@ -125,7 +126,7 @@ def compare(problem, rates, threads, only=None, rounds=ROUNDS, turn=TURN):
     finally:
         for process in processes.values():
             process.close()
-    return Comparison(problem.name, problem.what, problem.aim, problem.floor(rates), entries, notes, alone)
+    return Comparison(problem.name, problem.what, problem.aim, problem.floor(rates), entries, problem.share, notes, alone)
 
 
 def _alone(problem, threads, rounds, turn):

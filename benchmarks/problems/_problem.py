@@ -15,6 +15,7 @@ class Problem:
             numbers for everyone) and returns `step`. A step does the whole work and returns numbers that tell whether
             it is right, computed when it returns.
         aim: how many times faster than the fastest other contestant pydiff is to be.
+        share: of the floor's speed, at which pydiff is fast enough whatever the others are; None where that is not asked.
         flops, bytes: the least that a step must compute and move. The floor is the larger of their times, at the
             machine's rate of matrix products and of copying.
         alone: maker of pydiff's step that computes the function without its derivative, where that is of interest.
@@ -27,6 +28,7 @@ class Problem:
     what: str
     makers: dict[str, Callable] = field(default_factory=dict)
     aim: float = 2.0
+    share: float | None = None
     flops: float = 0.0
     bytes: float = 0.0
     alone: Callable | None = None

@@ -92,6 +92,7 @@ PROBLEM = Problem(
     what=f"training step of a CNN {'-'.join(map(str, CHANNELS))} on {SIZE}x{SIZE}, batch norm, SGD, batch {BATCH}",
     makers={**torch_style(_build), "JAX jit": _jax},
     aim=1.1,
+    share=0.8,
     flops=_flops(),
     tolerance=2e-4,
 )

@@ -123,6 +123,7 @@ PROBLEM = Problem(
     what=f"training step of a GPT: {LAYERS} layers, width {WIDTH}, {BATCH}x{TOKENS} tokens, AdamW",
     makers={**torch_style(_build), "JAX jit": _jax},
     aim=1.1,
+    share=0.8,
     flops=_flops(),
     tolerance=1e-4,
 )

@@ -76,7 +76,7 @@ def _jax(sizes, batch):
     return build
 
 
-def _problem(name, sizes, batch, aim, small):
+def _problem(name, sizes, batch, small, aim=2.0, share=None):
     count = sum(i * o + o for i, o in zip(sizes, sizes[1:]))
     # Forward and two products backward, but no gradient of the input; Adam reads 4 arrays and writes 3.
     flops = sum(6 * i * o for i, o in zip(sizes, sizes[1:])) - 2 * sizes[0] * sizes[1]
@@ -85,6 +85,7 @@ def _problem(name, sizes, batch, aim, small):
         what=f"training step of an MLP {'-'.join(map(str, sizes))} with Adam, batch {batch}",
         makers={**torch_style(_torch_style(sizes, batch)), "JAX jit": _jax(sizes, batch)},
         aim=aim,
+        share=share,
         flops=batch * flops,
         bytes=7 * 4 * count,
         small=small,
@@ -92,5 +93,5 @@ def _problem(name, sizes, batch, aim, small):
     )
 
 
-SMALL = _problem("mlp_small", (16, 32, 32, 1), 32, 2.0, True)
-LARGE = _problem("mlp", (784, 512, 512, 10), 128, 1.1, False)
+SMALL = _problem("mlp_small", (16, 32, 32, 1), 32, small=True)
+LARGE = _problem("mlp", (784, 512, 512, 10), 128, small=False, aim=1.1, share=0.8)
