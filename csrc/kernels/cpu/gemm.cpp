@@ -136,7 +136,7 @@ void batched_gemm(DType dt, bool trans_a, bool trans_b, int64_t m, int64_t n, in
     return;
   }
   const bool small = k > 0 && is_small_product(m, n, k);
-  const int64_t group = std::max<int64_t>(1, kTaskWork / static_cast<int64_t>(small ? kSmallWork : work));
+  const int64_t group = std::max<int64_t>(1, kTaskWork / static_cast<int64_t>(small ? std::max<double>(kSmallWork, work) : work));
   parallel_for(ceil_div(batch, group), [&](int64_t t, int) {
     const int64_t begin = t * group, end = std::min(batch, begin + group);
     if (small) {

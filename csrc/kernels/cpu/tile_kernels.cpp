@@ -285,20 +285,44 @@ PD_INLINE void pack_columns_of(const T* b, const Places& col, int64_t first, int
   turned<T, Bytes>(b, offsets, cols, k, k0, depth, k[k_end - 1], out, width, width);
 }
 
-// An element's chain as the tiles have it.
+// N columns of a small product, each element's chain as the tiles have it.
+template <class Op, bool Fused, int N, class T = typename Op::Item>
+PD_INLINE void small_columns(const TiledProduct& x, const T* a, const T* b, T* c) {
+  const int64_t m = x.m, k = x.k, a_row = x.a_row.step, a_k = x.a_k.step, b_k = x.b_k.step, b_col = x.b_col.step;
+  for (int64_t i = 0; i < m; ++i, a += a_row, c += x.c_row.step) {
+    T acc[N];
+    for (int j = 0; j < N; ++j) acc[j] = x.accumulate ? c[j] : T(0);
+    for (int64_t p = 0; p < k; ++p) {
+      const T s = a[p * a_k];
+      const T* const row = b + p * b_k;
+      for (int j = 0; j < N; ++j) acc[j] = Op::template after<Fused>(acc[j], s, row[j * b_col]);
+    }
+    for (int j = 0; j < N; ++j) c[j] = acc[j];
+  }
+}
+
 template <class Op, bool Fused, class T = typename Op::Item>
-PD_INLINE void small_of(const TiledProduct& x, const Strides& next, int64_t count) {
+PD_INLINE void small_of(TiledProduct x, Strides next, int64_t count) {
+  if (x.n == 1 && x.c_row.step == 1) {  // the other way round, for chains side by side
+    std::swap(x.m, x.n);
+    std::swap(x.a, x.b);
+    std::swap(x.a_row, x.b_col);
+    std::swap(x.a_k, x.b_k);
+    std::swap(next.a, next.b);
+  }
   const T *a = static_cast<const T*>(x.a), *b = static_cast<const T*>(x.b);
   T* c = static_cast<T*>(x.c);
-  const int64_t m = x.m, n = x.n, k = x.k;
-  const int64_t a_row = x.a_row.step, a_k = x.a_k.step, b_k = x.b_k.step, b_col = x.b_col.step, c_row = x.c_row.step;
-  for (; count; --count, a += next.a, b += next.b, c += next.c)
-    for (int64_t i = 0; i < m; ++i)
-      for (int64_t j = 0; j < n; ++j) {
-        T acc = x.accumulate ? c[i * c_row + j] : T(0);
-        for (int64_t p = 0; p < k; ++p) acc = Op::template after<Fused>(acc, a[i * a_row + p * a_k], b[p * b_k + j * b_col]);
-        c[i * c_row + j] = acc;
-      }
+  const int64_t step = x.b_col.step;
+  for (; count; --count, a += next.a, b += next.b, c += next.c) {
+    int64_t j = 0;
+    for (; j + 4 <= x.n; j += 4) small_columns<Op, Fused, 4>(x, a, b + j * step, c + j);
+    switch (x.n - j) {
+      case 3: small_columns<Op, Fused, 3>(x, a, b + j * step, c + j); break;
+      case 2: small_columns<Op, Fused, 2>(x, a, b + j * step, c + j); break;
+      case 1: small_columns<Op, Fused, 1>(x, a, b + j * step, c + j); break;
+      default: break;
+    }
+  }
 }
 
 template <class Op, class T = typename Op::Item>

@@ -32,7 +32,11 @@ struct TiledProduct {
 void tiled_product(const TiledProduct& x);
 
 // So small that tiles cost more than the arithmetic.
-inline bool is_small_product(int64_t m, int64_t n, int64_t k) { return m * n * k <= 256; }
+inline bool is_small_product(int64_t m, int64_t n, int64_t k) {
+  const int64_t work = m * n * k;
+  if (m == 1 || n == 1) return work <= 256;
+  return work <= 256 || (k <= 4 && work <= 1024) || (n <= 4 && k <= 16 && work <= 16384);
+}
 
 // `count` small products on the calling thread, without lists and with c_col 1; the operands and C of the next one lie so many
 // items on. To the bits of tiled_product.
