@@ -31,7 +31,20 @@ def test_against_numpy(choice, dtype, batch, m, n, k, rng):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
-    "m, n, k", [(4, 4, 4), (1, 1, 4), (2, 3, 33), (1, 3, 5), (7, 2, 9), (6, 6, 7), (10, 10, 10), (3, 17, 5)]
+    "m, n, k",
+    [
+        (4, 4, 4),
+        (1, 1, 4),
+        (2, 3, 33),
+        (1, 3, 5),
+        (7, 2, 9),
+        (6, 6, 7),
+        (10, 10, 10),
+        (3, 17, 5),
+        (104, 4, 4),
+        (200, 3, 16),
+        (3, 85, 3),
+    ],
 )
 def test_an_element_has_its_bits_in_products_of_any_size(device, dtype, m, n, k, rng):
     """On the CPU: alone, in a batch, among many rows, with more columns, transposed, from parts of larger memory."""
