@@ -111,7 +111,8 @@ void run_cuda_matmul(const MatmulStep& s, void* const* slots, DeviceId device, S
 
 void run_cuda_native(const NativeStep& s, void* const* slots, int64_t* cells, Device& device, Stream stream,
                      CudaScratch* scratch) {
-  s.cuda_fn(NativeCall(s, slots).args(), CudaNativeContext{device, stream, s.error < 0 ? nullptr : cells + s.error * kErrorCells, scratch});
+  int64_t* const error = s.error < 0 ? nullptr : cells + s.error * kErrorCells;
+  s.cuda_fn(NativeCall(s, slots).args(), CudaNativeContext{device, stream, error, scratch});
 }
 
 void count_steps(const Plan& plan) {

@@ -305,8 +305,8 @@ std::string BodyEmitter::element(int a, Body& b) {
     std::string& o = *b.out;
     if (b.runs.empty()) {
       const int at = t_.fresh(), runs = t_.fresh(), wide = t_.fresh();
-      put(o, "  %v", at, " = trunc i64 ", b.at, " to i32\n  %v", runs, " = udiv i32 %v", at, ", %run\n  %v", wide, " = zext i32 %v",
-          runs, " to i64\n");
+      put(o, "  %v", at, " = trunc i64 ", b.at, " to i32\n  %v", runs, " = udiv i32 %v", at, ", %run\n");
+      put(o, "  %v", wide, " = zext i32 %v", runs, " to i64\n");
       b.runs = v(wide);
     }
     base = v(gep(o, elem_type(a), base, i64(o, "mul", b.runs, gap(a))));

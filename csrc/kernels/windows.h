@@ -30,8 +30,8 @@ struct WindowProduct {
   int64_t in_window() const; // k
 };
 
-// Those of a convolution, whatever strides its operands and result have: one, or where x has zeros between its places, one for the windows that meet them alike, since
-// these are convolutions without zeros. Together they make every element of y.
+// Those of a convolution, whatever strides its operands have: one, or where x has zeros between its places, one for the windows
+// that meet them alike, since these are convolutions without zeros. Together they make every element of y.
 std::vector<WindowProduct> window_products(const Convolution& c, const Shape& x, const Ints& x_strides, const Shape& w,
                                            const Ints& w_strides, const Shape& y);
 

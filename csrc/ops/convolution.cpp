@@ -219,7 +219,8 @@ Var convolution(const Var& x, const Var& w, const Convolution& c) {
   Var both[2] = {x, w};
   const DType d = result_type(both, 2);
   // On a CUDA device the kernel reads 16-bit floats itself, and adds in float32.
-  if (is_narrow(d) && x.device().kind == DeviceKind::Cpu) return cast(convolution(cast(x, compute_type(d)), cast(w, compute_type(d)), c), d);
+  if (is_narrow(d) && x.device().kind == DeviceKind::Cpu)
+    return cast(convolution(cast(x, compute_type(d)), cast(w, compute_type(d)), c), d);
   require_kernel("convolution", compute_type(d), kNum);
   return raw(cast(x, d), cast(w, d), c);
 }

@@ -171,18 +171,21 @@ void product(WindowProduct p, const NativeArgs& a, bool channels_last) {
   }
   const Offsets windows(joined({p.batch, p.x_batch, p.y_batch}, n, is_close(p.x_batch, n)));
   const Offsets within(joined({p.channels, p.x_channel, p.w_channel}, k, channels_last));
-  const Places col = places_of(windows.one), to = places_of(windows.other), deep = places_of(within.one), by = places_of(within.other);
+  const Places col = places_of(windows.one), to = places_of(windows.other);
+  const Places deep = places_of(within.one), by = places_of(within.other);
 
   auto group = [&](int64_t i) {
     const char* w = static_cast<const char*>(a.in[1]) + (p.w_at + i * p.w_group) * item;
     const char* from = x.data() + i * p.x_group * item;
     char* y = static_cast<char*>(a.out) + (p.y_at + i * p.y_group) * item;
+    const DType t = a.out_spec->dtype;
+    const int64_t m = p.outputs, n = p.windows(), depth = p.in_window();
     const Places rows{p.w_row, nullptr}, results{p.y_row, nullptr};
     // Windows are columns, which are packed while they are near; of a matrix that lies as it is used the rows.
-    if (p.y_row == 1 && p.outputs > 1 && !deep.list && !col.list)
-      tiled_product({a.out_spec->dtype, p.windows(), p.outputs, p.in_window(), from, col, deep, w, by, rows, y, to, results, false});
+    if (p.y_row == 1 && m > 1 && !deep.list && !col.list)
+      tiled_product({t, n, m, depth, from, col, deep, w, by, rows, y, to, results, false});
     else
-      tiled_product({a.out_spec->dtype, p.outputs, p.windows(), p.in_window(), w, rows, by, from, deep, col, y, results, to, false});
+      tiled_product({t, m, n, depth, w, rows, by, from, deep, col, y, results, to, false});
   };
   const double work = static_cast<double>(p.outputs) * static_cast<double>(p.in_window()) * static_cast<double>(p.windows());
   parallel_for(p.groups, [&](int64_t i, int) { group(i); }, work > static_cast<double>(kSharedWork) ? 1 : num_threads());

@@ -18,7 +18,9 @@ void copy_runs(char* out, int64_t out_stride, const char* in, int64_t in_stride,
 }
 
 // Items of two operands in turns, as the halves of a pooling's windows are joined.
-template <class T> void interleave(T* __restrict out, const T* __restrict a, const T* __restrict b, int64_t n) {
+template <class T> void interleave(char* to, const char* left, const char* right, int64_t n) {
+  T* __restrict out = reinterpret_cast<T*>(to);
+  const T *__restrict a = reinterpret_cast<const T*>(left), *__restrict b = reinterpret_cast<const T*>(right);
   for (int64_t i = 0; i < n; ++i) {
     out[2 * i] = a[i];
     out[2 * i + 1] = b[i];
@@ -56,9 +58,9 @@ void concatenate(const NativeArgs& a, NativeError&) {
       int64_t first = b * per_block, rows = std::min(per_block, v.outer - first);
       char* to = out + first * row;
       if (a.nin == 2 && row == 2 * item && run_of(0) == item && (item == 4 || item == 8)) {
-        const char *left = static_cast<const char*>(a.in[0]) + first * item, *right = static_cast<const char*>(a.in[1]) + first * item;
-        if (item == 4) interleave((uint32_t*)to, (const uint32_t*)left, (const uint32_t*)right, rows);
-        else interleave((uint64_t*)to, (const uint64_t*)left, (const uint64_t*)right, rows);
+        const char* left = static_cast<const char*>(a.in[0]) + first * item;
+        const char* right = static_cast<const char*>(a.in[1]) + first * item;
+        item == 4 ? interleave<uint32_t>(to, left, right, rows) : interleave<uint64_t>(to, left, right, rows);
         continue;
       }
       for (int k = 0; k < a.nin; ++k) {

@@ -11,8 +11,8 @@
 
 namespace pd {
 
-// Operands and results in device memory, aligned to their elements, contiguous but for operands with strides. `error` points to kErrorCells int64 in
-// device memory, zero before the op; cell 0 stays zero where nothing goes wrong.
+// Operands and results in device memory, aligned to their elements, contiguous but for operands with strides. `error` points
+// to kErrorCells int64 in device memory, zero before the op; cell 0 stays zero where nothing goes wrong.
 constexpr int kErrorCells = 5;
 // Memory for the temporaries of one op at a time, taken and given back as a stack. A kernel that is captured into a graph
 // may not allocate.
