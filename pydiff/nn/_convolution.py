@@ -118,7 +118,7 @@ def _transposed(name, input, weight, bias, stride, padding, output_padding, grou
     rows = weight.shape[1]
     size, places = rows * math.prod(kernel), batch * math.prod(spatial)
     first = _first(input, weight)
-    if has_kernel(input):
+    if has_kernel(input) and input.device.type == "cpu":  # CUDA's would multiply zeros around the input by the weight
         reach = [d * (k - 1) for k, d in zip(kernel, dilation)]
         widths = [(r - p, r - p + e) for r, p, e in zip(reach, padding, extra)]
         flags = _TURNED | _MIRRORED

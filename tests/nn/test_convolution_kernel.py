@@ -176,12 +176,26 @@ def test_channels_last_copies_nothing():
     close(gradients, plain, rtol=1e-5)
 
 
-def test_an_infinite_weight_meets_no_zeros_between_places():
-    x, w = pd.ones(1, 1, 2, 2), pd.tensor([[[[float("inf"), 1.0], [1.0, 1.0]]]])
-    y = F.conv_transpose2d(x, w, stride=2)
-    assert not bool(y.isnan().any()) and float(y[0, 0, 1, 1]) == 1.0
-    g = pd.func.grad(lambda x: F.conv2d(x, w, stride=2).sum())(pd.ones(1, 1, 4, 4))
-    assert not bool(g.isnan().any())
+@pytest.mark.parametrize("x, w, f", [case for case in CASES if "transposed" in case.id])
+def test_an_infinite_weight_meets_no_zeros(x, w, f, by_definition):
+    """Neither between nor around the places of what is spread over windows."""
+    x, w = sample(x, w)
+    for value in (float("inf"), float("nan")):
+        odd = w.clone()
+        odd[(0,) * w.ndim] = value
+        got, wanted = f(x, odd), by_definition(f, x, odd)
+        np.testing.assert_allclose(got.numpy(), wanted.numpy(), rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("stride, padding", [(1, 0), (1, 1), (2, 1), (3, 2)])
+def test_an_infinite_weight_in_the_gradient_of_the_input(stride, padding, by_definition, on_the_cpu):
+    x, w = sample((2, 2, 9, 8), (3, 2, 3, 4))
+    w[1, 1, 0, 2] = float("inf")
+
+    def gradient(x):
+        return pd.func.grad(lambda x: (F.conv2d(x, w, stride=stride, padding=padding) * 0.5).sum())(x)
+
+    np.testing.assert_allclose(gradient(x).numpy(), by_definition(gradient, x).numpy(), rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/divide.h"
 #include "device/cpu/scratch.h"
 #include "kernels/cpu/native_kernels.h"
 #include "kernels/cpu/tiles.h"
@@ -191,6 +192,52 @@ void product(WindowProduct p, const NativeArgs& a, bool channels_last) {
   parallel_for(p.groups, [&](int64_t i, int) { group(i); }, work > static_cast<double>(kSharedWork) ? 1 : num_threads());
 }
 
+// ---- weights that zeros may not meet
+
+template <class T> bool all_finite(const void* data, int64_t count) {
+  const T* x = static_cast<const T*>(data);
+  T sum = 0;
+  for (int64_t i = 0; i < count; ++i) sum += x[i] - x[i];
+  return sum == 0;
+}
+
+// Whether a weight that is an infinity or NaN would meet zeros around x that the definition does not have: what is spread
+// over windows (the gradient of a convolution's input, a transposed convolution) is added up where it falls.
+bool meets_no_zeros(const Convolution& c, const NativeArgs& a, const Ints& strides) {
+  if (!(c.flags & kMirrored) || !is_floating(a.specs[1].dtype)) return false;
+  int64_t count = 1;  // from the first to the last element
+  for (int k = 0; k < strides.size(); ++k) {
+    if (strides[k] < 0) return true;
+    count += (a.specs[1].shape[k] - 1) * strides[k];
+  }
+  return !(a.specs[1].dtype == DType::F32 ? all_finite<float>(a.in[1], count) : all_finite<double>(a.in[1], count));
+}
+
+// The same as products that stay inside x: windows that lose the same places to its border, each without these.
+void split_at_borders(const WindowProduct& p, size_t axis, std::vector<WindowProduct>& out) {
+  if (axis == p.axes.size()) return out.push_back(p);
+  const WindowAxis& a = p.axes[axis];
+  auto places = [&](int64_t n) {  // those of window n that are inside: [first, second)
+    const int64_t at = a.first + n * a.n_step;
+    const int64_t begin = at >= 0 ? 0 : ceil_div(-at, a.k_step), end = a.bound <= at ? 0 : ceil_div(a.bound - at, a.k_step);
+    return std::pair(std::min(begin, a.k_size), std::clamp<int64_t>(end, std::min(begin, a.k_size), a.k_size));
+  };
+  for (int64_t n = 0, next; n < a.n_size; n = next) {
+    const auto [begin, end] = places(n);
+    for (next = n + 1; next < a.n_size && places(next) == std::pair(begin, end);) ++next;
+    if (begin == end) continue;
+    WindowProduct part = p;
+    WindowAxis& b = part.axes[axis];
+    b.first += n * a.n_step + begin * a.k_step;
+    b.n_size = next - n;
+    b.k_size = end - begin;
+    part.x_at += n * a.n_x + begin * a.k_x;
+    part.w_at += begin * a.k_w;
+    part.y_at += n * a.n_y;
+    split_at_borders(part, axis + 1, out);
+  }
+}
+
 }  // namespace
 
 void convolution(const NativeArgs& a, NativeError&) {
@@ -199,8 +246,14 @@ void convolution(const NativeArgs& a, NativeError&) {
   if (numel(y) == 0) return;
   const Ints x_strides = a.strides ? a.strides[0] : contiguous_strides(x);
   const Ints w_strides = a.strides ? a.strides[1] : contiguous_strides(w);
-  const std::vector<WindowProduct> all = window_products(c, x, x_strides, w, w_strides, y);
-  const bool empty = std::any_of(all.begin(), all.end(), [](const WindowProduct& p) { return p.in_window() == 0; });
+  std::vector<WindowProduct> all = window_products(c, x, x_strides, w, w_strides, y);
+  bool empty = std::any_of(all.begin(), all.end(), [](const WindowProduct& p) { return p.in_window() == 0; });
+  if (meets_no_zeros(c, a, w_strides)) {
+    std::vector<WindowProduct> parts;
+    for (const WindowProduct& p : all) split_at_borders(p, 0, parts);
+    all.swap(parts);
+    empty = true;
+  }
   if (empty) std::memset(a.out, 0, static_cast<size_t>(numel(y)) * size_of(a.out_spec->dtype));
   for (const WindowProduct& p : all)
     if (p.in_window() > 0) product(p, a, c.flags & kChannelsLast);
