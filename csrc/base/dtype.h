@@ -62,6 +62,7 @@ constexpr bool is_differentiable(DType t) { return info(t).category >= 2; }
 // Kernels compute with the type, or with its compute type between loads and stores.
 constexpr bool has_kernels(DType t) { return !is_complex(t); }
 // A type that only memory has: every operation converts its operands to the compute type, and its result back.
+constexpr bool is_half(DType t) { return t == DType::F16 || t == DType::BF16; }
 constexpr bool is_narrow(DType t) { return has_kernels(t) && info(t).compute != t; }
 constexpr DType compute_type(DType t) { return is_narrow(t) ? info(t).compute : t; }
 // What an element of the type is held in between its load and the conversion to its compute type: its bits (a 16-bit

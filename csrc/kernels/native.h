@@ -18,7 +18,7 @@ struct NativeArgs {
   const Spec* out_spec;
   void* out;               // may be in[0]'s memory where the executor donates it (index_put, slice_update)
   const Ints* attrs;
-  // Of an op that reads views (OpTraits): the strides of each operand, in items, from the address in `in` on.
+  // Of an op that reads views (OpTraits), never null: the strides of each operand, in items, from the address in `in` on.
   const Ints* strides = nullptr;
   // Of an op of several results: each of them, null where nobody reads it; `out` and `out_spec` are the first's.
   void* const* outs = nullptr;

@@ -118,4 +118,8 @@ std::vector<WindowProduct> window_products(const Convolution& c, const Shape& x,
   return out;
 }
 
+std::vector<WindowProduct> window_products(const Convolution& c, const NativeArgs& a) {
+  return window_products(c, a.specs[0].shape, a.strides[0], a.specs[1].shape, a.strides[1], a.out_spec->shape);
+}
+
 }  // namespace pd

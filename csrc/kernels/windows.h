@@ -34,5 +34,6 @@ struct WindowProduct {
 // that meet them alike, since these are convolutions without zeros. Together they make every element of y.
 std::vector<WindowProduct> window_products(const Convolution& c, const Shape& x, const Ints& x_strides, const Shape& w,
                                            const Ints& w_strides, const Shape& y);
+std::vector<WindowProduct> window_products(const Convolution& c, const NativeArgs& a);  // of the operands and result of a call
 
 }  // namespace pd

@@ -213,7 +213,9 @@ OpTraits convolution_row() {
   return t;
 }
 
-bool convolution_serves(DType d, DeviceId device) { return device.kind == DeviceKind::Cpu || is_floating(d); }
+bool convolution_serves(DType d, DeviceId device, bool transposed) {
+  return device.kind == DeviceKind::Cpu || (is_floating(d) && !transposed);
+}
 
 Var convolution(const Var& x, const Var& w, const Convolution& c) {
   Var both[2] = {x, w};

@@ -58,7 +58,8 @@ struct ConvolutionSizes {
 };
 
 Var convolution(const Var& x, const Var& w, const Convolution& c);
-// Whether a device has a kernel for operands of a type.
-bool convolution_serves(DType d, DeviceId device);
+// Whether a device has a kernel for operands of a type. CUDA's multiplies zeros around x by the weight, which one that is
+// `transposed` does not have: an infinite weight would make NaN of them.
+bool convolution_serves(DType d, DeviceId device, bool transposed);
 
 }  // namespace pd

@@ -172,9 +172,9 @@ void bind_evaluation(py::module_& m) {
         convolution(low(tensor_arg("conv", x.ptr())), low(tensor_arg("conv", w.ptr())),
                     Convolution(Ints(attributes.data(), static_cast<int>(attributes.size()))))));
   }, "x, w and what ops/convolution.h says: groups, flags, stride, before, after, spread and dilation of each axis.");
-  m.def("convolution_serves", [](const py::object& x) {
+  m.def("convolution_serves", [](const py::object& x, bool transposed) {
     const Var& v = tensor_arg("conv", x.ptr());
-    return convolution_serves(v.dtype(), v.device());
+    return convolution_serves(v.dtype(), v.device(), transposed);
   }, "Whether the device of an input has a kernel of convolutions for its type.");
   m.def("evaluate", evaluate_all, "Computes what is pending of the tensors.");
   m.def("flush", flush, "Computes all that a tensor or the tape holds.");

@@ -54,9 +54,9 @@ def _convolve(name, input, weight, bias, stride, padding, dilation, groups, axes
     return _by_columns(pad_axes(input, 2, widths), weight, bias, groups, stride, dilation, out, first, batched)
 
 
-def has_kernel(input):
+def has_kernel(input, transposed=False):
     """Whether the core has a kernel of convolutions for the tensor's device and type."""
-    return _core.convolution_serves(input)
+    return _core.convolution_serves(input, transposed)
 
 
 # Flags of the core's convolution (csrc/ops/convolution.h).
@@ -118,7 +118,7 @@ def _transposed(name, input, weight, bias, stride, padding, output_padding, grou
     rows = weight.shape[1]
     size, places = rows * math.prod(kernel), batch * math.prod(spatial)
     first = _first(input, weight)
-    if has_kernel(input) and input.device.type == "cpu":  # CUDA's would multiply zeros around the input by the weight
+    if has_kernel(input, transposed=True):
         reach = [d * (k - 1) for k, d in zip(kernel, dilation)]
         widths = [(r - p, r - p + e) for r, p, e in zip(reach, padding, extra)]
         flags = _TURNED | _MIRRORED

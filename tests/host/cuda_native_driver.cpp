@@ -44,7 +44,9 @@ int native_run(int device, int offset, int donate, const char* op, int nin, cons
     sizes += ndims[k];
   }
   pd::Ints attributes(attrs, nattrs);
-  pd::NativeArgs args{id, nin, specs.data(), memory, &specs[nin], memory[nin], &attributes};
+  std::vector<pd::Ints> strides;
+  for (const pd::Spec& s : specs) strides.push_back(contiguous_strides(s.shape));
+  pd::NativeArgs args{id, nin, specs.data(), memory, &specs[nin], memory[nin], &attributes, strides.data()};
   if (!device) {
     pd::NativeFn fn = pd::native_for(id);
     if (!fn) return 2;
@@ -56,17 +58,15 @@ int native_run(int device, int offset, int donate, const char* op, int nin, cons
 
   pd::CudaNativeFn fn = pd::cuda_native_for(id);
   if (!fn) return 2;
-  std::vector<pd::Ints> strides;
   for (int k = 0; k < nin && places_first; ++k) {
-    pd::Ints s(specs[k].shape.size(), 1);
+    pd::Ints& s = strides[k];
+    s[1] = 1;
     int64_t step = specs[k].shape[1];
     for (int axis = s.size() - 1; axis != 1; axis = axis == 2 ? 0 : axis == 0 ? 1 : axis - 1) {
       s[axis] = step;
       step *= specs[k].shape[axis];
     }
-    strides.push_back(s);
   }
-  if (places_first) args.strides = strides.data();
   try {
     pd::Device& d = open_device();
     std::vector<std::unique_ptr<OnDevice>> tensors;

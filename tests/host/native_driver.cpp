@@ -37,7 +37,9 @@ int native_run(const char* op, int nin, const int* dtypes, const int* ndims, con
     sizes += ndims[k];
   }
   pd::Ints attributes(attrs, nattrs);
-  pd::NativeArgs args{id, nin, specs.data(), memory, &specs[nin], memory[nin], &attributes};
+  std::vector<pd::Ints> strides;
+  for (const pd::Spec& s : specs) strides.push_back(contiguous_strides(s.shape));
+  pd::NativeArgs args{id, nin, specs.data(), memory, &specs[nin], memory[nin], &attributes, strides.data()};
   pd::NativeError error;
   fn(args, error);
   std::strncpy(text, error.text.c_str(), text_size - 1);

@@ -144,6 +144,7 @@ def test_kernels_in_graphs(arch, nightly):
     check(list(found) if nightly or arch == "sm_90a" else list(found)[::5], arch, most_spilled=64)
 
 
+@pytest.mark.timeout(1800)  # with --nightly every kernel
 @pytest.mark.parametrize("arch", ["sm_90a", *SAMPLE])
 def test_native_kernels(arch, nightly, seed):
     natives = [(name, text) for name, text, only in _C.cuda_native_texts() if only in ("", arch)]

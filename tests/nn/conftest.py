@@ -24,7 +24,7 @@ def by_definition(request, monkeypatch):
 
     def compute(f, *arguments):
         with monkeypatch.context() as patch:
-            patch.setattr(request.module.DEFINED_IN, "has_kernel", lambda _: False)
+            patch.setattr(request.module.DEFINED_IN, "has_kernel", lambda *_, **__: False)
             return f(*arguments)
 
     return compute

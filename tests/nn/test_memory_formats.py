@@ -234,7 +234,7 @@ def kernels(f):
 
 def test_no_image_is_permuted_between_layers(monkeypatch):
     """As many kernels as without the format, but for one that turns each of the two weights."""
-    monkeypatch.setattr(pd.nn._convolution, "has_kernel", lambda input: False)  # the format is computed by columns
+    monkeypatch.setattr(pd.nn._convolution, "has_kernel", lambda *_, **__: False)  # the format is computed by columns
     weights = [image(pd, s, seed=k) for k, s in enumerate([(8, 4, 3, 3), (8,), (5, 8, 3, 3)])]
     x = image(pd, (2, 4, 8, 8))
     formatted = last(pd, x)

@@ -203,9 +203,10 @@ template <class T> bool all_finite(const void* data, int64_t count) {
 
 // Whether a weight that is an infinity or NaN would meet zeros around x that the definition does not have: what is spread
 // over windows (the gradient of a convolution's input, a transposed convolution) is added up where it falls.
-bool meets_no_zeros(const Convolution& c, const NativeArgs& a, const Ints& strides) {
+bool meets_no_zeros(const Convolution& c, const NativeArgs& a) {
   if (!(c.flags & kMirrored) || !is_floating(a.specs[1].dtype)) return false;
   int64_t count = 1;  // from the first to the last element
+  const Ints& strides = a.strides[1];
   for (int k = 0; k < strides.size(); ++k) {
     if (strides[k] < 0) return true;
     count += (a.specs[1].shape[k] - 1) * strides[k];
@@ -242,13 +243,11 @@ void split_at_borders(const WindowProduct& p, size_t axis, std::vector<WindowPro
 
 void convolution(const NativeArgs& a, NativeError&) {
   const Convolution c(*a.attrs);
-  const Shape &x = a.specs[0].shape, &w = a.specs[1].shape, &y = a.out_spec->shape;
+  const Shape& y = a.out_spec->shape;
   if (numel(y) == 0) return;
-  const Ints x_strides = a.strides ? a.strides[0] : contiguous_strides(x);
-  const Ints w_strides = a.strides ? a.strides[1] : contiguous_strides(w);
-  std::vector<WindowProduct> all = window_products(c, x, x_strides, w, w_strides, y);
+  std::vector<WindowProduct> all = window_products(c, a);
   bool empty = std::any_of(all.begin(), all.end(), [](const WindowProduct& p) { return p.in_window() == 0; });
-  if (meets_no_zeros(c, a, w_strides)) {
+  if (meets_no_zeros(c, a)) {
     std::vector<WindowProduct> parts;
     for (const WindowProduct& p : all) split_at_borders(p, 0, parts);
     all.swap(parts);

@@ -79,9 +79,7 @@ struct Problem {
 
 Head head_of(DType t, int rank, int64_t width, int64_t value_width, bool causal, int mask) {
   Head h;
-  return h.type("T", is_narrow(t) ? "u16" : arithmetic_type(t))
-      .type("Sum", t == DType::F64 ? "f64" : "f32")
-      .number("KIND", t == DType::F16 ? 1 : t == DType::BF16 ? 2 : 0)
+  return h.elements(t)
       .number("RANK", rank)
       .number("E", width)
       .number("V", value_width)
@@ -210,7 +208,7 @@ class Call {
  private:
   bool serve_warps() const {
     const CudaProperties& d = cuda_properties(c_.device.id().index);
-    if (!is_narrow(p_.dtype) || d.major < 8) return false;
+    if (!is_half(p_.dtype) || d.major < 8) return false;
     const int64_t most = static_cast<int64_t>(d.shared_per_block_optin);
     for (Kernel k : {Kernel::Forward, Kernel::Rows, Kernel::Sources})
       if (shared_bytes(k, tile_of(k, widest_, p_.mask >= 0), p_.width, p_.value_width) > most) return false;

@@ -8,13 +8,14 @@
 #include "device/cuda/cuda.h"
 #include "fuse/cuda/expr_text.h"
 #include "kernels/cuda/convolution_parts_text.h"
-#include "kernels/windows.h"
 #include "kernels/cuda/convolution_text.h"
 #include "kernels/cuda/convolution_tiles_text.h"
+#include "kernels/cuda/element_text.h"
 #include "kernels/cuda/gemm_parts_text.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/tensor_core_text.h"
 #include "kernels/cuda/tiled_gemm_text.h"
+#include "kernels/windows.h"
 
 namespace pd {
 
@@ -31,8 +32,6 @@ constexpr int64_t kMost = (int64_t(1) << 30) - 1;  // of n, k and of places alon
 constexpr int64_t kFew = 4;                        // output channels of a group that tiles are wasted on
 constexpr int64_t kFill = 256;                     // blocks that keep a device busy; k is split where there are fewer
 constexpr int64_t kMostSplits = 64;
-
-bool is_16_bit(DType t) { return t == DType::F16 || t == DType::BF16; }
 
 // ---- digits
 
@@ -181,7 +180,7 @@ Plan::Plan(const WindowProduct& product, DType t, const void* x, const void* w, 
     blocks = p.groups * ceil_div(n, bn);
     if (windows_fill) split = k;
     else split_k(256, 4);
-  } else if (is_16_bit(t) && device.major >= 8) {
+  } else if (is_half(t) && device.major >= 8) {
     kind = Kind::TensorCores;
     bm = m <= 32 ? 32 : m <= 64 || ceil_div(m, 128) * ceil_div(n, 128) * p.groups < kFill / 4 ? 64 : 128;
     bn = 128, bk = 32;
@@ -206,15 +205,16 @@ Plan::Plan(const WindowProduct& product, DType t, const void* x, const void* w, 
   wide = !fits_32(reach_x) || !fits_32(reach_w + 128 * std::abs(p.w_row));
 }
 
-Head Plan::head() const {
-  const bool half = is_16_bit(type);
+Head head_of(DType type, bool wide, size_t axes, bool channels_inward) {
   Head h;
-  h.type("T", half ? "u16" : arithmetic_type(type))
-      .type("Sum", type == DType::F64 ? "f64" : "f32")
+  return h.elements(type)
       .type("Index", wide ? "i64" : "i32")
-      .number("KIND", type == DType::F16 ? 1 : type == DType::BF16 ? 2 : 0)
-      .number("DIMS", static_cast<int64_t>(p.axes.size()))
+      .number("DIMS", static_cast<int64_t>(axes))
       .flag("CHANNELS_INWARD", channels_inward);
+}
+
+Head Plan::head() const {
+  Head h = head_of(type, wide, p.axes.size(), channels_inward);
   if (kind == Kind::Few || kind == Kind::Long) return h.number("ROWS", p.outputs).number("COLS", bn);
   h.number("BM", bm).number("BN", bn).number("BK", bk).flag("W_ACROSS", w_across).flag("X_ACROSS", x_across);
   if (kind == Kind::Tiles)
@@ -271,7 +271,7 @@ Fields Plan::params(const void* x, const void* w, void* y, void* partial) const 
 
 // ---- texts
 
-std::string parts(const Head& head) { return head.text() + value_helpers() + kWindowText; }
+std::string parts(const Head& head) { return head.text() + value_helpers() + kElementText + kWindowText; }
 std::string text_of_tiles(const Head& head) {
   return parts(head) + kRegisterPlacesText + kWindowTilesText + kRegisterTilesText;
 }
@@ -303,16 +303,7 @@ int64_t shared_bytes(const Plan& plan) {
   return std::max<int64_t>(2 * kConvolutionStages * plan.bk * (plan.bm + plan.bn), 4 * 8 * 16 * (plan.bn / 4 + 8));
 }
 
-Head head_of_sum(const Plan& plan) {
-  const bool half = is_16_bit(plan.type);
-  Head h;
-  return h.type("T", half ? "u16" : arithmetic_type(plan.type))
-      .type("Sum", plan.type == DType::F64 ? "f64" : "f32")
-      .type("Index", "i32")
-      .number("KIND", plan.type == DType::F16 ? 1 : plan.type == DType::BF16 ? 2 : 0)
-      .number("DIMS", static_cast<int64_t>(plan.p.axes.size()))
-      .flag("CHANNELS_INWARD", false);
-}
+Head head_of_sum(const Plan& plan) { return head_of(plan.type, false, plan.p.axes.size(), false); }
 
 void run(const WindowProduct& p, DType type, const NativeArgs& a, const CudaNativeContext& c) {
   const Plan plan(p, type, a.in[0], a.in[1], a.out, cuda_properties(c.device.id().index));
@@ -390,12 +381,8 @@ void add_convolution_texts(Texts& out) {
 
 void convolution(const NativeArgs& a, const CudaNativeContext& c) {
   const Convolution how(*a.attrs);
-  const Shape &x = a.specs[0].shape, &w = a.specs[1].shape, &y = a.out_spec->shape;
-  if (numel(y) == 0) return;
-  const Ints x_strides = a.strides ? a.strides[0] : contiguous_strides(x);
-  const Ints w_strides = a.strides ? a.strides[1] : contiguous_strides(w);
-  for (const WindowProduct& p : window_products(how, x, x_strides, w, w_strides, y))
-    run(p, a.out_spec->dtype, a, c);
+  if (numel(a.out_spec->shape) == 0) return;
+  for (const WindowProduct& p : window_products(how, a)) run(p, a.out_spec->dtype, a, c);
 }
 
 }  // namespace cuda

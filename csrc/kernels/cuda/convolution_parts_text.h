@@ -1,4 +1,4 @@
-// CUDA C++ that all kernels of convolutions share, behind value_helpers(): where the elements of a window lie.
+// CUDA C++ that all kernels of convolutions share, behind element_text.h: where the elements of a window lie.
 //
 //   y[m, n] = sum over k of  w[m, k] x[k, n]      for each group
 //
@@ -6,8 +6,8 @@
 // memory: n and k are numbers whose digits are multiplied by strides, and an element of x is where the two sums meet, or zero
 // where they meet outside of the tensor. The launcher has taken spread and mirrors out (convolution.cpp).
 //
-// A head gives T (in memory), Sum (f32 or f64), KIND (0: T is Sum; 1: float16, 2: bfloat16), Index (i32 or i64, of offsets),
-// DIMS (axes of places, 1 to 3), CHANNELS_INWARD (the channel is k's last digit, not its first).
+// A head gives what element_text.h wants, Index (i32 or i64, of offsets), DIMS (axes of places, 1 to 3), CHANNELS_INWARD (the
+// channel is k's last digit, not its first).
 #pragma once
 
 namespace pd {
@@ -83,17 +83,6 @@ PD_DEVICE i64 result_place(const Params& p, u32 n) {
 }
 PD_DEVICE i64 partial_place(const Params& p, u32 group, u32 split, u32 m, u32 n) {
   return (((i64)group * p.splits + split) * p.m + m) * p.n + n;
-}
-
-PD_DEVICE Sum value_of(T x) {
-  if constexpr (KIND == 1) return pd_from_half(x);
-  else if constexpr (KIND == 2) return pd_from_bfloat(x);
-  else return x;
-}
-PD_DEVICE T element_of(Sum x) {
-  if constexpr (KIND == 1) return pd_to_half(x);
-  else if constexpr (KIND == 2) return pd_to_bfloat(x);
-  else return x;
 }
 )cuda";
 

@@ -1,5 +1,5 @@
-// CUDA C++ of elements in memory and as what is computed with, behind value_helpers(). A head gives T (in memory), Sum (f32
-// or f64) and KIND (0: T is Sum; 1: float16, 2: bfloat16).
+// CUDA C++ of elements in memory and as what is computed with, behind value_helpers(). `Head::elements` gives T (in
+// memory), Sum (f32 or f64) and KIND (0: T is Sum; 1: float16, 2: bfloat16).
 #pragma once
 
 namespace pd {

@@ -45,6 +45,11 @@ Head& Head::flag(const char* name, bool value) {
   text_.append("constexpr bool ").append(name).append(value ? " = true;\n" : " = false;\n");
   return *this;
 }
+Head& Head::elements(DType t) {
+  type("T", is_half(t) ? "u16" : arithmetic_type(t));
+  type("Sum", t == DType::F64 ? "f64" : "f32");
+  return number("KIND", t == DType::F16 ? 1 : t == DType::BF16 ? 2 : 0);
+}
 
 Head& Head::code(const std::string& lines) {
   text_.append(lines);

@@ -62,6 +62,7 @@ class Head {
   Head& type(const char* name, const char* what);
   Head& number(const char* name, int64_t value);
   Head& flag(const char* name, bool value);
+  Head& elements(DType t);  // T, Sum and KIND, as element_text.h wants them
   Head& code(const std::string& lines);  // last: what is neither
   const std::string& text() const { return text_; }
 

@@ -71,7 +71,7 @@ class Merger {
     if (gone_[static_cast<size_t>(v)] || last.kind != NodeKind::Fusible || !in_memory_[static_cast<size_t>(v)]) return;
     const DType t = last.dtype;
     const bool all = which_ == ProductTails::All;
-    if (t != DType::F32 && t != DType::F64 && !(all && (t == DType::F16 || t == DType::BF16))) return;
+    if (t != DType::F32 && t != DType::F64 && !(all && is_half(t))) return;
     std::vector<int> way;
     if (last.op == op::add) return add_tail(v, last, false, way);
     if (last.op != op::relu || !all) return;

@@ -24,11 +24,8 @@ constexpr Range kRanges[] = {
 int64_t results_of(int64_t side) { return side <= 4 ? 1 : side == 8 ? 2 : 4; }
 
 Head head_of(DType t, int64_t side, bool trans_a, bool trans_b) {
-  const bool half = t == DType::F16 || t == DType::BF16;
   Head h;
-  return h.type("T", half ? "u16" : arithmetic_type(t))
-      .type("Sum", t == DType::F64 ? "f64" : "f32")
-      .number("KIND", t == DType::F16 ? 1 : t == DType::BF16 ? 2 : 0)
+  return h.elements(t)
       .number("SIDE", side)
       .number("RESULTS", results_of(side))
       .number("DEPTH", std::min<int64_t>(side, t == DType::F64 ? 8 : 16))

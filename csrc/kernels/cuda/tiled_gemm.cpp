@@ -80,8 +80,6 @@ const Tile* tile_for(const CudaProperties& p, const TiledGemm& g) {
   return nullptr;
 }
 
-bool is_16_bit(DType t) { return t == DType::F16 || t == DType::BF16; }
-
 // Bytes that can be moved at once along rows of `cols` elements of 2^shift bytes.
 int64_t row_unit(const void* at, int64_t rows, int64_t row, int64_t batch, int64_t stride, int shift) {
   return unit_of(address(at) | (rows > 1 ? static_cast<uint64_t>(row) << shift : 0) |
@@ -154,7 +152,7 @@ void check_tail(const TiledGemm& g) {
     fail("matmul", "a product's tail has too many operands", std::to_string(g.tail->operands.size()),
          "at most " + std::to_string(kMostTailOperands));
   for (const GemmOperand& o : g.tail->operands)
-    if (o.at && o.type != DType::F32 && !is_16_bit(o.type))
+    if (o.at && o.type != DType::F32 && !is_half(o.type))
       fail("matmul", "a product's tail reads float32 and 16-bit floats", name_of(o.type), "a cast", ErrorKind::Type);
 }
 
@@ -208,7 +206,7 @@ void add_tiled_gemm_texts(Texts& out) {
 bool cuda_tiled_gemm(Device& device, const TiledGemm& g, Stream s) {
   using namespace cuda;
   constexpr int64_t most = std::numeric_limits<int32_t>::max() / 2;
-  if (!is_16_bit(g.type) || (g.out != g.type && g.out != DType::F32)) return false;
+  if (!is_half(g.type) || (g.out != g.type && g.out != DType::F32)) return false;
   const CudaProperties& p = cuda_properties(device.id().index);
   if (p.major < 8 || std::max({g.m, g.n, g.k}) > most) return false;
   check_tail(g);
