@@ -93,6 +93,7 @@ void Recording::Part::make_again() {
          "a peak of " + bytes_text(planned.plan->peak) + " against the limit of " + bytes_text(memory_limit()),
          "setting the limit before the first call", ErrorKind::Memory);
   }
+  const AsPlaceholders ends(work.leaves);
   Params param_of;
   for (size_t k = 0; k < leaves.size(); ++k)
     if (leaves[k].param >= 0) param_of[work.leaves[k]] = leaves[k].param;

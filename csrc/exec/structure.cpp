@@ -8,6 +8,7 @@
 #include "device/cuda/cuda.h"
 #include "exec/profile.h"
 #include "exec/stats.h"
+#include "graph/placeholders.h"
 #include "ops/element.h"
 #include "ops/loops.h"
 
@@ -349,10 +350,16 @@ Planned plan_of(const Work& w, bool* met) {
 void describe(Plan& plan, const Work& w) {
   if (plan.steps.empty() || plan.steps[0].facts) return;
   std::unique_ptr<Plan> again;
+  const AsPlaceholders ends(w.leaves);
   if (std::all_of(w.order.begin(), w.order.end(), is_pending)) {
+    Work now;  // of a recording the numbers in the nodes are other evaluations' by now
+    now.order = w.order;
+    now.is_output = w.is_output;
+    for (size_t i = 0; i < now.order.size(); ++i) now.order[i]->index = static_cast<uint32_t>(i);
+    make_key(now);
     std::vector<int> outputs;
     std::vector<const Value*> body_numbers;
-    Piece piece = piece_of(w, outputs, body_numbers);
+    Piece piece = piece_of(now, outputs, body_numbers);
     FuseOptions options;
     options.fuse = plan.fused;
     options.memory_limit = plan.memory_limit;

@@ -32,21 +32,6 @@ struct WithoutHooks {
   }
 };
 
-// While it lives, these values are placeholders: a walk ends at them.
-struct AsPlaceholders {
-  std::vector<Value*> values;
-  explicit AsPlaceholders(const std::vector<ValueRef>& given) {
-    for (const ValueRef& v : given)
-      if (v->pending()) {
-        v->state = State::Param;
-        values.push_back(v.get());
-      }
-  }
-  ~AsPlaceholders() {
-    for (Value* v : values) v->state = State::Pending;
-  }
-};
-
 bool cheap(const Value* v) {
   if (v->op == kOutput) return false;
   const Family f = traits(v->op).family;
@@ -229,7 +214,7 @@ std::unique_ptr<JitBackward::Pass> JitBackward::make(const std::vector<Var>& gra
   std::vector<Value*> params = pointers(sources_);
   for (const ValueRef& v : cut) params.push_back(v.get());
   for (const ValueRef& v : cotangents_) params.push_back(v.get());
-  AsPlaceholders ends(cut);
+  const AsPlaceholders ends(pointers(cut));
   pass->recording = std::make_unique<Recording>(results, params);
   return pass;
 }

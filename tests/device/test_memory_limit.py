@@ -474,6 +474,28 @@ def test_a_traced_function():
     assert made(before)["plans"] == 2 or made(before)["recomputed"] > 0
 
 
+def test_the_backward_pass_of_a_traced_function():
+    """Made again, it ends where it began: at what the forward pass stored."""
+
+    @pd.jit
+    def loss(x, w):
+        y = pd.tanh(x @ w)  # the backward pass reads the product and w, but not x
+        return (y * y).mean()
+
+    x, w = pd.randn(64, 64, requires_grad=True), pd.randn(64, 64)
+
+    def gradient():
+        x.grad = None
+        loss(x, w).backward()
+        return array(x.grad).tobytes()
+
+    expected = gradient()
+    for limit in (2_000_000, 1_500_000):
+        with pd.memory_limit(limit):
+            assert gradient() == expected
+    assert gradient() == expected
+
+
 def test_the_profiler_tells():
     model, x = mlp(20, 16), pd.randn(1024, 16)
     whole = plan(*gradients(model, x))["peak"]

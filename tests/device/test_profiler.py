@@ -190,6 +190,32 @@ def test_an_optimiser_is_one_kernel():
     assert set(lines_of(k)) == {line("step")}
 
 
+def test_a_traced_function(device):
+    """Plans that were made while nobody looked, and other work since."""
+
+    @pd.jit
+    def loss(x, w):
+        y = x
+        for _ in range(3):
+            y = pd.tanh(y @ w + y)
+        return (y * y).sum()
+
+    x, w = ready(np.ones((8, 16), np.float32)), pd.randn(16, 16, requires_grad=True)
+
+    def step():
+        w.grad = None
+        loss(x, w).backward()
+        return w.grad.numpy()
+
+    expected = step()
+    (pd.stack([w, w.mT, w + 1]).detach().exp() @ w.detach() - 2).sum().item()
+    with profile() as p:
+        assert (step() == expected).all()
+    products = kernels(p, "product")
+    assert len(products) >= 3 + 5 and all(k.ops and k.flops for k in products)
+    assert all(k.ops for k in kernels(p)) and {op for k in kernels(p) for op in k.ops} >= {"tanh", "mul", "dot"}
+
+
 def test_threads_and_interpretation(device):
     if device != "cpu":
         pytest.skip("of the CPU")
