@@ -40,6 +40,19 @@ bool cheap(const Value* v) {
 
 bool pending(const Value* v) { return v->pending(); }
 
+// What products of these read, behind movements.
+std::unordered_set<const Value*> read_by_products(const std::vector<Value*>& order) {
+  std::unordered_set<const Value*> out;
+  for (const Value* v : order)
+    if (traits(v->op == kOutput ? OpId(op::add) : v->op).family == Family::Contraction)
+      for (int k = 0; k < v->nin; ++k) {
+        const Value* x = v->in(k);
+        while (x->pending() && x->op != kOutput && traits(x->op).family == Family::Movement && x->nin == 1) x = x->in(0);
+        out.insert(x);
+      }
+  return out;
+}
+
 bool has_rule_of_users(const std::vector<Var>& ys) {
   std::vector<TapeNode*> stack;
   std::unordered_set<TapeNode*> seen;
@@ -187,6 +200,13 @@ void JitBackward::choose(const std::vector<Var>& grads, const std::vector<ValueR
     for (int k = 0; k < v->nin; ++k) stack.push_back(v->in(k));
   }
   for (Value* r : roots) stack.push_back(r);
+  // What products read lies in memory anyway: where both passes have one of it, it is kept, if memory is not to be saved.
+  std::unordered_set<const Value*> again;
+  if (!memory_limit()) {
+    const std::unordered_set<const Value*> here = read_by_products(order);
+    for (const Value* v : read_by_products(back))
+      if (here.count(v)) again.insert(v);
+  }
   std::unordered_set<const Value*> seen;
   while (!stack.empty()) {
     Value* v = stack.back();
@@ -196,7 +216,7 @@ void JitBackward::choose(const std::vector<Var>& grads, const std::vector<ValueR
     for (int k = 0; k < v->nin; ++k)
       if (v->in(k)->pending()) below = std::max<int>(below, v->in(k)->depth);
     const bool mark = v->depth / kStoreEvery != below / kStoreEvery && traits(v->op == kOutput ? OpId(op::add) : v->op).family != Family::Movement;
-    if (known.count(v) && !v->multi() && v->abstract && (!cheap(v) || mark)) {
+    if (known.count(v) && !v->multi() && v->abstract && (!cheap(v) || mark || again.count(v))) {
       stored_.push_back(ValueRef(v));
       continue;
     }

@@ -385,6 +385,25 @@ def test_a_new_batch_size_is_a_new_trace():
     assert jit.traces == 3  # the first made the optimiser's state
 
 
+def test_what_products_read_is_computed_once():
+    """It lies in memory for the forward pass, so that the backward pass need not compute it; unless memory is short."""
+
+    def loss(x, shift, w):
+        return ((x - shift) @ w).exp().sum()
+
+    x, shift, w = pd.randn(64, 8), pd.randn(8, requires_grad=True), pd.randn(8, 8, requires_grad=True)
+
+    def differences(f):
+        f(x, shift, w).backward()  # planned
+        with pd.profiler.profile() as p:
+            f(x, shift, w).backward()
+        return sum(e.ops.count("sub") for e in p.events if e.kind == "kernel" and tuple(e.shape) == (64, 8))
+
+    assert differences(pd.jit(loss)) == 1
+    with pd.memory_limit("1GB"):
+        assert differences(pd.jit(loss)) == 2
+
+
 def test_a_replay_plans_and_records_nothing():
     env, step, batch = trainer(mlp, OPTIMIZERS["adam"])()
     step = pd.jit(step)
