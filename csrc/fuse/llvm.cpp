@@ -38,6 +38,13 @@ class Emitter : BodyEmitter {
   std::map<std::pair<int, int>, std::string> combiners_;
   std::map<std::pair<int, int>, std::pair<int, int>> arrays_;  // (strip, reduction): lanes and blocks on the stack
 
+  // So little in each stage that it pays to write it out more than once.
+  bool few() const {
+    bool all = s_.slots.empty();
+    for (const Stage& st : s_.stages) all = all && small(st) && st.reduces.size() <= 2;
+    return all;
+  }
+
   // ---- loops
 
   // for (i = from; i < to; i += step) bodies(text, name of i). Comes from block `pred`, ends in a new one.
@@ -139,11 +146,32 @@ class Emitter : BodyEmitter {
 
   // ---- Rows
 
+  // Small bodies have a loop of their own for rows shorter than a vector: what the other loop does around them would take longer.
   void rows() {
-    int before = label(), head = label(), exit = label(), any = t_.fresh(), r = t_.fresh(), next = t_.fresh();
     std::string& o = body_;
+    const int before = label();
     jump(o, before);
     begin(o, before);
+    if (!few()) {
+      rows_loop(before, -1);
+      return;
+    }
+    const int little = label(), more = label(), end = label(), any = t_.fresh();
+    put(o, "  %v", any, " = icmp eq i64 %full, 0\n");
+    branch(o, v(any), little, more);
+    begin(o, little);
+    rows_loop(little, mask_of(o, "%C"));
+    jump(o, end);
+    begin(o, more);
+    rows_loop(more, -1);
+    jump(o, end);
+    begin(o, end);
+  }
+
+  // From block `before` on, ends in a new one. `mask`: of the elements, where a row has less than kLanes of them.
+  void rows_loop(int before, int mask) {
+    int head = label(), exit = label(), any = t_.fresh(), r = t_.fresh(), next = t_.fresh();
+    std::string& o = body_;
     put(o, "  %v", any, " = icmp sgt i64 %R, 0\n");
     branch(o, v(any), head, exit);
     begin(o, head);
@@ -153,7 +181,9 @@ class Emitter : BodyEmitter {
     std::vector<std::string> loops(s_.stages.size());
     for (size_t k = 0; k < s_.stages.size(); ++k) {
       for (int i : s_.stages[k].before) red_instr(i, static_cast<int>(k), &sc);
-      if (k + 1 < s_.stages.size()) rows_stage(loops[k], s_.stages[k], &sc);
+      if (k + 1 == s_.stages.size()) continue;
+      if (mask < 0) rows_stage(loops[k], s_.stages[k], &sc);
+      else short_rows_stage(loops[k], s_.stages[k], &sc, mask);
     }
     for (size_t k = 0; k < s_.stages.size(); ++k) put(o, sc.red[k], loops[k]);
     jump(o, latch);
@@ -162,6 +192,20 @@ class Emitter : BodyEmitter {
     put(o, "  %v", next, " = add i64 %v", r, ", 1\n  %v", more, " = icmp slt i64 %v", next, ", %R\n");
     branch(o, v(more), head, exit);
     begin(o, exit);
+  }
+
+  void short_rows_stage(std::string& o, const Stage& st, Scope* sc, int mask) {
+    Body b = make_body(&o, sc, "0", mask);
+    for (int i : st.reduces) {
+      b.acc.push_back(identity(reduce_kind(i), reduce_type(i)));
+      b.nan.push_back(tracks_nan(i) ? constant(reduce_type(i), 0) : Val());
+    }
+    emit_body(st, b);
+    for (size_t j = 0; j < st.reduces.size(); ++j) {
+      Val x = fold_lanes(o, reduce_kind(st.reduces[j]), lanes_of(o, b, j));
+      x.place = kRed + s_.stage_of[st.reduces[j]];
+      sc->value[st.reduces[j]] = x;
+    }
   }
 
   void rows_stage(std::string& o, const Stage& st, Scope* sc) {
@@ -238,12 +282,7 @@ class Emitter : BodyEmitter {
     accumulators(st, last);
     phis(o, last.carried(), untailed, rest, m.carried(), tail);
     for (size_t j = 0; j < st.reduces.size(); ++j) {
-      Val x = last.acc[j];
-      if (last.nan[j].valid()) {
-        Val nan = t_.compare(o, "fcmp uno", last.nan[j], last.nan[j], true);
-        x = t_.select(o, nan, last.nan[j], x, true);
-      }
-      x = fold_lanes(o, reduce_kind(st.reduces[j]), x);
+      Val x = fold_lanes(o, reduce_kind(st.reduces[j]), lanes_of(o, last, j));
       std::string ty = type(x.type, false);
       int at = gep(o, ty.c_str(), v(blocks[j]), bl.count);
       put(o, "  store ", ty, " %v", x.id, ", ptr %v", at, "\n");
@@ -252,17 +291,26 @@ class Emitter : BodyEmitter {
     combine_blocks(o, st, v(bl.count_next_id), blocks, sc);
   }
 
+  bool tracks_nan(int i) const {
+    return is_floating(reduce_type(i)) && (reduce_kind(i) == ReduceKind::Max || reduce_kind(i) == ReduceKind::Min);
+  }
+  // What the body's reduction j has in its lanes.
+  Val lanes_of(std::string& o, const Body& b, size_t j) {
+    if (!b.nan[j].valid()) return b.acc[j];
+    Val nan = t_.compare(o, "fcmp uno", b.nan[j], b.nan[j], true);
+    return t_.select(o, nan, b.nan[j], b.acc[j], true);
+  }
+
   // Gives a body new names for what its stage's reductions carry; returns where these start.
   std::vector<Val> accumulators(const Stage& st, Body& b) {
     std::vector<Val> start, none;
     for (int i : st.reduces) {
       ReduceKind k = reduce_kind(i);
       DType t = reduce_type(i);
-      bool tracks_nan = is_floating(t) && (k == ReduceKind::Max || k == ReduceKind::Min);
       b.acc.push_back(make(t_.fresh(), t, true, kBody));
-      b.nan.push_back(tracks_nan ? make(t_.fresh(), t, true, kBody) : Val());
+      b.nan.push_back(tracks_nan(i) ? make(t_.fresh(), t, true, kBody) : Val());
       start.push_back(identity(k, t));
-      if (tracks_nan) none.push_back(constant(t, 0));
+      if (tracks_nan(i)) none.push_back(constant(t, 0));
     }
     start.insert(start.end(), none.begin(), none.end());
     return start;
@@ -303,13 +351,11 @@ class Emitter : BodyEmitter {
 
   void columns() {
     std::string& o = body_;
-    bool few = s_.slots.empty();
-    for (const Stage& st : s_.stages) few = few && small(st) && st.reduces.size() <= 2;
     int at = label();
     jump(o, at);
     begin(o, at);
     std::string from = "0";
-    if (few) {
+    if (few()) {
       std::string wide = i64(o, "and", "%C", -kWide * kLanes);
       at = strips(o, at, from, wide, kWide, false);
       from = wide;

@@ -22,6 +22,7 @@ constexpr int64_t kMaxColumns = 16384;
 constexpr int64_t kTransposedColumns = 128, kTransposedTile = 16384;
 constexpr int64_t kWorthARun = 128;            // elements of a run of majors that are worth a tile of their own
 constexpr int64_t kLongRun = 64;               // minors of a run that are
+constexpr int64_t kShortRun = 8;               // and of one whose columns have kMinTile elements: packing them takes longer
 
 bool bounded_on(const View& v, int axis, int64_t dim) { return v.bounded && (v.lo[axis] > 0 || v.hi[axis] < dim); }
 
@@ -152,9 +153,15 @@ void choose_tiles(const PreparedLaunch& l, const Program& p, int64_t budget, int
     major_runs = major_runs || !linear(o.view, l.major, 0, l.major.size());
     minor_runs = minor_runs || !linear(o.view, l.minor, l.major.size(), l.minor.size());
   }
-  minor_runs = l.minor.size() > 1 && (minor_runs || l.minor.back() >= kLongRun);
+  const bool across_rows = reduce && p.layout == Layout::Columns;
+  if (l.minor.size() > 1) {
+    const int64_t run = l.minor.back();
+    minor_runs = minor_runs || run >= (across_rows && M * run >= kMinTile ? kShortRun : kLongRun);
+  } else {
+    minor_runs = false;
+  }
 
-  if (reduce && p.layout == Layout::Columns) {
+  if (across_rows) {
     g.major = whole(M);
     if (p.split && M > kBlock) {
       int64_t step = kBlock;

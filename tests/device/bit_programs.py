@@ -164,6 +164,11 @@ def reductions(rng, everything):
                     axes += [(0, 2), (1, 2), (0, 1)]
                 for axis in axes if everything else axes[-3:]:
                     yield from with_gradients(f"{name} {shape} {axis} {dtype.__name__}", lambda t: f(t, axis), x)
+        (x,) = leaves(rng, (3, 300, 10), dtype=dtype)  # short rows, and columns of them
+        for axis in (1, 2):
+            yield from with_gradients(
+                f"of short rows {axis} {dtype.__name__}", lambda t: (t * 2 - t.amax(0)).square().sum(axis), x
+            )
     for shape in ((1000,), (17, 130)):
         k = pd.tensor(rng.integers(-50, 50, shape))
         for axis in range(len(shape)):
@@ -252,7 +257,14 @@ def draws(rng, everything):
 
 
 def contractions(rng, everything):
-    shapes = [((64, 48), (48, 80)), ((1, 300), (300, 1)), ((257, 129), (129, 65)), ((3, 17, 20), (20, 9)), ((5, 8, 9), (5, 9, 4))]
+    shapes = [
+        ((64, 48), (48, 80)),
+        ((1, 300), (300, 1)),
+        ((257, 129), (129, 65)),
+        ((3, 17, 20), (20, 9)),
+        ((5, 8, 9), (5, 9, 4)),
+    ]
+    shapes += [((3, 90, 10), (3, 10, 10)), ((40, 7), (7, 24))]  # a vector and a half
     if everything:
         shapes += [((700, 300), (300, 513)), ((2, 1, 33, 40), (3, 40, 21)), ((1, 1000), (1000, 70))]
     for dtype in (np.float32, np.float64):
@@ -265,7 +277,19 @@ def contractions(rng, everything):
             )
 
 
-PROGRAMS = [elementwise_rows, casts, narrow, defined, narrow_rows, reductions, layers, chains, second_order, draws, contractions]
+PROGRAMS = [
+    elementwise_rows,
+    casts,
+    narrow,
+    defined,
+    narrow_rows,
+    reductions,
+    layers,
+    chains,
+    second_order,
+    draws,
+    contractions,
+]
 
 
 def main(out, seed, everything, every):

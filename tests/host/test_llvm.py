@@ -40,7 +40,7 @@ if platform.machine() in ("x86_64", "AMD64"):
 
 FLOAT32, FLOAT64 = 11, 12
 # major sizes, minor sizes: R, C
-ROWS = [(0, 5), (2, 0), (2, 1), (3, 5), (2, 16), (2, 17), (2, 1000), (1, 1024), (1, 1025), (1, 5000), (3, 130)]
+ROWS = [(0, 5), (2, 0), (2, 1), (3, 5), (5, 15), (2, 16), (2, 17), (2, 1000), (1, 1024), (1, 1025), (1, 5000), (3, 130)]
 COLUMNS = [(0, 5), (1, 1), (5, 5), (16, 16), (17, 17), (33, 70), (1000, 3), (1025, 17), (5000, 2), (3, 130)]
 RANDOM_ROWS, RANDOM_COLUMNS, SPLIT_ROWS, SPLIT_COLUMNS = range(4)
 NAMED = {
@@ -188,8 +188,17 @@ def test_a_wrong_kernel_is_noticed(lib, compiler):
 
 
 def test_random_programs_reach_what_matters(lib):
-    """Spilling, reading back an output, masks, block trees, repeated bodies, guarded division."""
-    wanted = {"%scratch, i64", "masked.load", "define internal", "and i64 %C, -64", "sdiv", "fptosi", "<16 x i1>"}
+    """Spilling, reading back an output, masks, block trees, repeated bodies, short rows, guarded division."""
+    wanted = {
+        "icmp eq i64 %full, 0",
+        "%scratch, i64",
+        "masked.load",
+        "define internal",
+        "and i64 %C, -64",
+        "sdiv",
+        "fptosi",
+        "<16 x i1>",
+    }
     seen = set()
     for k in range(80):
         with Case(lib, k % 2, k, 4 + k % 17) as case:

@@ -59,14 +59,24 @@ struct Pack {
   static constexpr int kLanes = Bytes / static_cast<int>(sizeof(T));
 };
 
+// Halves of a vector that a tile takes where one and a half suffice. A processor that makes a vector of 64 bytes in two passes
+// is done with half of it in one.
+template <class Op, int Bytes>
+constexpr int middle_halves() {
+  return Bytes == 64 && std::is_floating_point_v<typename Op::Item> ? 3 : 4;
+}
+
 constexpr int kMostRows = 14;
 constexpr int64_t kNear = 16 << 10;  // bytes that stay in the first-level cache beside others
 
-template <class Op, int Bytes, int Rows, int Vecs, bool Packed, class T = typename Op::Item>
+// One vector wide, or two of which the last may be half as long: `Halves` is 2, 3 or 4.
+template <class Op, int Bytes, int Rows, int Halves, bool Packed, class T = typename Op::Item>
 PD_INLINE void tile_of(int64_t depth, const T* a, int64_t a_row, int64_t a_k, const T* b, int64_t b_row, T* c,
                        const int64_t* c_rows, const Places& col, int64_t first_col, int64_t cols, bool accumulate) {
   using V = typename Pack<T, Bytes>::Type;
-  constexpr int kLanes = Pack<T, Bytes>::kLanes, kWidth = Vecs * kLanes;
+  using Last = typename Pack<T, Halves == 3 ? Bytes / 2 : Bytes>::Type;
+  constexpr bool kTwo = Halves > 2;
+  constexpr int kLanes = Pack<T, Bytes>::kLanes, kWidth = Halves * kLanes / 2, kLast = kTwo ? kLanes : 0;
   const int64_t start = col[first_col];
   bool solid = col.list || col.step == 1;
   for (int64_t j = 1; col.list && j < cols; ++j) solid &= col.list[first_col + j] == start + j;
@@ -77,35 +87,46 @@ PD_INLINE void tile_of(int64_t depth, const T* a, int64_t a_row, int64_t a_k, co
   if (solid && !whole) {
     bool touching = true;
     for (int r = 1; r < Rows; ++r) touching &= c_rows[r] - c_rows[r - 1] == cols;
-    if (touching && Rows * cols >= kWidth) open = (Rows * cols - kWidth) / cols + 1;
+    if (touching && Rows * cols >= kWidth) {
+      open = Rows;
+      for (int64_t behind = cols; behind < kWidth; behind += cols) --open;
+    }
   }
   alignas(64) T near[Rows][kWidth];
-  V acc[Rows][Vecs];
+  V acc[Rows];
+  Last last[Rows];
   if (!accumulate) {
 #pragma GCC unroll 16
-    for (int r = 0; r < Rows; ++r)
-      for (int v = 0; v < Vecs; ++v) acc[r][v] = V{};
+    for (int r = 0; r < Rows; ++r) {
+      if constexpr (kTwo) acc[r] = V{};
+      last[r] = Last{};
+    }
   } else {
     for (int64_t r = open; r < Rows; ++r)
       for (int64_t j = 0; j < kWidth; ++j) near[r][j] = j < cols ? c[c_rows[r] + col[first_col + j]] : T(0);
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) {
       const T* from = r < open ? c + c_rows[r] + start : near[r];
-      for (int v = 0; v < Vecs; ++v) acc[r][v] = *reinterpret_cast<const V*>(from + v * kLanes);
+      if constexpr (kTwo) acc[r] = *reinterpret_cast<const V*>(from);
+      last[r] = *reinterpret_cast<const Last*>(from + kLast);
     }
   }
   for (int64_t p = 0; p < depth; ++p) {
-    V bv[Vecs];
-    for (int v = 0; v < Vecs; ++v) bv[v] = *reinterpret_cast<const V*>(b + p * b_row + v * kLanes);
+    const T* const bp = b + p * b_row;
+    V b_first;
+    if constexpr (kTwo) b_first = *reinterpret_cast<const V*>(bp);
+    const Last b_last = *reinterpret_cast<const Last*>(bp + kLast);
     for (int r = 0; r < Rows; ++r) {
       const T s = Packed ? a[p * Rows + r] : a[p * a_k + r * a_row];
-      for (int v = 0; v < Vecs; ++v) Op::step(acc[r][v], s, bv[v]);
+      if constexpr (kTwo) Op::step(acc[r], s, b_first);
+      Op::step(last[r], s, b_last);
     }
   }
 #pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r) {
     T* to = r < open ? c + c_rows[r] + start : near[r];
-    for (int v = 0; v < Vecs; ++v) *reinterpret_cast<V*>(to + v * kLanes) = acc[r][v];
+    if constexpr (kTwo) *reinterpret_cast<V*>(to) = acc[r];
+    *reinterpret_cast<Last*>(to + kLast) = last[r];
   }
   for (int64_t r = open; r < Rows; ++r) {
     T* to = c + c_rows[r];
@@ -338,11 +359,11 @@ void add_of(const void* from, int64_t m, int64_t n, void* to, const Places& row,
 
 // The functions of one instruction set. Attributes of a target do not pass through templates by argument, hence a macro.
 #define PD_TILE_KERNELS(name, target, Bytes, Rows, Fused)                                                                 \
-  template <class Op, int R, int V, bool P>                                                                               \
+  template <class Op, int R, int H, bool P>                                                                               \
   target void name##_tile(int64_t depth, const void* a, int64_t a_row, int64_t a_k, const void* b, int64_t b_row, void* c,\
                           const int64_t* c_rows, const Places& col, int64_t first_col, int64_t cols, bool accumulate) {   \
     using T = typename Op::Item;                                                                                          \
-    tile_of<Op, Bytes, R, V, P>(depth, static_cast<const T*>(a), a_row, a_k, static_cast<const T*>(b), b_row,             \
+    tile_of<Op, Bytes, R, H, P>(depth, static_cast<const T*>(a), a_row, a_k, static_cast<const T*>(b), b_row,             \
                                 static_cast<T*>(c), c_rows, col, first_col, cols, accumulate);                            \
   }                                                                                                                       \
   template <class Op, int... I>                                                                                           \
@@ -351,12 +372,15 @@ void add_of(const void* from, int64_t m, int64_t n, void* to, const Places& row,
                    bool accumulate) {                                                                                     \
     using Tile = void (*)(int64_t, const void*, int64_t, int64_t, const void*, int64_t, void*, const int64_t*,            \
                           const Places&, int64_t, int64_t, bool);                                                         \
-    static constexpr Tile tiles[4][Rows] = {{name##_tile<Op, I + 1, 1, false>...}, {name##_tile<Op, I + 1, 2, false>...}, \
-                                            {name##_tile<Op, I + 1, 1, true>...}, {name##_tile<Op, I + 1, 2, true>...}};  \
+    constexpr int kMiddle = middle_halves<Op, Bytes>(), kLanes = Pack<typename Op::Item, Bytes>::kLanes;                  \
+    static constexpr Tile tiles[6][Rows] = {                                                                              \
+        {name##_tile<Op, I + 1, 2, false>...}, {name##_tile<Op, I + 1, kMiddle, false>...},                               \
+        {name##_tile<Op, I + 1, 4, false>...}, {name##_tile<Op, I + 1, 2, true>...},                                      \
+        {name##_tile<Op, I + 1, kMiddle, true>...}, {name##_tile<Op, I + 1, 4, true>...}};                                \
     int64_t c_rows[kMostRows];                                                                                            \
     for (int64_t r = 0; r < rows; ++r) c_rows[r] = row[first_row + r];                                                    \
-    const bool wide = b.width * static_cast<int64_t>(sizeof(typename Op::Item)) != Bytes;                                 \
-    tiles[2 * a.packed + wide][rows - 1](depth, a.data, a.row, a.k, b.data, b.row, c, c_rows, col, first_col, cols,       \
+    const int width = cols <= kLanes ? 0 : 2 * cols <= 3 * kLanes ? 1 : 2;                                                \
+    tiles[3 * a.packed + width][rows - 1](depth, a.data, a.row, a.k, b.data, b.row, c, c_rows, col, first_col, cols,      \
                                          accumulate);                                                                     \
   }                                                                                                                       \
   template <class Op>                                                                                                     \

@@ -34,15 +34,16 @@ Places from(const Places& p, int64_t first) { return p.list ? Places{p.step, p.l
 const char* at(const void* base, int64_t offset, int64_t item) { return static_cast<const char*>(base) + offset * item; }
 
 struct Cut {
-  int64_t n, pieces;
-  int64_t begin(int64_t i) const { return n / pieces * i + std::min(i, n % pieces); }
+  int64_t pieces, each, longer;  // the first `longer` have one more
+  Cut(int64_t n, int64_t pieces) : pieces(pieces), each(n / pieces), longer(n % pieces) {}
+  int64_t begin(int64_t i) const { return each * i + std::min(i, longer); }
 };
 
 // k in pieces that begin where a vector's worth of places does, none longer than ceil(k / pieces) rounded up to that.
 struct CutOfK {
   int64_t k;
   Cut units;
-  CutOfK(int64_t k, int64_t pieces) : k(k), units{ceil_div(k, kUnit), pieces} {}
+  CutOfK(int64_t k, int64_t pieces) : k(k), units(ceil_div(k, kUnit), pieces) {}
   int64_t pieces() const { return units.pieces; }
   int64_t begin(int64_t i) const { return std::min(k, units.begin(i) * kUnit); }
 };
@@ -50,7 +51,7 @@ struct CutOfK {
 // One piece of k, of which the packed A fits.
 void product_of_piece(const TiledProduct& x, const TileKernels& kernels, int64_t k0, int64_t k1, bool accumulate) {
   const int64_t item = static_cast<int64_t>(size_of(x.dtype)), depth = k1 - k0, width = kernels.width;
-  const Cut rows{x.m, ceil_div(x.m, kernels.rows)};
+  const Cut rows(x.m, ceil_div(x.m, kernels.rows));
   const CutOfK slices(depth, ceil_div(depth, kSlice));
   const int64_t strips = ceil_div(x.n, width);
   const double work = static_cast<double>(x.m) * static_cast<double>(x.n) * static_cast<double>(depth);
@@ -66,8 +67,8 @@ void product_of_piece(const TiledProduct& x, const TileKernels& kernels, int64_t
       kernels.pack_rows(x.a, x.a_row, first, count, x.a_k, k0, depth, packed.data() + first * depth * item);
     }, x.m * depth < (1 << 16) ? 1 : threads);
 
-  const Cut columns{strips, std::min(strips, wanted)};
-  const Cut bands{rows.pieces, std::min(rows.pieces, std::max<int64_t>(1, wanted / columns.pieces))};
+  const Cut columns(strips, std::min(strips, wanted));
+  const Cut bands(rows.pieces, std::min(rows.pieces, std::max<int64_t>(1, wanted / columns.pieces)));
   parallel_for(columns.pieces * bands.pieces, [&](int64_t task, int) {
     const int64_t column = task / bands.pieces, band = task % bands.pieces;
     const int64_t row_begin = bands.begin(band), row_end = bands.begin(band + 1);
