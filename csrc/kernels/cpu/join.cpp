@@ -6,7 +6,8 @@ namespace cpu {
 
 namespace {
 
-constexpr int64_t kBlockBytes = 1 << 16;
+constexpr int64_t kLongRow = 1 << 16;    // bytes
+constexpr int64_t kBlockBytes = 1 << 14;  // that stay in the first-level cache while columns are filled in
 
 // Copies `rows` runs of `bytes`, each side with a stride in bytes.
 void copy_runs(char* out, int64_t out_stride, const char* in, int64_t in_stride, int64_t rows, int64_t bytes) {
@@ -40,7 +41,7 @@ void concatenate(const NativeArgs& a, NativeError&) {
   char* out = static_cast<char*>(a.out);
   auto run_of = [&](int k) { return a.specs[k].shape[static_cast<int>(axis)] * v.inner * item; };
 
-  if (row > kBlockBytes) {
+  if (row > kLongRow) {
     for_ranges(v.outer, v.outer * row / item, [&](int64_t b, int64_t e) {
       for (char* to = out + b * row; b < e; ++b)
         for (int k = 0; k < a.nin; ++k) {
@@ -51,7 +52,7 @@ void concatenate(const NativeArgs& a, NativeError&) {
     });
     return;
   }
-  int64_t per_block = kBlockBytes / row;
+  int64_t per_block = std::max<int64_t>(1, kBlockBytes / row);
   int64_t blocks = (v.outer + per_block - 1) / per_block;
   for_ranges(blocks, v.outer * row / item, [&](int64_t b, int64_t e) {
     for (; b < e; ++b) {
