@@ -9,6 +9,7 @@
 #include "base/bytes_text.h"
 #include "base/debug.h"
 #include "exec/fit.h"
+#include "exec/narrow_products.h"
 #include "exec/plan.h"
 #include "exec/profile.h"
 #include "exec/stats.h"
@@ -427,7 +428,7 @@ class Builder {
     auto m = std::make_unique<MatmulStep>();
     const Shape &sa = node(n.in[0]).shape, &sb = node(n.in[1]).shape;
     int ra = sa.size(), rb = sb.size();
-    m->type = n.dtype;
+    m->type = node(n.in[0]).dtype;
     m->m = sa[ra - 2];
     m->k = sa[ra - 1];
     m->n = sb[rb - 1];
@@ -449,7 +450,7 @@ class Builder {
     StepFacts& f = facts_of_new_step(n);
     f.domain = m->batch == 1 ? Shape{m->m, m->n, m->k} : Shape{m->batch, m->m, m->n, m->k};
     f.flops = 2 * m->batch * m->m * m->n * m->k;
-    const int64_t item = static_cast<int64_t>(size_of(n.dtype));
+    const int64_t item = static_cast<int64_t>(size_of(m->type));
     f.read = ((m->sa ? m->batch : 1) * m->m * m->k + (m->sb ? m->batch : 1) * m->k * m->n + (m->bias < 0 ? 0 : m->n)) * item;
     f.written = bytes_of(v);
     plan_->steps.back().matmul = std::move(m);
@@ -747,7 +748,7 @@ Piece rewritten(DeviceId device, Piece piece, std::vector<int>& outputs, const F
   Piece p = without_repeats(std::move(piece), outputs, repeats);
   if (merged) *merged = std::move(repeats);
   if (device.kind == DeviceKind::Cuda) return with_product_tails(p, outputs, product_tails());
-  return p;
+  return with_narrow_operands(std::move(p), outputs);
 }
 
 int64_t number_bits(const Value* v) { return number_bits(v->dtype, v->num.f, v->num.i); }

@@ -38,7 +38,7 @@ struct FusedStep {
 };
 
 struct MatmulStep {
-  DType type;
+  DType type;              // of the operands; on the CPU, the result of bfloat16 is float32
   bool ta, tb;
   int64_t m, n, k, lda, ldb, batch, sa, sb;
   int64_t oa, ob;          // offsets in elements

@@ -67,11 +67,12 @@ const void* at(void* const* slots, int slot, int64_t elements, DType t) {
 
 void run_matmul(const MatmulStep& s, void* const* slots) {
   const void *a = at(slots, s.a, s.oa, s.type), *b = at(slots, s.b, s.ob, s.type);
-  if (s.batch == 1) gemm(s.type, s.ta, s.tb, s.m, s.n, s.k, a, s.lda, b, s.ldb, slots[s.out], s.n, false);
+  ++stats().natives;
+  if (s.type == DType::BF16)
+    bf16_gemm(s.ta, s.tb, s.m, s.n, s.k, a, s.lda, b, s.ldb, static_cast<float*>(slots[s.out]), s.batch, s.sa, s.sb);
   else
     batched_gemm(s.type, s.ta, s.tb, s.m, s.n, s.k, a, s.lda, b, s.ldb, slots[s.out], s.n, false, s.batch, s.sa, s.sb,
                  s.m * s.n);
-  ++stats().natives;
 }
 
 void run_native(const NativeStep& s, void* const* slots, NativeError& error) {

@@ -20,7 +20,7 @@ SOURCES = [
     *DEVICE,
     CSRC / "kernels/native.cpp",
     CSRC / "kernels/windows.cpp",
-    *(CSRC / f"kernels/cpu/{name}.cpp" for name in "index arg_reduce scan join topk sampling convolution tiles tile_kernels".split()),
+    *(CSRC / f"kernels/cpu/{name}.cpp" for name in "index arg_reduce scan join topk sampling convolution tiles tile_kernels pair_kernels".split()),
     *(CSRC / f"kernels/cpu/{name}.cpp" for name in "attention attention_backward attention_rows".split()),
     *(
         CSRC / f"kernels/cuda/{name}.cpp"

@@ -21,6 +21,7 @@ SOURCES = [
     "kernels/cpu/gemm.cpp",
     "kernels/cpu/tiles.cpp",
     "kernels/cpu/tile_kernels.cpp",
+    "kernels/cpu/pair_kernels.cpp",
 ]
 CHECKS = [
     "size_classes",

@@ -25,6 +25,7 @@ SOURCES = [
     CSRC / "kernels/cpu/attention_rows.cpp",
     CSRC / "kernels/cpu/tiles.cpp",
     CSRC / "kernels/cpu/tile_kernels.cpp",
+    CSRC / "kernels/cpu/pair_kernels.cpp",
     CSRC / "kernels/cpu/sampling.cpp",
     CSRC / "device/cpu/pool.cpp",
     CSRC / "device/cpu/allocator.cpp",

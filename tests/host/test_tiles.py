@@ -54,10 +54,13 @@ def test_products_stay_in_their_memory(common, isa, seed):
     own = folder / isa / "kernels/cpu/vectors.h"
     own.parent.mkdir(parents=True)
     own.write_text(f"#define PD_SUPPORTS(x) {SUPPORTS[isa]}\n" + text.replace("__builtin_cpu_supports(", "PD_SUPPORTS("))
-    kernels = compiled(CSRC / "kernels/cpu/tile_kernels.cpp", folder / isa, f"-I{folder / isa}")
+    kernels = [
+        compiled(CSRC / f"kernels/cpu/{name}.cpp", folder / isa, f"-I{folder / isa}")
+        for name in ("tile_kernels", "pair_kernels")
+    ]
     driver = folder / isa / "driver"
-    subprocess.run(["g++", *FLAGS, *objects, kernels, "-o", str(driver)], check=True)
-    count = 40_000
+    subprocess.run(["g++", *FLAGS, *objects, *kernels, "-o", str(driver)], check=True)
+    count = 50_000
     done = subprocess.run([str(driver), str(count), str(seed)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     assert done.stdout == f"{count} products\n"

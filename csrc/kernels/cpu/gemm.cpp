@@ -8,12 +8,17 @@
 
 #include "base/divide.h"
 #include "device/cpu/pool.h"
+#include "device/cpu/scratch.h"
 #include "kernels/cpu/blas.h"
 #include "kernels/cpu/tiles.h"
 
 namespace pd {
 
 namespace {
+
+// Of bfloat16: below, the operands' exponents take longer to look at than the product.
+constexpr int64_t kPairsWork = int64_t(1) << 18;
+constexpr int64_t kPairsSide = 16;
 
 // Multiply-adds that repay handing a task to another thread: some tens of microseconds.
 constexpr int64_t kTaskWork = int64_t(1) << 20;
@@ -111,7 +116,7 @@ void batched_gemm(DType dt, bool trans_a, bool trans_b, int64_t m, int64_t n, in
                   const void* b, int64_t ldb, void* c, int64_t ldc, bool accumulate, int64_t batch, int64_t stride_a,
                   int64_t stride_b, int64_t stride_c) {
   if (m <= 0 || n <= 0 || batch <= 0) return;
-  const int64_t item = static_cast<int64_t>(size_of(dt));
+  const int64_t item = static_cast<int64_t>(size_of(dt)), c_item = dt == DType::BF16 ? 4 : item;
   const Product whole{dt,  trans_a, trans_b, m, n, k, static_cast<const char*>(a), lda, static_cast<const char*>(b),
                       ldb, static_cast<char*>(c), ldc, accumulate};
   const bool use_blas = k > 0 && suits_blas(whole);
@@ -120,7 +125,7 @@ void batched_gemm(DType dt, bool trans_a, bool trans_b, int64_t m, int64_t n, in
     Product x = whole;
     x.a += i * stride_a * item;
     x.b += i * stride_b * item;
-    x.c += i * stride_c * item;
+    x.c += i * stride_c * c_item;
     if (k == 0) {
       if (!accumulate) clear(x, static_cast<size_t>(item));
     } else if (use_blas) {
@@ -153,6 +158,68 @@ void batched_gemm(DType dt, bool trans_a, bool trans_b, int64_t m, int64_t n, in
 void gemm(DType dt, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const void* a, int64_t lda,
           const void* b, int64_t ldb, void* c, int64_t ldc, bool accumulate) {
   batched_gemm(dt, trans_a, trans_b, m, n, k, a, lda, b, ldb, c, ldc, accumulate, 1, 0, 0, 0);
+}
+
+namespace {
+
+// The matrices of a batch as they are stored: `rows` of `cols` items, `lead` apart.
+struct Stored {
+  const uint16_t* data;
+  int64_t rows, cols, lead, count, stride;
+  int64_t lines() const { return rows * count; }
+  const uint16_t* line(int64_t i) const { return data + i / rows * stride + i % rows * lead; }
+};
+
+constexpr int64_t kLinesWork = int64_t(1) << 16;  // items that repay a task
+
+template <class F> void in_lines(const Stored& x, F f) {
+  const int64_t step = std::max<int64_t>(1, kLinesWork / std::max<int64_t>(1, x.cols)), tasks = ceil_div(x.lines(), step);
+  parallel_for(tasks, [&](int64_t t, int) { f(t, t * step, std::min(x.lines(), (t + 1) * step)); });
+}
+
+Exponents exponents_of(const Stored& x) {
+  const int64_t step = std::max<int64_t>(1, kLinesWork / std::max<int64_t>(1, x.cols));
+  std::vector<Exponents> found(static_cast<size_t>(ceil_div(x.lines(), step)));
+  in_lines(x, [&](int64_t t, int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) found[static_cast<size_t>(t)].join(exponents(x.line(i), x.cols));
+  });
+  Exponents all;
+  for (const Exponents& e : found) all.join(e);
+  return all;
+}
+
+void widen(const Stored& x, float* to) {
+  in_lines(x, [&](int64_t, int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const uint16_t* const from = x.line(i);
+      for (int64_t j = 0; j < x.cols; ++j) {
+        const uint32_t bits = static_cast<uint32_t>(from[j]) << 16;
+        std::memcpy(to + i * x.cols + j, &bits, sizeof bits);
+      }
+    }
+  });
+}
+
+}  // namespace
+
+bool suits_bf16_gemm(int64_t m, int64_t n, int64_t k) {
+  return multiplies_pairs() && std::min({m, n, k}) >= kPairsSide && m * n * k >= kPairsWork;
+}
+
+void bf16_gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const void* a, int64_t lda, const void* b,
+               int64_t ldb, float* c, int64_t batch, int64_t stride_a, int64_t stride_b) {
+  const Stored left{static_cast<const uint16_t*>(a), trans_a ? k : m, trans_a ? m : k, lda, stride_a ? batch : 1, stride_a};
+  const Stored right{static_cast<const uint16_t*>(b), trans_b ? n : k, trans_b ? k : n, ldb, stride_b ? batch : 1, stride_b};
+  if (suits_bf16_gemm(m, n, k) && exact_in_pairs(exponents_of(left), exponents_of(right))) {
+    return batched_gemm(DType::BF16, trans_a, trans_b, m, n, k, a, lda, b, ldb, c, n, false, batch, stride_a, stride_b, m * n);
+  }
+  const int64_t of_left = left.lines() * left.cols, of_right = right.lines() * right.cols;
+  CallMemory wide(static_cast<size_t>(of_left + of_right) * sizeof(float));
+  float *const wide_a = reinterpret_cast<float*>(wide.data()), *const wide_b = wide_a + of_left;
+  widen(left, wide_a);
+  widen(right, wide_b);
+  batched_gemm(DType::F32, trans_a, trans_b, m, n, k, wide_a, left.cols, wide_b, right.cols, c, n, false, batch,
+               stride_a ? m * k : 0, stride_b ? k * n : 0, m * n);
 }
 
 }  // namespace pd

@@ -447,6 +447,9 @@ const TileKernels& tile_kernels(DType dtype) {
     case DType::I64:
     case DType::U64: return kernels_of<MulAdd<uint64_t>>(false);
     case DType::Bool: return kernels_of<AndOr>(false);
+    case DType::BF16:
+      if (const TileKernels* pairs = pair_kernels()) return *pairs;
+      [[fallthrough]];
     default: fail("matmul", "no kernel for this dtype", name_of(dtype), "float32 or float64", ErrorKind::Type);
   }
 }

@@ -35,9 +35,14 @@ struct TileKernels {
   void (*small)(const TiledProduct& first, const Strides& next, int64_t count);
   // c += x, row-major.
   void (*add)(const void* x, int64_t m, int64_t n, void* c, const Places& row, const Places& col);
+  // Of bfloat16: strips are always packed, with two of k together, and C is float32. There is no `small`.
+  bool pairs = false;
 };
 
 // Of the widest instruction set that the processor has.
 const TileKernels& tile_kernels(DType dtype);
+
+// Of bfloat16, or null where the processor cannot multiply pairs of them as tiled_product says.
+const TileKernels* pair_kernels();
 
 }  // namespace pd

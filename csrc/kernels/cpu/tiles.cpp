@@ -51,20 +51,21 @@ struct CutOfK {
 // One piece of k, of which the packed A fits.
 void product_of_piece(const TiledProduct& x, const TileKernels& kernels, int64_t k0, int64_t k1, bool accumulate) {
   const int64_t item = static_cast<int64_t>(size_of(x.dtype)), depth = k1 - k0, width = kernels.width;
+  const int64_t long_depth = kernels.pairs ? (depth + 1) / 2 * 2 : depth;  // as it is packed
   const Cut rows(x.m, ceil_div(x.m, kernels.rows));
-  const CutOfK slices(depth, ceil_div(depth, kSlice));
+  const CutOfK slices(depth, ceil_div(depth, kernels.pairs ? 2 * kSlice : kSlice));  // of as many bytes
   const int64_t strips = ceil_div(x.n, width);
   const double work = static_cast<double>(x.m) * static_cast<double>(x.n) * static_cast<double>(depth);
   const int threads = work < static_cast<double>(worth_a_thread()) ? 1 : num_threads();
   const int64_t wanted = threads == 1 ? 1 : std::clamp<int64_t>(static_cast<int64_t>(work / kTaskWork), 1, 8 * threads);
 
   // A strip's rows lie together: [strip][p][row]. Where few columns read them they stay where they are.
-  const bool pack = x.n > 2 * width || x.a_row.list || x.a_k.list;
-  CallMemory packed(static_cast<size_t>(pack ? x.m * depth * item : 0));
+  const bool pack = kernels.pairs || x.n > 2 * width || x.a_row.list || x.a_k.list;
+  CallMemory packed(static_cast<size_t>(pack ? x.m * long_depth * item : 0));
   if (pack)
     parallel_for(rows.pieces, [&](int64_t s, int) {
       const int64_t first = rows.begin(s), count = rows.begin(s + 1) - first;
-      kernels.pack_rows(x.a, x.a_row, first, count, x.a_k, k0, depth, packed.data() + first * depth * item);
+      kernels.pack_rows(x.a, x.a_row, first, count, x.a_k, k0, depth, packed.data() + first * long_depth * item);
     }, x.m * depth < (1 << 16) ? 1 : threads);
 
   const Cut columns(strips, std::min(strips, wanted));
@@ -82,7 +83,7 @@ void product_of_piece(const TiledProduct& x, const TileKernels& kernels, int64_t
         kernels.pack_columns(x.b, x.b_col, j, cols, x.b_k, k0 + p0, count, x.k, row_end - row_begin > 2, near, strip);
         for (int64_t r = row_begin; r < row_end; ++r) {
           const int64_t first = rows.begin(r), height = rows.begin(r + 1) - first;
-          const AStrip a = pack ? AStrip{packed.data() + (first * depth + p0 * height) * item, 0, 0, true}
+          const AStrip a = pack ? AStrip{packed.data() + (first * long_depth + p0 * height) * item, 0, 0, true}
                                 : AStrip{at(x.a, x.a_row[first] + x.a_k[k0 + p0], item), x.a_row.step, x.a_k.step, false};
           kernels.tile(count, a, strip, height, x.c, x.c_row, first, x.c_col, j, cols, onward);
         }
@@ -97,14 +98,14 @@ void product_in_order(const TiledProduct& x, const TileKernels& kernels) {
     return product_in_order({x.dtype, x.n, x.m, x.k, x.b, x.b_col, x.b_k, x.a, x.a_k, x.a_row, x.c, x.c_col, x.c_row,
                              x.accumulate}, kernels);
   }
-  const int64_t item = static_cast<int64_t>(size_of(x.dtype));
+  const int64_t item = static_cast<int64_t>(size_of(x.dtype)), c_item = kernels.pairs ? 4 : item;
   const int64_t most = std::max<int64_t>(kernels.rows, kPacked / kSlice);
   for (int64_t i = 0; i < x.m; i += most) {
     TiledProduct part = x;
     part.m = std::min(most, x.m - i);
     part.a = at(x.a, x.a_row.list ? 0 : x.a_row[i], item);
     part.a_row = from(x.a_row, i);
-    part.c = const_cast<char*>(at(x.c, x.c_row.list ? 0 : x.c_row[i], item));
+    part.c = const_cast<char*>(at(x.c, x.c_row.list ? 0 : x.c_row[i], c_item));
     part.c_row = from(x.c_row, i);
     const CutOfK pieces(x.k, ceil_div(x.k, std::max(kSlice, kPacked / part.m)));
     for (int64_t p = 0; p < pieces.pieces(); ++p)
@@ -129,9 +130,9 @@ void tiled_product(const TiledProduct& x) {
   const TileKernels& kernels = tile_kernels(x.dtype);
   const int64_t parts = kernels.floating ? parts_of(x.m, x.n, x.k) : 1;
   if (parts == 1) return product_in_order(x, kernels);
-  const int64_t item = static_cast<int64_t>(size_of(x.dtype)), size = x.m * x.n;
+  const int64_t item = static_cast<int64_t>(size_of(x.dtype)), c_item = kernels.pairs ? 4 : item, size = x.m * x.n;
   const CutOfK cut(x.k, parts);
-  CallMemory sums(static_cast<size_t>((parts - 1) * size * item));
+  CallMemory sums(static_cast<size_t>((parts - 1) * size * c_item));
   // Threads take parts, or each part's tiles where parts would leave some of them idle.
   const int threads = num_threads();
   parallel_for(parts, [&](int64_t i, int) {
@@ -143,14 +144,14 @@ void tiled_product(const TiledProduct& x) {
     part.b = at(x.b, x.b_k.list ? 0 : x.b_k[first], item);
     part.b_k = from(x.b_k, first);
     if (i > 0) {
-      part.c = sums.data() + (i - 1) * size * item;
+      part.c = sums.data() + (i - 1) * size * c_item;
       part.c_row = Places{x.n, nullptr};
       part.c_col = Places{1, nullptr};
       part.accumulate = false;
     }
     product_in_order(part, kernels);
   }, parts % threads == 0 || parts > 4 * threads ? threads : 1);
-  for (int64_t i = 1; i < parts; ++i) kernels.add(sums.data() + (i - 1) * size * item, x.m, x.n, x.c, x.c_row, x.c_col);
+  for (int64_t i = 1; i < parts; ++i) kernels.add(sums.data() + (i - 1) * size * c_item, x.m, x.n, x.c, x.c_row, x.c_col);
 }
 
 }  // namespace pd
