@@ -1,5 +1,6 @@
 """The figures by name, in the order of the table. Each is a function without arguments that returns a Result."""
 
+from .bf16_product import bf16_product
 from .data_loader import data_loader
 from .first_call import first_call
 from .half import half
@@ -15,6 +16,7 @@ FIGURES = {
     for f in (
         record,
         half,
+        bf16_product,
         optimizer_step,
         data_loader,
         first_call,
