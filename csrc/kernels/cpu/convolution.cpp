@@ -182,11 +182,7 @@ void product(WindowProduct p, const NativeArgs& a, bool channels_last) {
     const DType t = a.out_spec->dtype;
     const int64_t m = p.outputs, n = p.windows(), depth = p.in_window();
     const Places rows{p.w_row, nullptr}, results{p.y_row, nullptr};
-    // Windows are columns, which are packed while they are near; of a matrix that lies as it is used the rows.
-    if (p.y_row == 1 && m > 1 && !deep.list && !col.list)
-      tiled_product({t, n, m, depth, from, col, deep, w, by, rows, y, to, results, false});
-    else
-      tiled_product({t, m, n, depth, w, rows, by, from, deep, col, y, results, to, false});
+    tiled_product({t, m, n, depth, w, rows, by, from, deep, col, y, results, to, false});  // columns are packed while they are near
   };
   const double work = static_cast<double>(p.outputs) * static_cast<double>(p.in_window()) * static_cast<double>(p.windows());
   parallel_for(p.groups, [&](int64_t i, int) { group(i); }, work > static_cast<double>(kSharedWork) ? 1 : num_threads());

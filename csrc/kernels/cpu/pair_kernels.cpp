@@ -181,7 +181,7 @@ bool adds_in_order() {
 
 const TileKernels* pair_kernels() {
   static const TileKernels kernels = {kRows, kWidth, true, pack_rows, pack_columns, tile, nullptr,
-                                      tile_kernels(DType::F32).add, true};
+                                      tile_kernels(DType::F32).add, nullptr, nullptr, true};
   static const bool serves =
       widest_vectors() == Vectors::Avx512 && __builtin_cpu_supports("avx512bf16") && adds_in_order();
   return serves ? &kernels : nullptr;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <type_traits>
 #include <utility>
 
@@ -66,7 +67,6 @@ constexpr int middle_halves() {
   return Bytes == 64 && std::is_floating_point_v<typename Op::Item> ? 3 : 4;
 }
 
-constexpr int kMostRows = 14;
 constexpr int64_t kNear = 16 << 10;  // bytes that stay in the first-level cache beside others
 
 // One vector wide, or two of which the last may be half as long: `Halves` is 2, 3 or 4.
@@ -245,6 +245,33 @@ PD_INLINE void pack_rows_of(const T* a, const Places& row, int64_t first, int64_
   }
 }
 
+// A vector of columns that lie together: those from `column` on begin at `from` in B.
+struct Piece {
+  int64_t column, from;
+};
+constexpr int kMostPieces = 8;
+
+// N pieces of each row, or `count` where N is 0. A piece may end behind its columns, where the next one goes; but none begins in
+// a row of k that lies beyond `last`, nor ends beyond the last row of `out`: there items are copied.
+template <class T, int Bytes, int N>
+PD_INLINE void copy_pieces(const T* b, const Piece* pieces, int count, const int64_t* offsets, int64_t cols, const Places& k,
+                           int64_t k0, int64_t depth, int64_t last, bool ends_inside, T* out, int64_t width) {
+  using V = typename Pack<T, Bytes>::Type;
+  Piece all[N ? N : kMostPieces];
+  for (int i = 0; i < (N ? N : count); ++i) all[i] = pieces[i];
+  for (int64_t p = 0; p < depth; ++p) {
+    const int64_t here = k[k0 + p];
+    const T* from = b + here;
+    T* row = out + p * width;
+    if (here > last || (p == depth - 1 && !ends_inside)) {
+      for (int64_t q = 0; q < width; ++q) row[q] = q < cols ? from[offsets[q]] : T(0);
+      continue;
+    }
+    for (int i = 0; i < (N ? N : count); ++i)
+      *reinterpret_cast<V*>(row + all[i].column) = *reinterpret_cast<const V*>(from + all[i].from);
+  }
+}
+
 template <class T, int Bytes>
 PD_INLINE void pack_columns_of(const T* b, const Places& col, int64_t first, int64_t cols, const Places& k, int64_t k0,
                                int64_t depth, int64_t k_end, bool often, T* out, BStrip& strip) {
@@ -252,58 +279,89 @@ PD_INLINE void pack_columns_of(const T* b, const Places& col, int64_t first, int
   const int64_t width = cols <= kLanes ? kLanes : kWidth;
   int64_t offsets[kWidth];
   for (int64_t q = 0; q < cols; ++q) offsets[q] = col[first + q];
-  auto together = [&](int64_t run) {
-    if (cols % run) return false;
-    bool all = true;
-    for (int64_t q = 0; q < cols; q += run)
-      for (int64_t i = 1; i < run; ++i) all &= offsets[q + i] == offsets[q] + i;
-    return all;
-  };
   strip = {out, width, width};
-  // A vector may begin in each of these rows, though it ends beyond the columns: there are rows behind.
-  const int64_t behind = cols == width ? 0 : k.list || k.step <= 0 ? k_end : (width - cols + k.step - 1) / k.step;
-  const int64_t safe = std::clamp<int64_t>(k_end - behind - k0, 0, depth);
-  if (safe == depth && together(cols)) {
-    // Not read again, or near enough as it lies.
-    if (!k.list && (!often || depth * k.step * static_cast<int64_t>(sizeof(T)) <= kNear)) {
+
+  // Columns that lie together are copied by vectors, of which the last of a long run overlaps the one before.
+  Piece pieces[kMostPieces];
+  const int64_t most = std::clamp<int64_t>(cols / 4, 2, kMostPieces);
+  int64_t count = 0, runs = 0, reach = offsets[cols - 1];
+  bool ends_inside = true;
+  for (int64_t q = 0, run; q < cols && count <= most; q += run, ++runs) {
+    for (run = 1; q + run < cols && offsets[q + run] == offsets[q] + run;) ++run;
+    for (int64_t j = 0; j < run; j += kLanes, ++count) {
+      if (count == most) {
+        ++count;
+        break;
+      }
+      const int64_t start = run < kLanes ? j : std::min(j, run - kLanes);
+      pieces[count] = {q + start, offsets[q] + start};
+      reach = std::max(reach, offsets[q] + start + kLanes - 1);
+      ends_inside &= q + start + kLanes <= width;
+    }
+  }
+  if (runs == 1 && !k.list) {
+    // As it lies, if not read again or near enough. A vector may begin in each row though it ends beyond the columns: there are
+    // rows behind.
+    const int64_t behind = cols == width ? 0 : k.step <= 0 ? k_end : (width - cols + k.step - 1) / k.step;
+    if (k0 + depth + behind <= k_end && (!often || depth * k.step * static_cast<int64_t>(sizeof(T)) <= kNear)) {
       strip.data = b + offsets[0] + k[k0];
       strip.row = k.step;
       return;
     }
   }
-  if (cols == width && together(width)) {
-    const T* from = b + offsets[0];
-    if (width == kWidth) {
-      for (int64_t p = 0; p < depth; ++p) std::memcpy(out + p * kWidth, from + k[k0 + p], sizeof(T) * kWidth);
-    } else {
-      for (int64_t p = 0; p < depth; ++p) std::memcpy(out + p * kLanes, from + k[k0 + p], sizeof(T) * kLanes);
+  if (count > most) return turned<T, Bytes>(b, offsets, cols, k, k0, depth, k[k_end - 1], out, width, width);
+  // What is read is below an element of the matrix.
+  using Limits = std::numeric_limits<int64_t>;
+  const int64_t last = k_end == 0                    ? Limits::min()
+                       : reach == offsets[cols - 1] ? Limits::max()
+                                                     : offsets[cols - 1] + k[k_end - 1] - reach;
+  switch (count) {
+    case 1: return copy_pieces<T, Bytes, 1>(b, pieces, 1, offsets, cols, k, k0, depth, last, ends_inside, out, width);
+    case 2: return copy_pieces<T, Bytes, 2>(b, pieces, 2, offsets, cols, k, k0, depth, last, ends_inside, out, width);
+    case 3: return copy_pieces<T, Bytes, 3>(b, pieces, 3, offsets, cols, k, k0, depth, last, ends_inside, out, width);
+    default:
+      copy_pieces<T, Bytes, 0>(b, pieces, static_cast<int>(count), offsets, cols, k, k0, depth, last, ends_inside, out, width);
+  }
+}
+
+// `n` items at `at`, from the first lanes of a vector (`Out`) or into them.
+template <class T, int Bytes, bool Out, class V>
+PD_INLINE void part_of(V& x, T* at, int64_t n) {
+  constexpr int64_t kLanes = Pack<T, Bytes>::kLanes, kHalf = kLanes / 2;
+  T* lanes = reinterpret_cast<T*>(&x);
+  auto copy = [](T* lane, T* item, size_t size) __attribute__((always_inline)) {
+    Out ? std::memcpy(item, lane, size) : std::memcpy(lane, item, size);
+  };
+  if (n == kLanes) {
+    copy(lanes, at, Bytes);
+  } else if (n >= kHalf) {  // two halves, which overlap
+    copy(lanes, at, Bytes / 2);
+    copy(lanes + n - kHalf, at + n - kHalf, Bytes / 2);
+  } else {
+    for (int64_t i = 0; i < n; ++i) copy(lanes + i, at + i, sizeof(T));
+  }
+}
+
+// A tile of C whose columns lie together: from `tile`, row-major, to C (`Out`), or the other way.
+template <class T, int Bytes, bool Out>
+PD_INLINE void turn_tile(T* tile, int64_t rows, int64_t width, T* c, const Places& col, int64_t first, int64_t cols) {
+  using V = typename Pack<T, Bytes>::Type;
+  constexpr int64_t kLanes = Pack<T, Bytes>::kLanes;
+  for (int64_t q0 = 0; q0 < cols; q0 += kLanes)
+    for (int64_t r0 = 0; r0 < rows; r0 += kLanes) {
+      const int64_t w = std::min(kLanes, cols - q0), n = std::min(kLanes, rows - r0);
+      V square[kLanes];
+      for (int64_t i = 0; i < kLanes; ++i) {
+        square[i] = V{};
+        if (Out && i < n) square[i] = *reinterpret_cast<const V*>(tile + (r0 + i) * width + q0);
+        if (!Out && i < w) part_of<T, Bytes, false>(square[i], c + col[first + q0 + i] + r0, n);
+      }
+      turn<T, Bytes>(square);
+      for (int64_t i = 0; i < kLanes; ++i) {
+        if (Out && i < w) part_of<T, Bytes, true>(square[i], c + col[first + q0 + i] + r0, n);
+        if (!Out && i < n) *reinterpret_cast<V*>(tile + (r0 + i) * width + q0) = square[i];
+      }
     }
-    return;
-  }
-  if (cols == kWidth && together(kLanes)) {
-    for (int64_t p = 0; p < depth; ++p) {
-      const T* from = b + k[k0 + p];
-      for (int64_t q = 0; q < kWidth; q += kLanes) std::memcpy(out + p * kWidth + q, from + offsets[q], sizeof(T) * kLanes);
-    }
-    return;
-  }
-  if (cols == width && kLanes >= 8 && together(kLanes / 2)) {
-    for (int64_t p = 0; p < depth; ++p) {
-      const T* from = b + k[k0 + p];
-      for (int64_t q = 0; q < width; q += kLanes / 2)
-        std::memcpy(out + p * width + q, from + offsets[q], sizeof(T) * kLanes / 2);
-    }
-    return;
-  }
-  if (together(cols)) {
-    const T* from = b + offsets[0];
-    for (int64_t p = 0; p < safe; ++p)
-      for (int64_t q = 0; q < width; q += kLanes) std::memcpy(out + p * width + q, from + k[k0 + p] + q, sizeof(T) * kLanes);
-    for (int64_t p = safe; p < depth; ++p)
-      for (int64_t q = 0; q < width; ++q) out[p * width + q] = q < cols ? from[k[k0 + p] + q] : T(0);
-    return;
-  }
-  turned<T, Bytes>(b, offsets, cols, k, k0, depth, k[k_end - 1], out, width, width);
 }
 
 // N columns of a small product, each element's chain as the tiles have it.
@@ -400,6 +458,12 @@ void add_of(const void* from, int64_t m, int64_t n, void* to, const Places& row,
     pack_columns_of<T, Bytes>(static_cast<const T*>(b), col, first, cols, k, k0, depth, k_end, often,                     \
                               static_cast<T*>(out), strip);                                                               \
   }                                                                                                                       \
+  template <class T, bool Out>                                                                                            \
+  target void name##_turn(void* tile, int64_t rows, void* c, int64_t first_row, const Places& col, int64_t first_col,     \
+                          int64_t cols) {                                                                                 \
+    turn_tile<T, Bytes, Out>(static_cast<T*>(tile), rows, 2 * Pack<T, Bytes>::kLanes, static_cast<T*>(c) + first_row,     \
+                             col, first_col, cols);                                                                       \
+  }                                                                                                                       \
   template <class Op>                                                                                                     \
   target void name##_small(const TiledProduct& first, const Strides& next, int64_t count) {                               \
     small_of<Op, Fused>(first, next, count);                                                                              \
@@ -408,7 +472,7 @@ void add_of(const void* from, int64_t m, int64_t n, void* to, const Places& row,
   TileKernels name##_kernels(bool floating) {                                                                             \
     using T = typename Op::Item;                                                                                          \
     return {Rows,           2 * Bytes / static_cast<int>(sizeof(T)), floating, name##_rows<T>, name##_columns<T>,         \
-            name##_any<Op>, name##_small<Op>, add_of<Op>};                                                                                  \
+            name##_any<Op>, name##_small<Op>, add_of<Op>, name##_turn<T, false>, name##_turn<T, true>};                   \
   }
 
 #if defined(__x86_64__)

@@ -69,11 +69,14 @@ void product_of_piece(const TiledProduct& x, const TileKernels& kernels, int64_t
     }, x.m * depth < (1 << 16) ? 1 : threads);
 
   const Cut columns(strips, std::min(strips, wanted));
-  const Cut bands(rows.pieces, std::min(rows.pieces, std::max<int64_t>(1, wanted / columns.pieces)));
+  const Cut bands(rows.pieces, std::min(rows.pieces, ceil_div(wanted, columns.pieces)));
+  // Where C's columns lie together and its rows do not, tiles are turned on their way.
+  const bool turned = kernels.turn_out && x.m > 2 && !x.c_row.list && x.c_row.step == 1 && (x.c_col.list || x.c_col.step != 1);
   parallel_for(columns.pieces * bands.pieces, [&](int64_t task, int) {
     const int64_t column = task / bands.pieces, band = task % bands.pieces;
     const int64_t row_begin = bands.begin(band), row_end = bands.begin(band + 1);
     alignas(64) char near[kSlice * kMostWidth + 64];
+    alignas(64) char tile[kMostRows * kMostWidth];
     for (int64_t q = 0; q < slices.pieces(); ++q) {
       const int64_t p0 = slices.begin(q), count = slices.begin(q + 1) - p0;
       const bool onward = accumulate || q > 0;
@@ -85,7 +88,13 @@ void product_of_piece(const TiledProduct& x, const TileKernels& kernels, int64_t
           const int64_t first = rows.begin(r), height = rows.begin(r + 1) - first;
           const AStrip a = pack ? AStrip{packed.data() + (first * long_depth + p0 * height) * item, 0, 0, true}
                                 : AStrip{at(x.a, x.a_row[first] + x.a_k[k0 + p0], item), x.a_row.step, x.a_k.step, false};
-          kernels.tile(count, a, strip, height, x.c, x.c_row, first, x.c_col, j, cols, onward);
+          if (turned) {
+            if (onward) kernels.turn_in(tile, height, x.c, first, x.c_col, j, cols);
+            kernels.tile(count, a, strip, height, tile, Places{width, nullptr}, 0, Places{}, 0, cols, onward);
+            kernels.turn_out(tile, height, x.c, first, x.c_col, j, cols);
+          } else {
+            kernels.tile(count, a, strip, height, x.c, x.c_row, first, x.c_col, j, cols, onward);
+          }
         }
       }
     }
