@@ -1,6 +1,7 @@
 """The figures by name, in the order of the table. Each is a function without arguments that returns a Result."""
 
 from .bf16_product import bf16_product
+from .convolutions import convolutions
 from .data_loader import data_loader
 from .first_call import first_call
 from .half import half
@@ -17,6 +18,7 @@ FIGURES = {
         record,
         half,
         bf16_product,
+        convolutions,
         optimizer_step,
         data_loader,
         first_call,

@@ -69,6 +69,37 @@ constexpr int middle_halves() {
 
 constexpr int64_t kNear = 16 << 10;  // bytes that stay in the first-level cache beside others
 
+// n items, no more than a vector has lanes: by halves of one, which overlap.
+template <class T, int Bytes>
+PD_INLINE void copy_lanes(const T* from, T* to, int64_t n) {
+  constexpr int64_t kHalf = Pack<T, Bytes>::kLanes / 2;
+  if (kHalf > 1 && n >= kHalf) {
+    std::memcpy(to, from, Bytes / 2);
+    std::memcpy(to + n - kHalf, from + n - kHalf, Bytes / 2);
+  } else {
+    for (int64_t i = 0; i < n; ++i) to[i] = from[i];
+  }
+}
+
+// n items, by vectors of which the last overlaps the one before.
+template <class T, int Bytes>
+PD_INLINE void copy_items(const T* from, T* to, int64_t n) {
+  using V = typename Pack<T, Bytes>::Type;
+  constexpr int64_t kLanes = Pack<T, Bytes>::kLanes;
+  if (n < kLanes) return copy_lanes<T, Bytes>(from, to, n);
+  for (int64_t i = 0; i + kLanes <= n; i += kLanes) *reinterpret_cast<V*>(to + i) = *reinterpret_cast<const V*>(from + i);
+  if (n % kLanes) *reinterpret_cast<V*>(to + n - kLanes) = *reinterpret_cast<const V*>(from + n - kLanes);
+}
+
+// Between a row of a tile and its columns of C, which lie together in runs: `until[i]` columns are in the first i + 1 of them.
+template <class T, int Bytes, bool Out>
+PD_INLINE void copy_runs(T* row, T* c, const Places& col, int64_t first, const int64_t* until, int64_t runs) {
+  for (int64_t i = 0, j = 0; i < runs; j = until[i++]) {
+    T* const at = c + col[first + j];
+    Out ? copy_items<T, Bytes>(row + j, at, until[i] - j) : copy_items<T, Bytes>(at, row + j, until[i] - j);
+  }
+}
+
 // One vector wide, or two of which the last may be half as long: `Halves` is 2, 3 or 4.
 template <class Op, int Bytes, int Rows, int Halves, bool Packed, class T = typename Op::Item>
 PD_INLINE void tile_of(int64_t depth, const T* a, int64_t a_row, int64_t a_k, const T* b, int64_t b_row, T* c,
@@ -78,9 +109,11 @@ PD_INLINE void tile_of(int64_t depth, const T* a, int64_t a_row, int64_t a_k, co
   constexpr bool kTwo = Halves > 2;
   constexpr int kLanes = Pack<T, Bytes>::kLanes, kWidth = Halves * kLanes / 2, kLast = kTwo ? kLanes : 0;
   const int64_t start = col[first_col];
-  bool solid = col.list || col.step == 1;
-  for (int64_t j = 1; col.list && j < cols; ++j) solid &= col.list[first_col + j] == start + j;
-  const bool whole = solid && cols == kWidth;
+  int64_t until[kWidth], runs = 0;
+  for (int64_t j = 1; j < cols; ++j)
+    if (col[first_col + j] != col[first_col + j - 1] + 1) until[runs++] = j;
+  until[runs++] = cols;
+  const bool solid = runs == 1, whole = solid && cols == kWidth;
   // Rows that touch one another may be read and written by whole vectors, in order: what is written beyond the end of one is
   // the next row's place, which comes after. The last ones go through `near`.
   int64_t open = whole ? Rows : 0;
@@ -102,8 +135,10 @@ PD_INLINE void tile_of(int64_t depth, const T* a, int64_t a_row, int64_t a_k, co
       last[r] = Last{};
     }
   } else {
-    for (int64_t r = open; r < Rows; ++r)
-      for (int64_t j = 0; j < kWidth; ++j) near[r][j] = j < cols ? c[c_rows[r] + col[first_col + j]] : T(0);
+    for (int64_t r = open; r < Rows; ++r) {
+      for (int64_t j = cols; j < kWidth; ++j) near[r][j] = T(0);
+      copy_runs<T, Bytes, false>(near[r], c + c_rows[r], col, first_col, until, runs);
+    }
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) {
       const T* from = r < open ? c + c_rows[r] + start : near[r];
@@ -128,17 +163,7 @@ PD_INLINE void tile_of(int64_t depth, const T* a, int64_t a_row, int64_t a_k, co
     if constexpr (kTwo) *reinterpret_cast<V*>(to) = acc[r];
     *reinterpret_cast<Last*>(to + kLast) = last[r];
   }
-  for (int64_t r = open; r < Rows; ++r) {
-    T* to = c + c_rows[r];
-    if (solid && cols >= kLanes) {
-      for (int64_t j = 0; j + kLanes <= cols; j += kLanes)
-        *reinterpret_cast<V*>(to + start + j) = *reinterpret_cast<const V*>(near[r] + j);
-      // The last again, in part, rather than item by item.
-      *reinterpret_cast<V*>(to + start + cols - kLanes) = *reinterpret_cast<const V*>(near[r] + cols - kLanes);
-    } else {
-      for (int64_t j = 0; j < cols; ++j) to[col[first_col + j]] = near[r][j];
-    }
-  }
+  for (int64_t r = open; r < Rows; ++r) copy_runs<T, Bytes, true>(near[r], c + c_rows[r], col, first_col, until, runs);
 }
 
 // Lanes 2 i and 2 i + 1 of the result: lane i of a and of b, from the lower or the upper halves.
@@ -324,24 +349,6 @@ PD_INLINE void pack_columns_of(const T* b, const Places& col, int64_t first, int
   }
 }
 
-// `n` items at `at`, from the first lanes of a vector (`Out`) or into them.
-template <class T, int Bytes, bool Out, class V>
-PD_INLINE void part_of(V& x, T* at, int64_t n) {
-  constexpr int64_t kLanes = Pack<T, Bytes>::kLanes, kHalf = kLanes / 2;
-  T* lanes = reinterpret_cast<T*>(&x);
-  auto copy = [](T* lane, T* item, size_t size) __attribute__((always_inline)) {
-    Out ? std::memcpy(item, lane, size) : std::memcpy(lane, item, size);
-  };
-  if (n == kLanes) {
-    copy(lanes, at, Bytes);
-  } else if (n >= kHalf) {  // two halves, which overlap
-    copy(lanes, at, Bytes / 2);
-    copy(lanes + n - kHalf, at + n - kHalf, Bytes / 2);
-  } else {
-    for (int64_t i = 0; i < n; ++i) copy(lanes + i, at + i, sizeof(T));
-  }
-}
-
 // A tile of C whose columns lie together: from `tile`, row-major, to C (`Out`), or the other way.
 template <class T, int Bytes, bool Out>
 PD_INLINE void turn_tile(T* tile, int64_t rows, int64_t width, T* c, const Places& col, int64_t first, int64_t cols) {
@@ -354,11 +361,11 @@ PD_INLINE void turn_tile(T* tile, int64_t rows, int64_t width, T* c, const Place
       for (int64_t i = 0; i < kLanes; ++i) {
         square[i] = V{};
         if (Out && i < n) square[i] = *reinterpret_cast<const V*>(tile + (r0 + i) * width + q0);
-        if (!Out && i < w) part_of<T, Bytes, false>(square[i], c + col[first + q0 + i] + r0, n);
+        if (!Out && i < w) copy_lanes<T, Bytes>(c + col[first + q0 + i] + r0, reinterpret_cast<T*>(square + i), n);
       }
       turn<T, Bytes>(square);
       for (int64_t i = 0; i < kLanes; ++i) {
-        if (Out && i < w) part_of<T, Bytes, true>(square[i], c + col[first + q0 + i] + r0, n);
+        if (Out && i < w) copy_lanes<T, Bytes>(reinterpret_cast<const T*>(square + i), c + col[first + q0 + i] + r0, n);
         if (!Out && i < n) *reinterpret_cast<V*>(tile + (r0 + i) * width + q0) = square[i];
       }
     }

@@ -22,6 +22,8 @@ namespace {
 
 constexpr int64_t kSlice = 192;            // of k: two vectors times this many stay in the first-level cache
 constexpr int64_t kUnit = 16;
+constexpr int64_t kLastingA = 1 << 18;     // bytes of A that stay in the second-level cache beside others
+constexpr int64_t kKeptRows = 128;         // of a turned strip of C that is kept until k is done
 constexpr int64_t kPacked = 1 << 20;       // items of A that are packed at once
 constexpr int64_t kTaskWork = 1 << 19;     // multiply-adds that repay handing a task to another thread
 constexpr int64_t kLongPart = 2048;        // of k, where a small C is computed in parts
@@ -75,27 +77,34 @@ void product_of_piece(const TiledProduct& x, const TileKernels& kernels, int64_t
   parallel_for(columns.pieces * bands.pieces, [&](int64_t task, int) {
     const int64_t column = task / bands.pieces, band = task % bands.pieces;
     const int64_t row_begin = bands.begin(band), row_end = bands.begin(band + 1);
+    const int64_t column_begin = columns.begin(column), count = columns.begin(column + 1) - column_begin;
+    // Rows of A that stay in the second-level cache serve each strip of columns with all of k, while its part of C is near;
+    // otherwise a slice of them serves all strips.
+    const int64_t top = rows.begin(row_begin), height_of_band = rows.begin(row_end) - top;
+    const bool by_strip = height_of_band * long_depth * item <= kLastingA;
+    const bool kept = turned && by_strip && height_of_band <= kKeptRows;
     alignas(64) char near[kSlice * kMostWidth + 64];
-    alignas(64) char tile[kMostRows * kMostWidth];
-    for (int64_t q = 0; q < slices.pieces(); ++q) {
-      const int64_t p0 = slices.begin(q), count = slices.begin(q + 1) - p0;
+    alignas(64) char tiles[kKeptRows * kMostWidth];
+    for (int64_t turn = 0; turn < count * slices.pieces(); ++turn) {
+      const int64_t q = by_strip ? turn % slices.pieces() : turn / count;
+      const int64_t s = column_begin + (by_strip ? turn / slices.pieces() : turn % count);
+      const int64_t p0 = slices.begin(q), deep = slices.begin(q + 1) - p0;
+      const int64_t j = s * width, cols = std::min(width, x.n - j);
       const bool onward = accumulate || q > 0;
-      for (int64_t s = columns.begin(column); s < columns.begin(column + 1); ++s) {
-        const int64_t j = s * width, cols = std::min(width, x.n - j);
-        BStrip strip{near, 0, 0};
-        kernels.pack_columns(x.b, x.b_col, j, cols, x.b_k, k0 + p0, count, x.k, row_end - row_begin > 2, near, strip);
-        for (int64_t r = row_begin; r < row_end; ++r) {
-          const int64_t first = rows.begin(r), height = rows.begin(r + 1) - first;
-          const AStrip a = pack ? AStrip{packed.data() + (first * long_depth + p0 * height) * item, 0, 0, true}
-                                : AStrip{at(x.a, x.a_row[first] + x.a_k[k0 + p0], item), x.a_row.step, x.a_k.step, false};
-          if (turned) {
-            if (onward) kernels.turn_in(tile, height, x.c, first, x.c_col, j, cols);
-            kernels.tile(count, a, strip, height, tile, Places{width, nullptr}, 0, Places{}, 0, cols, onward);
-            kernels.turn_out(tile, height, x.c, first, x.c_col, j, cols);
-          } else {
-            kernels.tile(count, a, strip, height, x.c, x.c_row, first, x.c_col, j, cols, onward);
-          }
+      BStrip strip{near, 0, 0};
+      kernels.pack_columns(x.b, x.b_col, j, cols, x.b_k, k0 + p0, deep, x.k, row_end - row_begin > 2, near, strip);
+      for (int64_t r = row_begin; r < row_end; ++r) {
+        const int64_t first = rows.begin(r), height = rows.begin(r + 1) - first;
+        const AStrip a = pack ? AStrip{packed.data() + (first * long_depth + p0 * height) * item, 0, 0, true}
+                              : AStrip{at(x.a, x.a_row[first] + x.a_k[k0 + p0], item), x.a_row.step, x.a_k.step, false};
+        if (!turned) {
+          kernels.tile(deep, a, strip, height, x.c, x.c_row, first, x.c_col, j, cols, onward);
+          continue;
         }
+        char* const tile = tiles + (kept ? (first - top) * width * item : 0);
+        if (onward && (!kept || q == 0)) kernels.turn_in(tile, height, x.c, first, x.c_col, j, cols);
+        kernels.tile(deep, a, strip, height, tile, Places{width, nullptr}, 0, Places{}, 0, cols, onward);
+        if (!kept || q + 1 == slices.pieces()) kernels.turn_out(tile, height, x.c, first, x.c_col, j, cols);
       }
     }
   }, threads);
