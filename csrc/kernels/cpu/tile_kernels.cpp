@@ -110,7 +110,7 @@ PD_INLINE void tile_of(int64_t depth, const T* a, int64_t a_row, int64_t a_k, co
   constexpr int kLanes = Pack<T, Bytes>::kLanes, kWidth = Halves * kLanes / 2, kLast = kTwo ? kLanes : 0;
   const int64_t start = col[first_col];
   int64_t until[kWidth], runs = 0;
-  for (int64_t j = 1; j < cols; ++j)
+  for (int64_t j = col.list || col.step != 1 ? 1 : cols; j < cols; ++j)
     if (col[first_col + j] != col[first_col + j - 1] + 1) until[runs++] = j;
   until[runs++] = cols;
   const bool solid = runs == 1, whole = solid && cols == kWidth;
