@@ -309,7 +309,8 @@ PD_INLINE void pack_columns_of(const T* b, const Places& col, int64_t first, int
   // Columns that lie together are copied by vectors, of which the last of a long run overlaps the one before.
   Piece pieces[kMostPieces];
   const int64_t most = std::clamp<int64_t>(cols / 4, 2, kMostPieces);
-  int64_t count = 0, runs = 0, reach = offsets[cols - 1];
+  const int64_t end = col[first + cols - 1];
+  int64_t count = 0, runs = 0, reach = end;
   bool ends_inside = true;
   for (int64_t q = 0, run; q < cols && count <= most; q += run, ++runs) {
     for (run = 1; q + run < cols && offsets[q + run] == offsets[q] + run;) ++run;
@@ -337,9 +338,7 @@ PD_INLINE void pack_columns_of(const T* b, const Places& col, int64_t first, int
   if (count > most) return turned<T, Bytes>(b, offsets, cols, k, k0, depth, k[k_end - 1], out, width, width);
   // What is read is below an element of the matrix.
   using Limits = std::numeric_limits<int64_t>;
-  const int64_t last = k_end == 0                    ? Limits::min()
-                       : reach == offsets[cols - 1] ? Limits::max()
-                                                     : offsets[cols - 1] + k[k_end - 1] - reach;
+  const int64_t last = k_end == 0 ? Limits::min() : reach == end ? Limits::max() : end + k[k_end - 1] - reach;
   switch (count) {
     case 1: return copy_pieces<T, Bytes, 1>(b, pieces, 1, offsets, cols, k, k0, depth, last, ends_inside, out, width);
     case 2: return copy_pieces<T, Bytes, 2>(b, pieces, 2, offsets, cols, k, k0, depth, last, ends_inside, out, width);
