@@ -18,7 +18,7 @@ MOST = {
     "gpt": ((83, 69), (81, 69)),
     "gmm": ((21, 5), (21, 5)),
     "bundle": ((6, 6), (6, 6)),
-    "hand": ((51, 135), (46, 102)),
+    "hand": ((45, 135), (41, 102)),
 }
 # Bytes read and written by all kernels of a step, in multiples of the least that the problem needs.
 BYTES = {"gelu": 1.001, "norm_softmax": 1.001, "bundle": 8.0}

@@ -345,33 +345,6 @@ class Builder {
     plan_->steps.back().custom = std::move(step);
   }
 
-  // A batch of strided matrices, if BLAS can read it so: one of the last two axes runs at stride 1, the
-  // axes before them are one run.
-  bool matrix(int x, bool* trans, int64_t* ld, int64_t* stride, int64_t* offset, int* base) const {
-    Source s = resolve(p_, x, part_.stops);
-    const Shape& d = s.shape;
-    const View& v = s.view;
-    int n = d.size();
-    int64_t rows = d[n - 2], cols = d[n - 1], rs = v.strides[n - 2], cs = v.strides[n - 1];
-    if (v.bounded || node(s.base).kind == NodeKind::Number) return false;
-    if (cols == 1) cs = 1;
-    if (rows == 1) rs = cs == 1 ? std::max<int64_t>(cols, 1) : 1;
-    if (cs == 1 && (rs >= cols || rows == 1)) *trans = false, *ld = std::max(rs, cols);
-    else if (rs == 1 && cs >= rows) *trans = true, *ld = cs;
-    else return false;
-    int64_t run = 0, count = 1;
-    for (int i = n - 3; i >= 0; --i) {
-      if (d[i] == 1) continue;
-      if (count == 1) run = v.strides[i];
-      else if (v.strides[i] != run * count) return false;
-      count *= d[i];
-    }
-    *stride = run;
-    *offset = v.offset;
-    *base = s.base;
-    return true;
-  }
-
   // Where strides do not serve, the operand is copied first: a fused kernel of one load and one store.
   int copied(int x) {
     Source s = resolve(p_, x, part_.stops);
@@ -432,26 +405,23 @@ class Builder {
     m->m = sa[ra - 2];
     m->k = sa[ra - 1];
     m->n = sb[rb - 1];
-    m->batch = numel(n.shape) / std::max<int64_t>(1, m->m * m->n);
-    int base;
-    auto operand = [&](int x, bool* trans, int64_t* ld, int64_t* stride, int64_t* offset) {
-      if (matrix(x, trans, ld, stride, offset, &base)) return slot(holder(base));
-      const Shape& s = node(x).shape;
-      *trans = false;
-      *ld = std::max<int64_t>(1, s[s.size() - 1]);
-      *stride = s[s.size() - 2] * s[s.size() - 1];
-      *offset = 0;
-      return copied(x);
-    };
-    m->a = operand(n.in[0], &m->ta, &m->lda, &m->sa, &m->oa);
-    m->b = operand(n.in[1], &m->tb, &m->ldb, &m->sb, &m->ob);
+    const Source a = resolve(p_, n.in[0], part_.stops), b = resolve(p_, n.in[1], part_.stops);
+    auto view = [&](const Source& s) { return s.view.bounded || node(s.base).kind == NodeKind::Number ? nullptr : &s.view; };
+    const ProductOperands o = product_operands(sa, view(a), sb, view(b), cuda_ || m->type == DType::BF16);
+    m->outer = o.outer;
+    m->inner = o.inner;
+    m->a = o.a;
+    m->b = o.b;
+    m->a.slot = o.copy_a ? copied(n.in[0]) : slot(holder(a.base));
+    m->b.slot = o.copy_b ? copied(n.in[1]) : slot(holder(b.base));
     m->out = slot(v);
     if (has_tail(n)) tail(n, *m);
     StepFacts& f = facts_of_new_step(n);
-    f.domain = m->batch == 1 ? Shape{m->m, m->n, m->k} : Shape{m->batch, m->m, m->n, m->k};
-    f.flops = 2 * m->batch * m->m * m->n * m->k;
+    f.domain = m->batch() == 1 ? Shape{m->m, m->n, m->k} : Shape{m->batch(), m->m, m->n, m->k};
+    f.flops = 2 * m->batch() * m->m * m->n * m->k;
     const int64_t item = static_cast<int64_t>(size_of(m->type));
-    f.read = ((m->sa ? m->batch : 1) * m->m * m->k + (m->sb ? m->batch : 1) * m->k * m->n + (m->bias < 0 ? 0 : m->n)) * item;
+    auto matrices = [&](const MatrixOperand& x) { return (x.outer ? m->outer : 1) * (x.inner ? m->inner : 1); };
+    f.read = (matrices(m->a) * m->m * m->k + matrices(m->b) * m->k * m->n + (m->bias < 0 ? 0 : m->n)) * item;
     f.written = bytes_of(v);
     plan_->steps.back().matmul = std::move(m);
   }
@@ -617,7 +587,7 @@ class Builder {
   void uses(const Step& s, std::vector<int>& out) const {
     if (s.fused)
       for (const FusedLaunch& l : s.fused->launches) out.insert(out.end(), l.slots.begin(), l.slots.end());
-    if (s.matmul) out.insert(out.end(), {s.matmul->a, s.matmul->b, s.matmul->bias, s.matmul->out});
+    if (s.matmul) out.insert(out.end(), {s.matmul->a.slot, s.matmul->b.slot, s.matmul->bias, s.matmul->out});
     if (s.native) {
       out.insert(out.end(), s.native->in.begin(), s.native->in.end());
       out.push_back(s.native->out);

@@ -161,13 +161,12 @@ std::vector<CudaReplay::Moved> CudaReplay::movable() const {
     if (s.matmul) {
       const MatmulStep& m = *s.matmul;
       const int64_t item = static_cast<int64_t>(size_of(m.type));
-      auto end = [&](bool t, int64_t rows, int64_t cols, int64_t ld, int64_t stride, int64_t offset) {
-        if (t) std::swap(rows, cols);
-        return rows && cols ? (offset + (m.batch - 1) * stride + (rows - 1) * ld + cols) * item : 0;
+      auto end = [&](const MatrixOperand& x, int64_t rows, int64_t cols) {
+        return rows && cols ? (x.offset + (m.batch() - 1) * x.inner + (rows - 1) * x.row + (cols - 1) * x.col + 1) * item : 0;
       };
-      reach(m.a, end(m.ta, m.m, m.k, m.lda, m.sa, m.oa));
-      reach(m.b, end(m.tb, m.k, m.n, m.ldb, m.sb, m.ob));
-      reach(m.out, m.batch * m.m * m.n * item);
+      reach(m.a.slot, end(m.a, m.m, m.k));
+      reach(m.b.slot, end(m.b, m.k, m.n));
+      reach(m.out, m.batch() * m.m * m.n * item);
       if (m.bias >= 0) reach(m.bias, (m.obias + m.n) * item);
     } else if (s.native) {
       const NativeStep& n = *s.native;
@@ -289,7 +288,7 @@ std::unique_ptr<CudaReplay::Held> CudaReplay::prepare() const {
   for (const Step& s : plan_.steps) {
     std::vector<int> slots;
     if (s.matmul) {
-      slots = {s.matmul->a, s.matmul->b, s.matmul->out};
+      slots = {s.matmul->a.slot, s.matmul->b.slot, s.matmul->out};
       if (s.matmul->bias >= 0) slots.push_back(s.matmul->bias);
     }
     if (s.native) {

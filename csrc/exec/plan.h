@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "exec/matrix_operands.h"
 #include "exec/step_facts.h"
 #include "fuse/cuda/launch.h"
 #include "fuse/kernel_cache.h"
@@ -39,10 +40,11 @@ struct FusedStep {
 
 struct MatmulStep {
   DType type;              // of the operands; on the CPU, the result of bfloat16 is float32
-  bool ta, tb;
-  int64_t m, n, k, lda, ldb, batch, sa, sb;
-  int64_t oa, ob;          // offsets in elements
-  int a, b, out;
+  int64_t m, n, k;
+  int64_t outer, inner;    // the batch
+  MatrixOperand a, b;
+  int out;
+  int64_t batch() const { return outer * inner; }
   // On a CUDA device: a bias for every row, in this slot from `obias` on, and relu. What `tail` does in place where
   // cuBLASLt does not serve; built when first needed.
   int bias = -1;

@@ -70,15 +70,15 @@ void run_fused(FusedStep& s, void* const* slots, Device& device) {
 static bool run_own(const MatmulStep& s, const void* a, const void* b, void* c, DeviceId device, Stream stream) {
   if (cuda_gemm_choice() == CudaGemm::Cublas) return false;
   Device& d = pd::device(device);
-  if (cuda_small_gemm_is_better(s.type, s.m, s.n, s.k, s.batch))
-    return cuda_small_gemm(d, s.type, s.ta, s.tb, s.m, s.n, s.k, a, s.lda, b, s.ldb, c, s.n, s.batch, s.sa, s.sb, s.m * s.n,
+  if (cuda_small_gemm_is_better(s.type, s.m, s.n, s.k, s.batch()))
+    return cuda_small_gemm(d, s.type, s.a.trans(), s.b.trans(), s.m, s.n, s.k, a, s.a.lead(), b, s.b.lead(), c, s.n, s.batch(), s.a.inner, s.b.inner, s.m * s.n,
                            stream);
   if (cuda_gemm_choice() != CudaGemm::Own) return false;
   TiledGemm g;
   g.type = g.out = s.type;
-  g.trans_a = s.ta, g.trans_b = s.tb;
-  g.m = s.m, g.n = s.n, g.k = s.k, g.lda = s.lda, g.ldb = s.ldb, g.ldc = s.n;
-  g.batch = s.batch, g.stride_a = s.sa, g.stride_b = s.sb, g.stride_c = s.m * s.n;
+  g.trans_a = s.a.trans(), g.trans_b = s.b.trans();
+  g.m = s.m, g.n = s.n, g.k = s.k, g.lda = s.a.lead(), g.ldb = s.b.lead(), g.ldc = s.n;
+  g.batch = s.batch(), g.stride_a = s.a.inner, g.stride_b = s.b.inner, g.stride_c = s.m * s.n;
   g.a = a, g.b = b, g.c = c;
   return cuda_tiled_gemm(d, g, stream);
 }
@@ -89,7 +89,7 @@ static bool run_with_tail(const MatmulStep& s, const void* a, const void* b, voi
   if (cuda_gemm_choice() == CudaGemm::Own) return false;
   const int64_t item = static_cast<int64_t>(size_of(s.type));
   const char* bias = s.bias < 0 ? nullptr : static_cast<const char*>(slots[s.bias]) + s.obias * item;
-  if (!cuda_gemm_epilogue(device, s.type, s.ta, s.tb, s.m, s.n, s.k, a, s.lda, b, s.ldb, slots[s.out], s.n, bias, s.relu,
+  if (!cuda_gemm_epilogue(device, s.type, s.a.trans(), s.b.trans(), s.m, s.n, s.k, a, s.a.lead(), b, s.b.lead(), slots[s.out], s.n, bias, s.relu,
                           stream))
     return false;
   ++stats().epilogues;
@@ -98,13 +98,13 @@ static bool run_with_tail(const MatmulStep& s, const void* a, const void* b, voi
 
 void run_cuda_matmul(const MatmulStep& s, void* const* slots, DeviceId device, Stream stream) {
   const int64_t item = static_cast<int64_t>(size_of(s.type));
-  const char *a = static_cast<const char*>(slots[s.a]) + s.oa * item, *b = static_cast<const char*>(slots[s.b]) + s.ob * item;
+  const char *a = static_cast<const char*>(slots[s.a.slot]) + s.a.offset * item, *b = static_cast<const char*>(slots[s.b.slot]) + s.b.offset * item;
   if (s.tail && run_with_tail(s, a, b, slots, device, stream)) return;
   if (!is_floating(s.type))
-    cuda_integer_gemm(pd::device(device), s.type, s.ta, s.tb, s.m, s.n, s.k, a, s.lda, b, s.ldb, slots[s.out], s.batch,
-                      s.sa, s.sb, stream);
+    cuda_integer_gemm(pd::device(device), s.type, s.a.trans(), s.b.trans(), s.m, s.n, s.k, a, s.a.lead(), b, s.b.lead(), slots[s.out], s.batch(),
+                      s.a.inner, s.b.inner, stream);
   else if (!run_own(s, a, b, slots[s.out], device, stream))
-    cuda_gemm(device, s.type, s.ta, s.tb, s.m, s.n, s.k, a, s.lda, b, s.ldb, slots[s.out], s.n, false, s.batch, s.sa, s.sb,
+    cuda_gemm(device, s.type, s.a.trans(), s.b.trans(), s.m, s.n, s.k, a, s.a.lead(), b, s.b.lead(), slots[s.out], s.n, false, s.batch(), s.a.inner, s.b.inner,
               s.m * s.n, stream);
   if (s.tail) run_tail(*s.tail, slots, pd::device(device), stream);
 }

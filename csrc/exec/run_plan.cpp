@@ -66,13 +66,14 @@ const void* at(void* const* slots, int slot, int64_t elements, DType t) {
 }
 
 void run_matmul(const MatmulStep& s, void* const* slots) {
-  const void *a = at(slots, s.a, s.oa, s.type), *b = at(slots, s.b, s.ob, s.type);
+  auto matrices = [&](const MatrixOperand& x) {
+    return Matrices{at(slots, x.slot, x.offset, s.type), x.row, x.col, x.outer, x.inner};
+  };
+  const Matrices a = matrices(s.a), b = matrices(s.b);
+  const Batch batch{s.outer, s.inner};
   ++stats().natives;
-  if (s.type == DType::BF16)
-    bf16_gemm(s.ta, s.tb, s.m, s.n, s.k, a, s.lda, b, s.ldb, static_cast<float*>(slots[s.out]), s.batch, s.sa, s.sb);
-  else
-    batched_gemm(s.type, s.ta, s.tb, s.m, s.n, s.k, a, s.lda, b, s.ldb, slots[s.out], s.n, false, s.batch, s.sa, s.sb,
-                 s.m * s.n);
+  if (s.type == DType::BF16) bf16_gemm(s.m, s.n, s.k, a, b, static_cast<float*>(slots[s.out]), batch);
+  else gemm(s.type, s.m, s.n, s.k, a, b, slots[s.out], s.n, false, batch, s.m * s.n);
 }
 
 void run_native(const NativeStep& s, void* const* slots, NativeError& error) {

@@ -104,3 +104,32 @@ def test_16_bit_products_by_the_own_kernel(device, rng):
         np.testing.assert_array_equal(got.float().numpy(), expected.float().numpy())
     finally:
         _C.cuda_gemm_choice(before)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+def test_a_batch_of_two_axes_is_read_where_it_lies(device, dtype, rng):
+    """On the CPU no operand is copied: matrices of any strides that are small, whole lines of large ones; two batch axes."""
+    if device != "cpu":
+        pytest.skip("cuBLAS reads one run of matrices with whole lines")
+
+    def made(*shape):
+        return pd.tensor((rng.standard_normal(shape) * 9).astype(dtype))
+
+    points, parts = made(26, 4, 3, 50), made(4, 50)  # the points run fastest
+    heads, others = made(3, 40, 5, 32), made(3, 40, 5, 32)  # (batch, token, head, feature)
+    row, turned, squares = made(50, 1, 700), made(2, 700, 600), made(50, 4, 4)
+    cases = {  # operands that nobody else holds, so that nothing but the product could want them in memory
+        "small, of any strides": lambda: (points.permute(0, 3, 2, 1), parts.T.reshape(1, 50, 4, 1)),
+        "small, shared along one axis": lambda: (points.permute(0, 3, 2, 1), squares),
+        "heads between tokens": lambda: (heads.transpose(1, 2), others.permute(0, 2, 3, 1)),
+        "a step between the columns": lambda: (points.permute(0, 3, 2, 1)[:, ::2], squares[:25].flip(1)),
+        "a vector by a matrix, backwards": lambda: (row[:2].flip(2), turned),
+        "one row for all": lambda: (heads[:, :1].expand(3, 40, 5, 32).transpose(1, 2), others.permute(0, 2, 3, 1)),
+    }
+    for name, make in cases.items():
+        before = _C.exec_stats()["kernels"]
+        got = pd.matmul(*make()).numpy()
+        copies = _C.exec_stats()["kernels"] - before
+        a, b = (x.contiguous() for x in make())
+        np.testing.assert_array_equal(got, (a @ b).numpy(), err_msg=name)
+        assert got.any() and copies == 0, (name, copies)

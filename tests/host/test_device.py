@@ -46,6 +46,7 @@ PRODUCTS = [
     "gemm_broadcast_rows",
     "gemm_bits",
     "gemm_batched",
+    "gemm_strides",
     "tiles_of_lists",
     "gemm_fork",
 ]

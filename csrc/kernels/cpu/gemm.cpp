@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <climits>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "base/divide.h"
@@ -22,6 +23,7 @@ constexpr int64_t kPairsSide = 16;
 
 // Multiply-adds that repay handing a task to another thread: some tens of microseconds.
 constexpr int64_t kTaskWork = int64_t(1) << 20;
+constexpr int64_t kTasksAThread = 4;  // so that a thread that was late does not hold up the others
 // What a small product counts as: its arithmetic is not by vectors.
 constexpr int64_t kSmallWork = 256;
 // A matrix times a vector reads each element once, so its tasks are measured by memory, not arithmetic.
@@ -29,15 +31,14 @@ constexpr int64_t kVectorTaskWork = int64_t(1) << 17;
 // From here on BLAS, which packs nothing, multiplies by a vector.
 constexpr int64_t kVectorWork = int64_t(1) << 18;
 
-// C (m, n) = op(A) op(B) (+ C), row-major.
+// One of a batch.
 struct Product {
   DType dt;
-  bool trans_a, trans_b;
   int64_t m, n, k;
   const char* a;
-  int64_t lda;
+  int64_t a_row, a_col;
   const char* b;
-  int64_t ldb;
+  int64_t b_row, b_col;
   char* c;
   int64_t ldc;
   bool accumulate;
@@ -50,37 +51,47 @@ bool suits_blas(const Product& x) {
   if ((x.dt != DType::F32 && x.dt != DType::F64) || !blas_available() || !is_vector(x)) return false;
   const double work = static_cast<double>(x.m) * static_cast<double>(x.n) * static_cast<double>(x.k);
   if (work < static_cast<double>(kVectorWork)) return false;
-  return std::max({x.m, x.n, x.k, x.lda, x.ldb, x.ldc}) <= INT_MAX;
+  return std::max({x.m, x.n, x.k, x.a_row, x.a_col, x.b_row, x.b_col, x.ldc}) <= INT_MAX;
 }
 
-// dst (rows, cols) from src stored (cols, rows), in squares that stay in cache.
+// dst (rows, cols) from strided src, in squares that stay in cache.
 template <class T>
-void transpose(T* dst, const T* src, int64_t lead, int64_t rows, int64_t cols) {
+void gather(T* dst, const T* src, int64_t row, int64_t col, int64_t rows, int64_t cols) {
   constexpr int64_t kSide = 16;
   for (int64_t i0 = 0; i0 < rows; i0 += kSide)
     for (int64_t j0 = 0; j0 < cols; j0 += kSide)
       for (int64_t i = i0, i1 = std::min(rows, i0 + kSide); i < i1; ++i)
-        for (int64_t j = j0, j1 = std::min(cols, j0 + kSide); j < j1; ++j) dst[i * cols + j] = src[j * lead + i];
+        for (int64_t j = j0, j1 = std::min(cols, j0 + kSide); j < j1; ++j) dst[i * cols + j] = src[i * row + j * col];
 }
 
 // Elements [begin, end) of y = M x (+ y), where M's rows, of k items, belong to the elements. BLAS's kernel for the transposed
-// matrix has other bits, so a matrix that is stored so is copied first: a view equals its copy.
+// matrix has other bits, so a matrix whose rows do not lie one behind the other is copied first, as is a vector that BLAS
+// would not take as it lies: a view equals its copy.
 template <class T>
 void vector_piece(const Product& x, int64_t begin, int64_t end) {
   const bool column = x.n == 1;
   const T* matrix = reinterpret_cast<const T*>(column ? x.a : x.b);
   const T* vector = reinterpret_cast<const T*>(column ? x.b : x.a);
-  const bool stored_across = column ? x.trans_a : !x.trans_b;
-  const int64_t lead = column ? x.lda : x.ldb, rows = end - begin;
-  const int64_t step = column ? (x.trans_b ? 1 : x.ldb) : (x.trans_a ? x.lda : 1);
+  const int64_t row = column ? x.a_row : x.b_col, col = column ? x.a_col : x.b_row, rows = end - begin;
+  const bool lies = x.k == 1 ? row > 0 : col == 1 && (row >= x.k || x.m * x.n == 1);
+  const int64_t step = column ? x.b_row : x.a_col;
+  const bool along = step > 0 || x.k == 1;
   T* y = reinterpret_cast<T*>(x.c) + begin * (column ? x.ldc : 1);
   const int64_t y_step = column ? x.ldc : 1;
-  if (!stored_across)
-    return blas::gemv(false, rows, x.k, matrix + begin * lead, std::max(lead, x.k), vector, step, y, y_step, x.accumulate);
   static thread_local std::vector<T> room;
-  room.resize(static_cast<size_t>(rows * x.k));
-  transpose(room.data(), matrix + begin, lead, rows, x.k);
-  blas::gemv(false, rows, x.k, room.data(), x.k, vector, step, y, y_step, x.accumulate);
+  room.resize(static_cast<size_t>((lies ? 0 : rows * x.k) + (along ? 0 : x.k)));
+  matrix += begin * row;
+  T* free = room.data();
+  if (!lies) {
+    gather(free, matrix, row, col, rows, x.k);
+    matrix = std::exchange(free, free + rows * x.k);
+  }
+  if (!along) {
+    gather(free, vector, 0, step, 1, x.k);
+    vector = free;
+  }
+  blas::gemv(false, rows, x.k, matrix, lies ? std::max(row, x.k) : x.k, vector, along ? std::max<int64_t>(step, 1) : 1, y, y_step,
+             x.accumulate);
   if (room.size() > (size_t(4) << 20)) std::vector<T>().swap(room);
 }
 
@@ -99,10 +110,9 @@ void by_vector(const Product& x) {
 }
 
 TiledProduct by_tiles(const Product& x) {
-  const Places along{1, nullptr};
-  const Places a_lead{x.lda, nullptr}, b_lead{x.ldb, nullptr}, c_lead{x.ldc, nullptr};
-  return {x.dt, x.m, x.n, x.k, x.a, x.trans_a ? along : a_lead, x.trans_a ? a_lead : along, x.b,
-          x.trans_b ? along : b_lead, x.trans_b ? b_lead : along, x.c, c_lead, along, x.accumulate};
+  auto every = [](int64_t step) { return Places{step, nullptr}; };
+  return {x.dt, x.m, x.n, x.k, x.a, every(x.a_row), every(x.a_col), x.b, every(x.b_row), every(x.b_col), x.c, every(x.ldc), every(1),
+          x.accumulate};
 }
 
 void clear(const Product& x, size_t item) {
@@ -112,20 +122,25 @@ void clear(const Product& x, size_t item) {
 
 }  // namespace
 
-void batched_gemm(DType dt, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const void* a, int64_t lda,
-                  const void* b, int64_t ldb, void* c, int64_t ldc, bool accumulate, int64_t batch, int64_t stride_a,
-                  int64_t stride_b, int64_t stride_c) {
-  if (m <= 0 || n <= 0 || batch <= 0) return;
+void gemm(DType dt, int64_t m, int64_t n, int64_t k, const Matrices& a, const Matrices& b, void* c, int64_t ldc, bool accumulate,
+          const Batch& batch, int64_t stride_c) {
+  const int64_t count = batch.count();
+  if (m <= 0 || n <= 0 || count <= 0) return;
   const int64_t item = static_cast<int64_t>(size_of(dt)), c_item = dt == DType::BF16 ? 4 : item;
-  const Product whole{dt,  trans_a, trans_b, m, n, k, static_cast<const char*>(a), lda, static_cast<const char*>(b),
-                      ldb, static_cast<char*>(c), ldc, accumulate};
-  const bool use_blas = k > 0 && suits_blas(whole);
+  const Product first{dt,    m,     n,     k, static_cast<const char*>(a.data), a.row, a.col, static_cast<const char*>(b.data),
+                      b.row, b.col, static_cast<char*>(c), ldc, accumulate};
+  const bool use_blas = k > 0 && suits_blas(first);
   if (use_blas) blas::hold_one_thread();
-  auto one = [&](int64_t i) {
-    Product x = whole;
-    x.a += i * stride_a * item;
-    x.b += i * stride_b * item;
+  auto nth = [&](int64_t i) {
+    const int64_t p = i / batch.inner, q = i % batch.inner;
+    Product x = first;
+    x.a += (p * a.outer + q * a.inner) * item;
+    x.b += (p * b.outer + q * b.inner) * item;
     x.c += i * stride_c * c_item;
+    return x;
+  };
+  auto one = [&](int64_t i) {
+    const Product x = nth(i);
     if (k == 0) {
       if (!accumulate) clear(x, static_cast<size_t>(item));
     } else if (use_blas) {
@@ -136,28 +151,23 @@ void batched_gemm(DType dt, bool trans_a, bool trans_b, int64_t m, int64_t n, in
   };
   // Products too small for a task of their own travel together, large ones share the threads one by one.
   const double work = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(std::max<int64_t>(k, 1));
-  if ((batch == 1 && !is_small_product(m, n, k)) || work > 8.0 * kTaskWork) {
-    for (int64_t i = 0; i < batch; ++i) one(i);
+  if ((count == 1 && !is_small_product(m, n, k)) || work > 8.0 * kTaskWork) {
+    for (int64_t i = 0; i < count; ++i) one(i);
     return;
   }
   const bool small = k > 0 && is_small_product(m, n, k);
-  const int64_t group = std::max<int64_t>(1, kTaskWork / static_cast<int64_t>(small ? std::max<double>(kSmallWork, work) : work));
-  parallel_for(ceil_div(batch, group), [&](int64_t t, int) {
-    const int64_t begin = t * group, end = std::min(batch, begin + group);
-    if (small) {
-      Product x = whole;
-      x.a += begin * stride_a * item;
-      x.b += begin * stride_b * item;
-      x.c += begin * stride_c * item;
-      return small_products(by_tiles(x), {stride_a, stride_b, stride_c}, end - begin);
+  const double all = static_cast<double>(count) * (small ? std::max<double>(kSmallWork, work) : work);
+  const int64_t threads = std::min<int64_t>(num_threads(), 1 + static_cast<int64_t>(all / kTaskWork));
+  const int64_t tasks = threads == 1 ? 1 : std::min(count, kTasksAThread * threads);
+  parallel_for(tasks, [&](int64_t t, int) {
+    const int64_t end = count * (t + 1) / tasks;
+    for (int64_t i = count * t / tasks; i < end;) {
+      const int64_t run = small ? std::min(end - i, batch.inner - i % batch.inner) : 1;
+      if (small) small_products(by_tiles(nth(i)), {a.inner, b.inner, stride_c}, run);
+      else one(i);
+      i += run;
     }
-    for (int64_t i = begin; i < end; ++i) one(i);
-  });
-}
-
-void gemm(DType dt, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const void* a, int64_t lda,
-          const void* b, int64_t ldb, void* c, int64_t ldc, bool accumulate) {
-  batched_gemm(dt, trans_a, trans_b, m, n, k, a, lda, b, ldb, c, ldc, accumulate, 1, 0, 0, 0);
+  }, static_cast<int>(threads));
 }
 
 namespace {
@@ -206,20 +216,24 @@ bool suits_bf16_gemm(int64_t m, int64_t n, int64_t k) {
   return multiplies_pairs() && std::min({m, n, k}) >= kPairsSide && m * n * k >= kPairsWork;
 }
 
-void bf16_gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const void* a, int64_t lda, const void* b,
-               int64_t ldb, float* c, int64_t batch, int64_t stride_a, int64_t stride_b) {
-  const Stored left{static_cast<const uint16_t*>(a), trans_a ? k : m, trans_a ? m : k, lda, stride_a ? batch : 1, stride_a};
-  const Stored right{static_cast<const uint16_t*>(b), trans_b ? n : k, trans_b ? k : n, ldb, stride_b ? batch : 1, stride_b};
-  if (suits_bf16_gemm(m, n, k) && exact_in_pairs(exponents_of(left), exponents_of(right))) {
-    return batched_gemm(DType::BF16, trans_a, trans_b, m, n, k, a, lda, b, ldb, c, n, false, batch, stride_a, stride_b, m * n);
-  }
+void bf16_gemm(int64_t m, int64_t n, int64_t k, const Matrices& a, const Matrices& b, float* c, const Batch& batch) {
+  auto stored = [&](const Matrices& x, int64_t rows, int64_t cols) {
+    const bool across = x.col != 1;
+    return Stored{static_cast<const uint16_t*>(x.data), across ? cols : rows, across ? rows : cols, across ? x.col : x.row,
+                  x.inner ? batch.inner : 1, x.inner};
+  };
+  const Stored left = stored(a, m, k), right = stored(b, k, n);
+  if (suits_bf16_gemm(m, n, k) && exact_in_pairs(exponents_of(left), exponents_of(right)))
+    return gemm(DType::BF16, m, n, k, a, b, c, n, false, batch, m * n);
   const int64_t of_left = left.lines() * left.cols, of_right = right.lines() * right.cols;
   CallMemory wide(static_cast<size_t>(of_left + of_right) * sizeof(float));
-  float *const wide_a = reinterpret_cast<float*>(wide.data()), *const wide_b = wide_a + of_left;
-  widen(left, wide_a);
-  widen(right, wide_b);
-  batched_gemm(DType::F32, trans_a, trans_b, m, n, k, wide_a, left.cols, wide_b, right.cols, c, n, false, batch,
-               stride_a ? m * k : 0, stride_b ? k * n : 0, m * n);
+  float* const wide_a = reinterpret_cast<float*>(wide.data());
+  auto widened = [&](const Stored& s, const Matrices& x, float* to) {
+    widen(s, to);
+    return Matrices{to, x.col == 1 ? s.cols : 1, x.col == 1 ? 1 : s.cols, 0, x.inner ? s.rows * s.cols : 0};
+  };
+  const Matrices of_a = widened(left, a, wide_a), of_b = widened(right, b, wide_a + of_left);
+  gemm(DType::F32, m, n, k, of_a, of_b, c, n, false, batch, m * n);
 }
 
 }  // namespace pd
