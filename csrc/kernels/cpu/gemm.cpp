@@ -23,7 +23,6 @@ constexpr int64_t kPairsSide = 16;
 
 // Multiply-adds that repay handing a task to another thread: some tens of microseconds.
 constexpr int64_t kTaskWork = int64_t(1) << 20;
-constexpr int64_t kTasksAThread = 4;  // so that a thread that was late does not hold up the others
 // What a small product counts as: its arithmetic is not by vectors.
 constexpr int64_t kSmallWork = 256;
 // A matrix times a vector reads each element once, so its tasks are measured by memory, not arithmetic.
@@ -158,7 +157,9 @@ void gemm(DType dt, int64_t m, int64_t n, int64_t k, const Matrices& a, const Ma
   const bool small = k > 0 && is_small_product(m, n, k);
   const double all = static_cast<double>(count) * (small ? std::max<double>(kSmallWork, work) : work);
   const int64_t threads = std::min<int64_t>(num_threads(), 1 + static_cast<int64_t>(all / kTaskWork));
-  const int64_t tasks = threads == 1 ? 1 : std::min(count, kTasksAThread * threads);
+  // What a thread computes lies together, as what it computes next will; of long work there is more than one task a thread, so
+  // that one that was late does not hold up the others.
+  const int64_t tasks = std::min(count, threads * std::clamp<int64_t>(static_cast<int64_t>(all / (8.0 * kTaskWork)) / threads, 1, 4));
   parallel_for(tasks, [&](int64_t t, int) {
     const int64_t end = count * (t + 1) / tasks;
     for (int64_t i = count * t / tasks; i < end;) {
